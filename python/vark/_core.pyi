@@ -1,0 +1,120 @@
+"""Binding of the Rust engine. Private: use `vark`. Reports cross as JSON text; buffers cross without a copy."""
+
+from collections.abc import Buffer, Callable, Sequence
+from typing import final
+
+__version__: str
+debug_build: bool
+
+# A source of bytes: ("file", path) | ("buffers", [contiguous buffers, one after another]) | ("pipe", file descriptor)
+type Bytes = tuple[str, str | int | Sequence[Buffer]]
+# Called at most ten times a second on the calling thread: done bytes, total bytes or None. An exception cancels.
+type Progress = Callable[[int, int | None], None] | None
+
+def pack(
+    target: str | int,
+    members: Sequence[tuple[str, Bytes, str, str]],
+    streams: Sequence[tuple[str, str, str, int, Bytes]],
+    *,
+    metadata: str,
+    plan: str,
+    compression: str,
+    archive_id: bytes | None,
+    replace: bool,
+    sync: bool,
+    threads: int,
+    memory_bytes: int,
+    digest_members: bool,
+    attempts: int,
+    progress: Progress,
+) -> str:
+    """Write one archive; return the report as JSON.
+
+    target: path (written beside itself, then renamed) or an open file descriptor (written in one pass).
+    members: (name, bytes, layout, facts JSON object); layout "auto" | "opaque" | "faiss" | "hnswlib" | "npy".
+    streams: further streams (name, role, element type, elements in a row, bytes).
+    metadata: JSON object, keys of spec section 8 that the caller knows (payload, probes, application, source kind).
+    plan: JSON object with "folders" and "skipped" only.
+    compression: "auto" | "none". archive_id: 16 bytes, or None for a new one.
+    memory_bytes: budget for buffers; 0 for the default (256 MiB). threads: 0 for the number of cores.
+    attempts: how often a member file that changed while it was read is read again before it counts as partial.
+
+    Report: {"archive_id", "archive_bytes", "source_bytes", "raw_bytes", "root", "partial", "seconds",
+    "members": [{"name", "bytes", "layout", "warning", "facts"}], "skipped": [{"name", "reason"}],
+    "streams": [{"name", "role", "element_type", "row_elements", "row_count", "raw_bytes", "stored_bytes",
+    "chunk_count", "codecs": {"float32": 12}}]}
+    """
+
+def plan_file(path: str, layout: str) -> str:
+    """Parse an index file and return its member record (name, bytes, layout, facts, warning, runs) as JSON."""
+
+def verify_path(path: str, *, level: str, threads: int, progress: Progress) -> str:
+    """Verify an archive that may not even open; level "stored" | "full". Returns the report as JSON:
+
+    {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
+    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "offset", "byte_count"}]}
+    stream and rows are null where the damage is in no stream.
+    """
+
+@final
+class Stream:
+    """One stream record (spec, section 5). All fields read only."""
+
+    name: str
+    role: str
+    element_type: str
+    row_elements: int
+    row_bytes: int
+    row_count: int
+    chunk_rows: int
+    chunk_count: int
+    raw_bytes: int
+    stored_bytes: int
+
+@final
+class Reader:
+    """An open archive. Thread safe."""
+
+    archive_id: bytes
+    archive_bytes: int
+    root: bytes
+    version: tuple[int, int]
+    metadata: str
+    streams: list[Stream]
+
+    @staticmethod
+    def open(path: str) -> Reader: ...
+    def io_counts(self) -> tuple[int, int]:
+        """Reads made since opening began, and bytes read."""
+    def codecs(self, stream: int) -> dict[str, int]:
+        """Codec name -> number of chunks. Reads the index blocks of the stream."""
+    def read_rows(self, stream: int, first_row: int, row_count: int, out: Buffer) -> None:
+        """Fill `out` (writable, contiguous, row_count * row_bytes bytes). Reads only the chunks that hold the rows."""
+    def plan(self) -> str | None:
+        """The split plan as checked JSON; None when the archive has no members."""
+    def restore(
+        self,
+        target: str,
+        *,
+        members: Sequence[int] | None,
+        replace: bool,
+        sync: bool,
+        threads: int,
+        memory_bytes: int,
+        max_bytes: int | None,
+        progress: Progress,
+    ) -> str:
+        """Restore all members (None) or some. One member: `target` is the file. Several: a folder, made at once.
+
+        Report: {"members": n, "bytes": n, "seconds": s}
+        """
+    def write_member(self, member: int, fd: int, *, threads: int, memory_bytes: int, progress: Progress) -> int:
+        """Write a member in order to an open file descriptor (a pipe will do); return the bytes."""
+    def check_member(self, member: int, layout: str) -> str:
+        """Parse the member as it will be restored and check links, degrees, levels, list sizes and ids.
+
+        layout "faiss" | "hnswlib". Returns facts as JSON; raises DamagedError for an index unfit to load.
+        """
+    def verify(self, *, level: str, threads: int, progress: Progress) -> str:
+        """As verify_path."""
+    def close(self) -> None: ...

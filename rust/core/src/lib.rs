@@ -1,0 +1,10 @@
+//! vark: archive format and backup engine for vector indexes. See `ARCHITECTURE.md` for the map.
+#![deny(unsafe_code)]
+
+pub mod codec;
+pub mod error;
+pub mod limits;
+pub mod plan;
+pub mod split;
+pub mod store;
+pub mod stream;

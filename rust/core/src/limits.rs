@@ -1,0 +1,49 @@
+//! Every ceiling, with its reason. `spec/LIMITS.md` says the same and a test compares the two.
+
+/// One read of this many bytes from the end opens any archive.
+pub const TAIL_BYTES: u64 = 65_536;
+pub const HEADER_BYTES: usize = 64;
+pub const TRAILER_BYTES: usize = 128;
+pub const SMALLEST_ARCHIVE_BYTES: u64 = 192;
+
+/// Blocks start at cache lines, so a raw block can be used in place.
+pub const BLOCK_ALIGNMENT: u64 = 64;
+/// An index block stays below 256 KiB: the second read of a row look-up.
+pub const ENTRIES_PER_BLOCK_MAX: u32 = 3_640;
+pub const ENTRIES_PER_BLOCK_DEFAULT: u32 = 3_584;
+pub const PUBLIC_ENTRY_BYTES: usize = 24;
+pub const SEALED_ENTRY_BYTES: usize = 48;
+pub const ENTRY_BYTES: usize = PUBLIC_ENTRY_BYTES + SEALED_ENTRY_BYTES;
+
+pub const DIRECTORY_HEADER_BYTES: usize = 64;
+pub const STREAM_RECORD_BYTES: usize = 80;
+pub const ANCESTOR_RECORD_BYTES: usize = 64;
+/// With 512 index blocks and these names the directory still fits the tail.
+pub const STREAMS_MAX: usize = 256;
+pub const STREAM_NAME_BYTES_MAX: usize = 255;
+/// What is left of the tail for the JSON metadata in the largest archive.
+pub const METADATA_BYTES_MAX: usize = 8_192;
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// A reader holds one chunk at a time; a link partition of 2^19 nodes at M = 64 needs this much.
+pub const CHUNK_BYTES_MAX: u64 = 268_435_456;
+/// Raw, coded and hashed bytes of one chunk stay in a 1 MiB L2 cache.
+pub const CHUNK_BYTES_DEFAULT: u64 = 524_288;
+/// Above this many chunks in a stream the writer doubles the chunk, so that the index stays small.
+pub const CHUNKS_PER_STREAM_SOFT_MAX: u64 = 131_072;
+/// A block may exceed its chunk by a codec header, never by more.
+pub const BLOCK_OVERHEAD_MAX: u64 = 64;
+
+pub const PLAN_BYTES_MAX: u64 = 16_777_216;
+pub const MEMBERS_MAX: usize = 65_536;
+pub const RUNS_MAX: usize = 1_048_576;
+pub const GROUP_FIELDS_MAX: usize = 8;
+pub const DERIVED_TABLE_MAX: usize = 1_024;
+pub const NAME_COMPONENT_BYTES_MAX: usize = 255;
+pub const NAME_BYTES_MAX: usize = 4_096;
+/// faiss itself refuses deeper nesting.
+pub const INDEX_NESTING_MAX: usize = 50;
+
+const _: () = assert!(ENTRIES_PER_BLOCK_MAX as usize * ENTRY_BYTES < 256 * 1024);
+const _: () = assert!(ENTRIES_PER_BLOCK_DEFAULT <= ENTRIES_PER_BLOCK_MAX);
+const _: () = assert!(HEADER_BYTES + TRAILER_BYTES == SMALLEST_ARCHIVE_BYTES as usize);
