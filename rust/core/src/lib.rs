@@ -1,7 +1,10 @@
 //! vark: archive format and backup engine for vector indexes. See `ARCHITECTURE.md` for the map.
 #![deny(unsafe_code)]
 
+pub mod archive;
+pub mod bytes;
 pub mod codec;
+pub mod digest;
 pub mod error;
 pub mod limits;
 pub mod plan;
