@@ -51,6 +51,7 @@ pub enum Compression {
 }
 
 /// Buffers that one worker keeps between chunks (zstd contexts, planes).
+#[derive(Default)]
 pub struct Scratch {}
 
 /// Codes `raw` (whole rows of one chunk) into `block` (cleared first) and says which codec it chose.

@@ -117,15 +117,7 @@ fn split(
     if let [(slice, kind)] = slices
         && slice.is_chunk()
     {
-        return Ok(vec![Part::Block(encode(
-            scratch,
-            compression,
-            slice.stream,
-            slice.rows,
-            *kind,
-            raw,
-            recycler,
-        )?)]);
+        return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, *kind, raw, recycler)?)]);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get()).collect();
     batch::split(pieces, repeat, raw, &mut rows);

@@ -10,8 +10,8 @@ use crate::limits;
 use crate::plan::batch::{Batch, Content, CountReader, Cursor, Piece, Slice, next_batch};
 use crate::plan::compile::{CompiledCounts, compile_run};
 use crate::plan::{Counts, DerivedRule, Field, Member, Run};
-use crate::split::detect::{Layout, parse};
 use crate::split::{CountsSpec, FieldSpec, Tape};
+use crate::split::{Layout, parse};
 use crate::store::pipe::PipeSource;
 use crate::stream::{StreamRole, StreamSpec};
 use std::collections::HashMap;
@@ -36,7 +36,10 @@ pub fn pack_pipe(
     } else {
         let parsed = parse(layout, &mut tape)?;
         if !tape.at_end()? {
-            return Err(Error::malformed(format!("live source, byte {}", tape.position()), "goes on; expected its end"));
+            return Err(Error::malformed(
+                format!("live source, byte {}", tape.position()),
+                "goes on; expected its end",
+            ));
         }
         parsed
     };
@@ -225,7 +228,8 @@ impl Tape for LiveTape<'_, '_> {
         self.flush_literal()?;
         let start = self.pipe.position();
         let counts = self.counts(counts);
-        let run = Run::Derived { rule: DerivedRule::RunningOffsets, groups: group_count, counts, table: table.to_vec() };
+        let run =
+            Run::Derived { rule: DerivedRule::RunningOffsets, groups: group_count, counts, table: table.to_vec() };
         let compiled = [compile_run(&run, u64::MAX, &self.packer.table)?];
         let mut cursor = Cursor::default();
         let mut found = Vec::new();

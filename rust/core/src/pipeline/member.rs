@@ -7,8 +7,7 @@ use crate::limits;
 use crate::plan::batch::{CountReader, Cursor, Slice, next_batch};
 use crate::plan::compile::{CompiledCounts, compile};
 use crate::plan::{Member, Run};
-use crate::split::detect::{Layout, plan_file};
-use crate::split::file_tape::TapeStream;
+use crate::split::{Layout, TapeStream, plan_file};
 use crate::store::ReadAt;
 use crate::stream::{StreamRole, StreamSpec};
 use std::collections::HashMap;
@@ -58,7 +57,8 @@ pub fn pack_file(
         let facts = std::mem::take(&mut member.facts);
         (member, streams) = plan_file(&**source, name, Layout::Opaque)?;
         member.facts = facts;
-        let detail = "is kept whole, not split: the archive has no room for its streams; pack fewer indexes in one archive";
+        let detail =
+            "is kept whole, not split: the archive has no room for its streams; pack fewer indexes in one archive";
         member.warning = Some(detail.to_owned());
     }
     let first_private = packer.stream_count();
@@ -120,7 +120,8 @@ pub fn shared_stream(packer: &mut Packer<'_>, spec: &StreamSpec, bytes_hint: u64
 }
 
 fn is_shared(spec: &StreamSpec) -> bool {
-    (spec.name == LITERAL && spec.role == StreamRole::LITERAL) || (spec.name == OPAQUE && spec.role == StreamRole::OPAQUE)
+    (spec.name == LITERAL && spec.role == StreamRole::LITERAL)
+        || (spec.name == OPAQUE && spec.role == StreamRole::OPAQUE)
 }
 
 fn rename_runs(runs: &mut [Run], naming: &Naming, bases: &HashMap<String, u64>) {

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::plan::batch::{Batch, Content, Piece, Slice};
 use crate::plan::compile::check_plan;
 use crate::plan::{Member, Plan, Skipped};
-use crate::split::detect::Layout;
+use crate::split::Layout;
 use crate::store::ReadAt;
 use crate::store::file::FileSource;
 use crate::store::pipe::PipeSource;
@@ -189,8 +189,7 @@ impl Pass<'_> {
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let parts =
-                    PackerParts { writer, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
+                let parts = PackerParts { writer, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
                 self.fill(&mut packer, members, streams)
             },
@@ -262,7 +261,11 @@ impl Pass<'_> {
             }
             Input::Pipe(reader) => {
                 let Some(reader) = reader.take() else {
-                    return Err(Error::new(ErrorKind::InvalidArgument, member.name.clone(), "its pipe was used before"));
+                    return Err(Error::new(
+                        ErrorKind::InvalidArgument,
+                        member.name.clone(),
+                        "its pipe was used before",
+                    ));
                 };
                 pack_pipe(packer, PipeSource::new(reader), &member.name, member.layout, naming)?
             }
@@ -302,7 +305,7 @@ impl Pass<'_> {
             }
             let value = serde_json::to_value(&plan)
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, "plan", error.to_string()))?;
-            let text = to_canonical(&value).into_bytes();
+            let text = to_canonical(&value)?.into_bytes();
             if text.len() as u64 > crate::limits::PLAN_BYTES_MAX {
                 let detail = format!("{} bytes; pack fewer files in one archive", text.len());
                 return Err(Error::new(ErrorKind::LimitExceeded, "split plan", detail));
@@ -311,11 +314,12 @@ impl Pass<'_> {
             pack_stream(packer, &mut StreamInput { spec: StreamSpec::bytes("plan", StreamRole::PLAN), input })?;
         }
         let writer = std::mem::replace(&mut packer.writer, ArchiveWriter::new(ArchiveId([0; 16])));
-        let finished = writer.finish(&to_canonical(&serde_json::Value::Object(metadata)))?;
+        let archive_id = writer.id().to_string();
+        let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
         packer.write_tail(&finished.tail)?;
         let tallies = finished.streams.iter().zip(&packer.tallies);
         Ok(PackReport {
-            archive_id: finished.id.to_string(),
+            archive_id,
             archive_bytes: finished.archive_bytes,
             source_bytes,
             raw_bytes: finished.streams.iter().map(crate::stream::StreamDescription::raw_bytes).sum(),
@@ -344,7 +348,7 @@ fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<()> 
         }
     };
     let bytes = source.byte_count();
-    if bytes % row_bytes != 0 {
+    if !bytes.is_multiple_of(row_bytes) {
         let detail = format!("{bytes} bytes; expected whole rows of {row_bytes}");
         return Err(Error::new(ErrorKind::InvalidArgument, place(), detail));
     }

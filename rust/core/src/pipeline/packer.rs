@@ -220,7 +220,7 @@ impl<'a> Packer<'a> {
     fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
         let CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec, block } = coded;
         let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
-        self.sink.write(&[0; 64][..placement.padding.min(64)])?;
+        self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
         self.sink.write(&block)?;
         *self.tallies[stream].codecs.entry(codec).or_default() += 1;
         self.recycler.put(block);

@@ -91,7 +91,9 @@ where
                 let mut state = new_state();
                 // One wake-up a job; it lets a worker choose the urgent queue first.
                 while woken.recv().is_ok() && !stop.load(Ordering::Relaxed) {
-                    let Ok((ticket, job)) = urgent_jobs.try_recv().or_else(|_| ordinary_jobs.try_recv()) else { continue };
+                    let Ok((ticket, job)) = urgent_jobs.try_recv().or_else(|_| ordinary_jobs.try_recv()) else {
+                        continue;
+                    };
                     let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, job)));
                     let result = result.unwrap_or_else(|_| {
                         Err(Error::new(ErrorKind::Io, "worker thread", "failed inside vark; please report this"))

@@ -258,6 +258,6 @@ fn in_range(stream: &str, first: u64, rows: Option<u64>, row_count: u64) -> Resu
     }
 }
 
-pub(super) fn fault(place: &str, detail: &str) -> Error {
+pub(crate) fn fault(place: &str, detail: &str) -> Error {
     Error::damaged(Layer::Plan, format!("plan, {place}"), detail.to_owned())
 }
