@@ -1,15 +1,17 @@
 """Binding of the Rust engine. Private: use `vark`. Reports cross as JSON text; buffers cross without a copy."""
 
-from collections.abc import Buffer, Callable, Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, final
+
+from typing_extensions import Buffer
 
 __version__: str
 debug_build: bool
 
 # A source of bytes: ("file", path) | ("buffers", [contiguous buffers, one after another]) | ("pipe", file descriptor)
-type Bytes = tuple[str, str | int | Sequence[Buffer]]
+Bytes: TypeAlias = tuple[str, str | int | Sequence[Buffer]]
 # Called at most ten times a second on the calling thread: done bytes, total bytes or None. An exception cancels.
-type Progress = Callable[[int, int | None], None] | None
+Progress: TypeAlias = Callable[[int, int | None], None] | None
 
 def pack(
     target: str | int,

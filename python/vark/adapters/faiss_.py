@@ -1,0 +1,88 @@
+"""faiss: a live index is saved into, and read from, a pipe (faiss reads and writes strictly forward)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vark.adapters.base import LiveMember, LoadRequest, comes_from
+from vark.errors import InvalidArgumentError, SourceError
+from vark.feeds import FeedGroup, ThreadFeed, descriptor_path
+
+
+class FaissAdapter:
+    """Objects of `faiss` (CPU) and members of layout "faiss/…"."""
+
+    name = "faiss"
+
+    def owns(self, index: object) -> bool:
+        return comes_from(index, "faiss")
+
+    def live_member(self, index: Any, feeds: FeedGroup) -> LiveMember:
+        import faiss
+
+        write = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
+
+        def save(descriptor: int) -> None:
+            write(index, descriptor_path(descriptor))
+
+        feed = ThreadFeed(save, what=f"live index {type(index).__name__}")
+        return LiveMember("index.faiss", "faiss", ("pipe", feeds.add(feed)))
+
+    def load(self, request: LoadRequest) -> Any:
+        try:
+            import faiss
+        except ImportError as error:
+            raise InvalidArgumentError(
+                "loading this member needs the package faiss-cpu; install vark[faiss]"
+            ) from error
+
+        if request.facts.get("ondisk_data"):
+            raise InvalidArgumentError(
+                f"the index keeps its lists in another file ({request.facts['ondisk_data']}); "
+                "restore to a folder and read it there"
+            )
+
+        def send(descriptor: int) -> None:
+            request.reader.write_member(
+                request.member, descriptor, threads=request.threads, memory_bytes=request.memory_bytes, progress=None
+            )
+
+        read = faiss.read_index_binary if request.facts.get("binary") else faiss.read_index
+        feed = ThreadFeed(send, what="archive member")
+        feeds = FeedGroup()
+        reader = feeds.add(feed)
+        try:
+            index = read(descriptor_path(reader))
+        except RuntimeError as error:
+            failure = feeds.failure()  # damage in the archive explains what faiss saw; not the other way round
+            raise failure or SourceError(f"faiss refuses the index: {error}", code="malformed") from error
+        if os.read(reader, 1):
+            feeds.failure()
+            raise SourceError("faiss stopped before the end of the index; restore the file instead", code="malformed")
+        feeds.finish()
+        return index
+
+    def row_count(self, index: Any) -> int:
+        return int(index.ntotal)
+
+    def metric(self, index: Any) -> str:
+        import faiss
+
+        metrics = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
+        metric = metrics.get(index.metric_type)
+        if metric is None:
+            raise InvalidArgumentError(f"probes: metric {index.metric_type} of faiss; expected L2 or inner product")
+        return metric
+
+    def search(self, index: Any, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        try:
+            distances, ids = index.search(queries, k)
+        except (AssertionError, RuntimeError) as error:
+            raise InvalidArgumentError(f"probes: faiss refuses the search: {error or 'wrong dimension'}") from error
+        if self.metric(index) == "ip":
+            distances = 1 - distances
+        return ids.astype(np.int64, copy=False), distances.astype(np.float32, copy=False)

@@ -1,0 +1,196 @@
+"""The public functions: write, open and verify archives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vark import _core
+from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat
+from vark.errors import InvalidArgumentError, error_from_os
+from vark.feeds import FeedGroup
+from vark.names import check_name
+from vark.payload import payload_stream
+from vark.probes import make_probes
+from vark.sources import Gathered, Source, gather
+from vark.target import published
+from vark.types import VerifyReport, WriteReport
+from vark.units import parse_bytes
+
+# How often a file that changed while it was read is read again before the archive counts as partial.
+ATTEMPTS = 3
+StreamSpec = tuple[str, str, str, int, tuple[str, Any]]
+
+
+def write_archive(
+    source: Source,
+    target: str | PathLike[str] | int,
+    *,
+    payload: Any = None,
+    payload_key: str | None = None,
+    documents: Mapping[str, str | bytes | PathLike[str]] | Sequence[str | PathLike[str]] | None = None,
+    attach: Mapping[str, bytes | str | PathLike[str]] | Sequence[str | PathLike[str]] | None = None,
+    probes: Any = None,
+    application: Mapping[str, Any] | None = None,
+    layout: str = "auto",
+    compression: str = "auto",
+    threads: int | None = None,
+    memory: str | int = MEMORY_DEFAULT,
+    replace: bool = False,
+    sync: bool = True,
+    digest: bool = False,
+    progress: ProgressCallback | None = None,
+) -> WriteReport:
+    """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
+
+    source: path of a file or folder; list of paths; numpy array, or mapping of names to arrays (stored as .npy files,
+        contiguous ones without a copy); live `faiss.Index` or `hnswlib.Index` (streamed, never a second copy).
+    target: path, or an open file descriptor (written in one pass).
+    payload: pyarrow Table or RecordBatchReader, or the path of a Parquet file. payload_key: its column of ids;
+        None when row i belongs to vector i.
+    documents: name -> text or bytes or Path, or a list of paths. attach: name -> bytes or path, or a list of paths.
+    probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth.
+    application: JSON object for your own use (integers and text, no floats).
+    layout: "auto", or "opaque" | "faiss" | "hnswlib" | "npy" for files. compression: "auto" | "none".
+    threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
+    replace: an existing target is replaced at the end. sync: return when the disk has it.
+    digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a
+        second at most; an exception in it cancels.
+    Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
+    """
+    with FeedGroup() as feeds:
+        streams = _named_streams("document", documents) + _named_streams("attachment", attach)
+        gathered = gather(source, feeds, layout=layout)
+        metadata: dict[str, Any] = {"source": {"kind": gathered.kind, "name": gathered.name}}
+        if application is not None:
+            metadata["application"] = dict(application)
+        if probes is not None:
+            answered = make_probes(probes, gathered)
+            metadata["probes"] = answered.metadata()
+            streams += answered.streams()
+        if payload is not None:
+            stream, entry = payload_stream(payload, feeds, key=payload_key, row_count=gathered.row_count())
+            metadata["payload"] = entry
+            streams.append(stream)
+        options: dict[str, Any] = {
+            "metadata": _json(metadata),
+            "compression": compression,
+            "threads": threads or 0,
+            "memory_bytes": parse_bytes(memory, name="memory"),
+            "digest_members": digest,
+            "progress": progress or _heartbeat,
+        }
+        return _pack(gathered, streams, target, feeds, options, replace=replace, sync=sync)
+
+
+def _pack(
+    gathered: Gathered,
+    streams: list[StreamSpec],
+    target: str | PathLike[str] | int,
+    feeds: FeedGroup,
+    options: dict[str, Any],
+    *,
+    replace: bool,
+    sync: bool,
+) -> WriteReport:
+    """Run the engine. What comes through feeds is published only when no feed has failed (see `vark.feeds`)."""
+
+    def run(place: str | int, *, replace: bool) -> dict[str, Any]:
+        plan = gathered.plan_json()
+        fixed: dict[str, Any] = {"plan": plan, "archive_id": None, "attempts": ATTEMPTS}
+        try:
+            text = _core.pack(place, gathered.members, streams, replace=replace, sync=sync, **fixed, **options)
+        except Exception as error:
+            failure = feeds.failure()
+            if failure is not None:
+                raise failure from error
+            raise
+        feeds.finish()
+        return dict(json.loads(text))
+
+    if isinstance(target, int):
+        return WriteReport.from_record(run(target, replace=replace), path=f"descriptor {target}")
+    path = Path(os.fspath(target))
+    if len(feeds) == 0:
+        return WriteReport.from_record(run(str(path), replace=replace), path=str(path))
+    with published(path, replace=replace, sync=sync) as part:
+        report = run(str(part), replace=False)
+    return WriteReport.from_record(report, path=str(path))
+
+
+def _named_streams(role: str, items: Any) -> list[StreamSpec]:
+    if items is None:
+        return []
+    if isinstance(items, (str, bytes, PathLike)):
+        raise InvalidArgumentError(
+            f"{role}s: one {type(items).__name__}; give a list of paths, or a mapping from names"
+        )
+    pairs = (
+        items.items() if isinstance(items, Mapping) else [(Path(os.fspath(item)).name, Path(item)) for item in items]
+    )
+    streams: list[StreamSpec] = []
+    for name, value in pairs:
+        stream = f"{role}/{check_name(name, what=role)}"
+        if any(other[0] == stream for other in streams):
+            raise InvalidArgumentError(f"{role} {name!r}: given twice; give one of them another name")
+        streams.append((stream, role, "u8", 1, _named_bytes(role, name, value)))
+    return streams
+
+
+def _named_bytes(role: str, name: str, value: Any) -> tuple[str, Any]:
+    if isinstance(value, PathLike) or (isinstance(value, str) and role == "attachment"):
+        path = os.fspath(value)
+        try:
+            with open(path, "rb"):
+                return "file", path
+        except OSError as error:
+            raise error_from_os(error, f"{role} {path}") from error
+    if isinstance(value, str):
+        return "buffers", [value.encode()]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "buffers", [value]
+    raise InvalidArgumentError(f"{role} {name!r}: {type(value).__name__}; expected bytes, text or a Path")
+
+
+def _json(metadata: dict[str, Any]) -> str:
+    """Return metadata as the format wants it: sorted, compact, integers only."""
+
+    def check(value: Any, place: str) -> None:
+        if isinstance(value, float):
+            raise InvalidArgumentError(f"{place}: {value} is a float; metadata takes integers, or write it as text")
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                check(item, f"{place}.{key}")
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                check(item, place)
+
+    check(metadata.get("application"), "application")
+    try:
+        return json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"application: {error}; expected a JSON object") from error
+
+
+def open_archive(path: str | PathLike[str]) -> Archive:
+    """Open an archive. Errors: NotFoundError, NotAnArchiveError, DamagedError, UnsupportedError."""
+    return Archive(path)
+
+
+def verify_archive(
+    path: str | PathLike[str],
+    *,
+    level: str = "full",
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifyReport:
+    """Verify an archive that may not even open; damage is in the report, not an exception.
+
+    level: "stored" (checksums of stored bytes) or "full" (digests of all rows, too).
+    """
+    text = _core.verify_path(os.fspath(path), level=level, threads=threads or 0, progress=progress or _heartbeat)
+    return VerifyReport.from_record(json.loads(text))

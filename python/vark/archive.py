@@ -1,0 +1,288 @@
+"""An open archive: look, read rows, restore, load, verify."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from vark import payload as payload_
+from vark import probes as probes_
+from vark._core import Reader
+from vark.adapters import LoadRequest, adapter_for_layout
+from vark.arrays import read_npy
+from vark.errors import InvalidArgumentError, UnknownNameError
+from vark.feeds import FeedGroup, ThreadFeed
+from vark.target import write_published
+from vark.types import MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
+from vark.units import format_bytes, parse_bytes
+from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
+
+ProgressCallback = Callable[[int, int | None], None]
+MEMORY_DEFAULT = "256MiB"
+
+
+class Archive:
+    """An open `.vark` archive; use `open_archive`. A context manager; may be used from several threads.
+
+    `archive["vectors"]` is a StreamView. Opening takes one read of the end of the file; nothing else is read before
+    it is asked for, and every row that comes out has passed its digest.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._reader = Reader.open(self.path)
+        self._records = list(self._reader.streams)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Views of this archive cannot be read afterwards."""
+        self._reader.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Archive({self.path!r}, {format_bytes(self.archive_bytes)}, {len(self.members)} members)\n{self.streams!r}"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.streams._repr_html_()
+
+    @property
+    def archive_id(self) -> UUID:
+        """UUID version 7: its first 48 bits are the time of creation."""
+        return UUID(bytes=bytes(self._reader.archive_id))
+
+    @property
+    def root(self) -> str:
+        """The digest (hex) from which every byte of the archive hangs."""
+        return bytes(self._reader.root).hex()
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Format version: major, minor."""
+        return self._reader.version
+
+    @property
+    def archive_bytes(self) -> int:
+        """Length of the file."""
+        return self._reader.archive_bytes
+
+    @property
+    def io_counts(self) -> tuple[int, int]:
+        """Reads made since opening began, and bytes read."""
+        return self._reader.io_counts()
+
+    @cached_property
+    def streams(self) -> StreamTable:
+        """All streams. `codecs` is empty here; `archive[name].info` has it."""
+        return StreamTable(stream_info(record, codecs={}) for record in self._records)
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata object (specification, section 8)."""
+        return dict(json.loads(self._reader.metadata))
+
+    @cached_property
+    def _plan(self) -> dict[str, Any]:
+        text = self._reader.plan()
+        return {} if text is None else dict(json.loads(text))
+
+    @cached_property
+    def members(self) -> tuple[MemberReport, ...]:
+        """The files that a restore gives back."""
+        return tuple(MemberReport.from_record(member) for member in self._plan.get("members", ()))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Empty folders of the source."""
+        return tuple(self._plan.get("folders", ()))
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What of the source was not captured, and why."""
+        return tuple(Skipped(item["name"], item["reason"]) for item in self._plan.get("skipped", ()))
+
+    @property
+    def partial(self) -> bool:
+        """Whether something of the source was not captured."""
+        return bool(self.metadata.get("partial", False))
+
+    def __contains__(self, name: object) -> bool:
+        return any(record.name == name for record in self._records)
+
+    def __getitem__(self, name: str) -> StreamView:
+        """Return the stream `name`. Errors: UnknownNameError (a KeyError)."""
+        for number, record in enumerate(self._records):
+            if record.name == name:
+                return StreamView(self._reader, number, record)
+        known = ", ".join(record.name for record in self._records)
+        raise UnknownNameError(f"stream {name!r}: not in {self.path}, which has {known}")
+
+    @cached_property
+    def documents(self) -> NamedBytes:
+        """Documents: name -> bytes, read when asked for."""
+        return self._named("document")
+
+    @cached_property
+    def attachments(self) -> NamedBytes:
+        """Attachments: name -> bytes, read when asked for."""
+        return self._named("attachment")
+
+    def _named(self, role: str) -> NamedBytes:
+        prefix = f"{role}/"
+        names = [record.name for record in self._records if record.role == role and record.name.startswith(prefix)]
+        return NamedBytes({name.removeprefix(prefix): self[name] for name in names}, what=role)
+
+    def extract(self, name: str, target: str | PathLike[str], *, replace: bool = False, sync: bool = True) -> Path:
+        """Write a document or attachment to `target` (a file, or a folder to put it in); return the file's path.
+
+        name: as listed, or "document/NAME", "attachment/NAME" where both exist. Errors: UnknownNameError,
+        TargetExistsError, NoSpaceError.
+        """
+        view = self._view_of(name)
+        path = Path(os.fspath(target))
+        if path.is_dir():
+            path = path / view.name.partition("/")[2]
+
+        def write(descriptor: int) -> None:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.writelines(view[first : first + READ_BYTES].data for first in range(0, len(view), READ_BYTES))
+
+        write_published(path, write, replace=replace, sync=sync)
+        return path
+
+    def _view_of(self, name: str) -> StreamView:
+        for role in ("document", "attachment"):
+            full = name if name.startswith(f"{role}/") else f"{role}/{name}"
+            if full in self:
+                return self[full]
+        known = ", ".join([*self.documents, *self.attachments]) or "none"
+        raise UnknownNameError(f"{name!r}: no such document or attachment; the archive has {known}")
+
+    def payload(self, *, rows: Any = None) -> Any:
+        """Return the payload as a pyarrow Table, all or `rows` (a forward slice, or row numbers).
+
+        Errors: UnknownNameError (no payload), InvalidArgumentError (no pyarrow), DamagedError.
+        """
+        return payload_.read_payload(self[payload_.STREAM_NAME], rows=rows)
+
+    def restore(
+        self,
+        target: str | PathLike[str],
+        *,
+        replace: bool = False,
+        member: str | Sequence[str] | None = None,
+        sync: bool = True,
+        threads: int | None = None,
+        memory: str | int = MEMORY_DEFAULT,
+        max_bytes: int | str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> RestoreReport:
+        """Write the members back, byte for byte; the target appears when it is complete.
+
+        target: the file for one member, a new folder for several. member: only these. sync: return when the disk has
+        it. threads: None for all cores. memory: budget for buffers. max_bytes: refuse to write more.
+        Errors: TargetExistsError, NoSpaceError, LimitError, DamagedError, UnknownNameError.
+        """
+        chosen = None if member is None else self._member_numbers(member)
+        text = self._reader.restore(
+            os.fspath(target),
+            members=chosen,
+            replace=replace,
+            sync=sync,
+            threads=threads or 0,
+            memory_bytes=parse_bytes(memory, name="memory"),
+            max_bytes=None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes"),
+            progress=progress or _heartbeat,
+        )
+        report = json.loads(text)
+        return RestoreReport(os.fspath(target), report["members"], report["bytes"], report["seconds"])
+
+    def _member_numbers(self, wanted: str | Sequence[str]) -> list[int]:
+        names = [member.name for member in self.members]
+        asked = [wanted] if isinstance(wanted, str) else list(wanted)
+        for name in asked:
+            if name not in names:
+                raise UnknownNameError(f"member {name!r}: not in {self.path}, which has {', '.join(names) or 'none'}")
+        return [names.index(name) for name in asked]
+
+    def load(
+        self,
+        *,
+        space: str | None = None,
+        member: str | None = None,
+        threads: int | None = None,
+        memory: str | int = MEMORY_DEFAULT,
+    ) -> Any:
+        """Return a member as a live object: a faiss or hnswlib index, or a numpy array. No file is written.
+
+        The engine checks an index whole (links, degrees, list sizes) before its library sees a byte. space: "l2" |
+        "ip" | "cosine", for an hnswlib file (a live index stored it). member: needed when there are several.
+        Errors: DamagedError, InvalidArgumentError, SourceError (the library refuses).
+        """
+        if member is None and len(self.members) != 1:
+            names = ", ".join(item.name for item in self.members) or "none"
+            raise InvalidArgumentError(f"member: the archive has {names}; name one of them")
+        number = 0 if member is None else self._member_numbers(member)[0]
+        found = self.members[number]
+        budget = parse_bytes(memory, name="memory")
+        if found.layout.partition("/")[0] == "npy":
+            return self._load_array(number, threads or 0, budget)
+        adapter = adapter_for_layout(found.layout)
+        if adapter is None:
+            raise InvalidArgumentError(f"member {found.name!r}: layout {found.layout!r} cannot be loaded; use restore")
+        checked = json.loads(self._reader.check_member(number, adapter.name))
+        facts = {**checked, **found.facts}
+        return adapter.load(LoadRequest(self._reader, number, facts, space, threads or 0, budget))
+
+    def _load_array(self, number: int, threads: int, memory_bytes: int) -> Any:
+        def send(descriptor: int) -> None:
+            self._reader.write_member(number, descriptor, threads=threads, memory_bytes=memory_bytes, progress=None)
+
+        with FeedGroup() as feeds:
+            descriptor = feeds.add(ThreadFeed(send, what="archive member"))
+            try:
+                with open(descriptor, "rb", closefd=False) as stream:
+                    array = read_npy(stream)
+            except ValueError as error:
+                raise feeds.failure() or error from error
+            feeds.finish()
+            return array
+
+    def verify(
+        self, *, level: str = "full", threads: int | None = None, progress: ProgressCallback | None = None
+    ) -> VerifyReport:
+        """Read the archive and name every damage.
+
+        level: "stored" compares checksums and decodes nothing; "full" compares the digests of all rows.
+        """
+        text = self._reader.verify(level=level, threads=threads or 0, progress=progress or _heartbeat)
+        return VerifyReport.from_record(json.loads(text))
+
+    def probes(self) -> probes_.Probes:
+        """Return the stored probes. Errors: UnknownNameError when the archive has none."""
+        facts = self.metadata.get("probes") or {}
+        parts = [self[f"probe.{name}"] for name in ("queries", "ids", "distances")]
+        queries, ids, distances = (view[:].reshape(len(view), -1) for view in parts)
+        return probes_.Probes(
+            queries, ids, distances, str(facts.get("metric", "l2")), str(facts.get("truth", "source"))
+        )
+
+    def check_probes(self, index: object) -> ProbeReport:
+        """Ask a live index the stored queries and compare with the stored answers. Errors: UnknownNameError."""
+        return probes_.check(self.probes(), index)
+
+
+def _heartbeat(done: int, total: int | None) -> None:
+    """Called by the engine now and then: gives Python the chance to act on Ctrl-C."""

@@ -1,0 +1,140 @@
+"""Payload: the table that belongs to the vectors, stored as an Arrow IPC stream. pyarrow is imported when used."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vark.errors import DamagedError, InvalidArgumentError
+from vark.feeds import FeedGroup, ThreadFeed
+
+if TYPE_CHECKING:
+    from vark.views import StreamView
+
+STREAM_NAME = "payload"
+FORMAT = "arrow-ipc-stream"
+_BATCH_ROWS = 65_536
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InvalidArgumentError("a payload needs the package pyarrow; install vark[arrow]") from error
+    return pyarrow
+
+
+def payload_stream(
+    payload: Any, feeds: FeedGroup, *, key: str | None, row_count: int | None
+) -> tuple[tuple[str, str, str, int, tuple[str, Any]], dict[str, Any]]:
+    """Return (stream for the engine, entry `payload` of the metadata); batches flow through a pipe.
+
+    payload: pyarrow Table, RecordBatch or RecordBatchReader, or the path of a Parquet file.
+    key: column with the ids that the rows belong to; None: row i belongs to vector i (checked against row_count).
+    Errors: InvalidArgumentError.
+    """
+    arrow = _arrow()
+    schema, rows, batches = _batches(arrow, payload)
+    if key is not None and key not in schema.names:
+        raise InvalidArgumentError(f"payload_key: no column {key!r}; the payload has {schema.names}")
+    if key is None and rows is not None and row_count is not None and rows != row_count:
+        raise InvalidArgumentError(
+            f"payload: {rows} rows for {row_count} vectors; give payload_key= a column of ids, or one row a vector"
+        )
+
+    def write(descriptor: int) -> None:
+        with open(descriptor, "wb", closefd=False) as pipe, arrow.ipc.new_stream(pipe, schema) as stream:
+            for batch in batches:
+                stream.write_batch(batch)
+
+    feed = feeds.add(ThreadFeed(write, what="payload"))
+    metadata: dict[str, Any] = {"stream": STREAM_NAME, "format": FORMAT, "key": key}
+    if rows is not None:
+        metadata["rows"] = rows
+    return (STREAM_NAME, "payload", "u8", 1, ("pipe", feed)), metadata
+
+
+def _batches(arrow: Any, payload: Any) -> tuple[Any, int | None, Iterable[Any]]:
+    """Return (schema, row count or None when only the end tells, batches)."""
+    if isinstance(payload, (str, PathLike)):
+        try:
+            file = arrow.parquet.ParquetFile(os.fspath(payload))
+        except (OSError, arrow.ArrowException) as error:
+            raise InvalidArgumentError(f"payload: {payload}: not a readable Parquet file: {error}") from error
+        return file.schema_arrow, file.metadata.num_rows, file.iter_batches(_BATCH_ROWS)
+    if isinstance(payload, arrow.RecordBatch):
+        payload = arrow.Table.from_batches([payload])
+    if isinstance(payload, arrow.Table):
+        return payload.schema, payload.num_rows, payload.to_batches(_BATCH_ROWS)
+    if isinstance(payload, arrow.RecordBatchReader):
+        return payload.schema, None, payload
+    kind = type(payload).__name__
+    raise InvalidArgumentError(f"payload: {kind}; expected a pyarrow Table or RecordBatchReader, or a Parquet path")
+
+
+class StreamFile(io.RawIOBase):
+    """A stream of bytes of an archive as a file that is read forward."""
+
+    def __init__(self, view: StreamView) -> None:
+        self._view = view
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        window = memoryview(buffer).cast("B")
+        count = min(len(window), len(self._view) - self._position)
+        if count > 0:
+            self._view.read_into(self._position, count, window[:count])
+            self._position += count
+        return count
+
+
+def read_payload(view: StreamView, *, rows: Any = None) -> Any:
+    """Return the payload as a pyarrow Table: all of it, or `rows` (a slice with step 1, or row numbers in any order).
+
+    Reads forward and keeps only what was asked for. Errors: InvalidArgumentError, DamagedError.
+    """
+    arrow = _arrow()
+    try:
+        with arrow.ipc.open_stream(io.BufferedReader(StreamFile(view), 1 << 20)) as reader:
+            if rows is None:
+                return reader.read_all()
+            return _rows_of(arrow, reader, rows)
+    except arrow.ArrowInvalid as error:
+        raise DamagedError(f"payload: not an Arrow stream: {error}", layer="metadata") from error
+
+
+def _rows_of(arrow: Any, reader: Any, rows: Any) -> Any:
+    if isinstance(rows, slice):
+        if rows.step not in (None, 1) or min(rows.start or 0, rows.stop or 0) < 0:
+            raise InvalidArgumentError(f"payload: rows {rows}; expected a forward slice from the start")
+        first, stop = rows.start or 0, rows.stop
+        kept, passed = [], 0
+        for batch in reader:
+            low, high = max(first - passed, 0), batch.num_rows if stop is None else stop - passed
+            if low < min(high, batch.num_rows):
+                kept.append(batch.slice(low, min(high, batch.num_rows) - low))
+            passed += batch.num_rows
+            if stop is not None and passed >= stop:
+                break
+        return arrow.Table.from_batches(kept, schema=reader.schema)
+    numbers = np.asarray(rows, dtype=np.int64)
+    order = np.sort(np.unique(numbers))
+    kept, passed = [], 0
+    for batch in reader:
+        inside = order[(order >= passed) & (order < passed + batch.num_rows)] - passed
+        if len(inside):
+            kept.append(batch.take(arrow.array(inside)))
+        passed += batch.num_rows
+    if len(order) and (order[0] < 0 or order[-1] >= passed):
+        raise InvalidArgumentError(f"payload: rows {order[0]} to {order[-1]}; the payload has {passed}")
+    table = arrow.Table.from_batches(kept, schema=reader.schema)
+    return table.take(arrow.array(np.searchsorted(order, numbers)))
