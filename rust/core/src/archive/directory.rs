@@ -153,7 +153,8 @@ fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offs
     let expected_bytes = byte_count(block_count, u64::from(stream_count), u64::from(name_bytes));
     if expected_bytes != Some(directory_bytes as u64) {
         return Err(damaged(format!(
-            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill {directory_bytes} bytes"
+            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill \
+             {directory_bytes} bytes"
         )));
     }
     // Below directory_bytes, which is below 64 KiB: these conversions cannot fail.
