@@ -31,7 +31,7 @@ fn streams_are_limited_in_number() {
 
 #[test]
 fn the_largest_directory_with_the_longest_metadata_fits_the_tail_exactly() {
-    // 65,536 − 8,192 − 128 − 64 for streams of 80 + 255 bytes: 170 whole ones leave 202 bytes, 80 + 122 of them used.
+    // 65,536 − 8,192 − 128 − 64 bytes for streams of 80 + 255: 170 whole ones leave 202, and 80 + 122 is one more.
     let mut writer = ArchiveWriter::new(ID);
     for number in 0..170 {
         writer.declare(&bytes_spec(&format!("{number:0255}")), 1).unwrap();

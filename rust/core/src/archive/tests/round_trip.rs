@@ -1,5 +1,7 @@
 //! What was written is found again, in as few reads as the specification promises.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::archive::layout;
 use crate::error::{ErrorKind, Layer};
@@ -34,7 +36,7 @@ fn check_all(bytes: &[u8], shapes: &[Shape<'_>]) {
 
 /// What verification does: every index block once, every entry in its stream, all bytes accounted for.
 fn check_placement(archive: &Archive) {
-    let (mut places, mut seen) = (Vec::new(), 0);
+    let (mut places, mut entries) = (Vec::new(), Vec::new());
     for number in 0..archive.index_block_count() {
         let (offset, byte_count) = archive.index_block_range(number);
         let mut bytes = vec![0; usize::try_from(byte_count).unwrap()];
@@ -43,10 +45,11 @@ fn check_placement(archive: &Archive) {
         for (stream, chunk, entry) in archive.entries_of_index_block(number).unwrap() {
             assert_eq!(archive.entry(stream, chunk).unwrap(), entry);
             places.push(layout::place_of(&entry));
-            seen += 1;
+            entries.push(entry);
         }
     }
-    assert_eq!(seen, archive.entry_count());
+    assert_eq!(entries.len() as u64, archive.entry_count());
+    archive.check_archive_crc(&mut entries).unwrap();
     let layout = layout::check(&mut places, archive.index_offset(), true);
     assert!(layout.faults.is_empty());
     for gap in layout.gaps {
@@ -174,4 +177,23 @@ fn overlaps_and_gaps_are_told_apart() {
     assert_eq!(layout::check(&mut [], 64, true).faults.len(), 0);
     let gap = layout::Gap { offset: 100, bytes: 3 };
     assert!(layout::check_padding(gap, &[0, 0, 1]).unwrap_err().place().contains("102"));
+}
+
+#[test]
+fn an_open_archive_is_shared_by_threads() {
+    fn shared<Kind: Send + Sync>(_: &Kind) {}
+    shared(&open(&build(&SHAPES, 2, "{}")).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn any_shapes_come_back(
+        sizes in prop::collection::vec((1u32..70, 1u64..9, 0u64..60), 0..6),
+        entries_per_block in 1u32..40,
+    ) {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let shapes = names.iter().zip(sizes).map(|(name, (row, chunk, rows))| (*name, row, chunk, rows));
+        let shapes: Vec<Shape<'_>> = shapes.collect();
+        check_all(&build(&shapes, entries_per_block, "{}"), &shapes);
+    }
 }
