@@ -35,7 +35,7 @@ impl Archive {
     /// Reads the last 64 KiB once and checks all tables in it.
     ///
     /// # Errors
-    /// `NotAnArchive`; `Damaged` at `Trailer`, `Directory` or `Metadata`; `Unsupported`; those of reading.
+    /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory` or `Metadata`; `Unsupported`; those of reading.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
         let archive_bytes = source.byte_count();
         let tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
@@ -57,7 +57,7 @@ impl Archive {
         let root = writer::root_of(&header::encode(&trailer.identity), directory_bytes, metadata_bytes);
         if root != trailer.root {
             return Err(Error::damaged(
-                Layer::Directory,
+                Layer::Trailer,
                 "directory and metadata",
                 format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
             ));

@@ -236,7 +236,7 @@ fn faults_of_the_directory_are_named() {
         (records + 12, &[13, 0], "row_bytes"),
         (records + 32, &[0; 8], "chunk_rows"),
         (records + 48, &[8, 0], "chunks"),
-        (records + 56, &[0xFF, 0xFF], "there is room for"),
+        (records + 40, &[1], "first_entry"),
     ];
     for (at, patch, expected) in cases {
         let mut hostile = bytes.clone();

@@ -111,6 +111,8 @@ fn names_are_unique_and_checked() {
     for name in ["rows", "", "a\nb", &"x".repeat(256)] {
         assert_eq!(kind(writer.declare(&bytes_spec(name), 1)), Some(ErrorKind::InvalidArgument));
     }
+    let leaving = StreamSpec::bytes("document/..", StreamRole::DOCUMENT);
+    assert_eq!(kind(writer.declare(&leaving, 1)), Some(ErrorKind::InvalidArgument));
     assert_eq!(kind(writer.declare(&bytes_spec("none"), 0)), Some(ErrorKind::InvalidArgument));
     writer.declare(&bytes_spec(&"ü".repeat(127)), 1).unwrap();
 }

@@ -37,6 +37,7 @@ fn check_all(bytes: &[u8], shapes: &[Shape<'_>]) {
 /// What verification does: every index block once, every entry in its stream, all bytes accounted for.
 fn check_placement(archive: &Archive) {
     let (mut places, mut entries) = (Vec::new(), Vec::new());
+    let mut sums = vec![0; archive.streams().len()];
     for number in 0..archive.index_block_count() {
         let (offset, byte_count) = archive.index_block_range(number);
         let mut bytes = vec![0; usize::try_from(byte_count).unwrap()];
@@ -45,11 +46,18 @@ fn check_placement(archive: &Archive) {
         for (stream, chunk, entry) in archive.entries_of_index_block(number).unwrap() {
             assert_eq!(archive.entry(stream, chunk).unwrap(), entry);
             places.push(layout::place_of(&entry));
+            sums[stream] += u64::from(entry.stored_bytes);
             entries.push(entry);
         }
     }
     assert_eq!(entries.len() as u64, archive.entry_count());
     archive.check_archive_crc(&mut entries).unwrap();
+    assert!(layout::check_stored_bytes(archive.streams(), &sums).is_empty());
+    if let Some(sum) = sums.first_mut() {
+        *sum += 1;
+        let faults = layout::check_stored_bytes(archive.streams(), &sums);
+        assert_eq!(faults.iter().map(|fault| fault.layer()).collect::<Vec<_>>(), [Some(Layer::Index)]);
+    }
     let layout = layout::check(&mut places, archive.index_offset(), true);
     assert!(layout.faults.is_empty());
     for gap in layout.gaps {
