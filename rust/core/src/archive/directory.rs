@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::frozen::{BLOCK_CRC_BYTES, DIGEST_BYTES, DIRECTORY_MAGIC};
+use super::names;
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
 use crate::limits::{
@@ -153,7 +154,8 @@ fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offs
     let expected_bytes = byte_count(block_count, u64::from(stream_count), u64::from(name_bytes));
     if expected_bytes != Some(directory_bytes as u64) {
         return Err(damaged(format!(
-            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill {directory_bytes} bytes"
+            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill \
+             {directory_bytes} bytes"
         )));
     }
     // Below directory_bytes, which is below 64 KiB: these conversions cannot fail.
@@ -173,15 +175,16 @@ fn decode_streams(records: &[u8], names: &[u8], counts: &Counts) -> Result<Vec<S
     let mut name_fields = Cursor::new(names, Layer::Directory, "stream names");
     let mut streams: Vec<StreamDescription> = Vec::with_capacity(counts.stream_count);
     let mut seen = HashSet::with_capacity(counts.stream_count);
-    let (mut entries, mut stored_bytes) = (0u64, 0u64);
+    let mut entries = 0u64;
     for number in 0..counts.stream_count {
         let stream = decode_record(&mut fields, &mut name_fields, entries)
             .map_err(|error| error.within(&format!("stream {number}")))?;
         if !seen.insert(stream.name.clone()) {
             return Err(damaged(format!("two streams are named \"{}\"", stream.name)));
         }
-        let sums = entries.checked_add(stream.chunk_count).zip(stored_bytes.checked_add(stream.stored_bytes));
-        (entries, stored_bytes) = sums.ok_or_else(|| damaged("the chunk counts or stored bytes overflow".into()))?;
+        entries = entries
+            .checked_add(stream.chunk_count)
+            .ok_or_else(|| damaged("the chunk counts of the streams overflow".into()))?;
         streams.push(stream);
     }
     if name_fields.remaining() != 0 {
@@ -189,12 +192,6 @@ fn decode_streams(records: &[u8], names: &[u8], counts: &Counts) -> Result<Vec<S
     }
     if entries != counts.entry_count {
         return Err(damaged(format!("the streams have {entries} chunks, expected {}", counts.entry_count)));
-    }
-    let block_area_bytes = counts.index_offset - HEADER_BYTES as u64;
-    if stored_bytes > block_area_bytes {
-        return Err(damaged(format!(
-            "the streams store {stored_bytes} bytes, but there is room for {block_area_bytes}"
-        )));
     }
     Ok(streams)
 }
@@ -222,6 +219,9 @@ fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) 
     let name = std::str::from_utf8(names.take(usize::from(name_bytes))?)
         .map_err(|_| damaged("the name is not UTF-8".into()))?;
     check_name(name).map_err(|error| damaged(error.to_string()))?;
+    if !names::stream_is_safe(role, name) {
+        return Err(damaged(format!("{name:?} does not end in a safe path component")));
+    }
     let Some(element_type) = ElementType::from_number(element_number) else {
         return Err(damaged(format!("element type {element_number} does not exist")));
     };
@@ -240,9 +240,6 @@ fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) 
     }
     if first_entry != entries {
         return Err(damaged(format!("first_entry {first_entry}, expected {entries}")));
-    }
-    if (stored_bytes == 0) != (chunk_count == 0) {
-        return Err(damaged(format!("{chunk_count} chunks with {stored_bytes} stored bytes")));
     }
     Ok(StreamDescription {
         name: name.to_owned(),

@@ -3,6 +3,7 @@
 use super::Entry;
 use crate::error::{Error, Layer};
 use crate::limits::{BLOCK_ALIGNMENT, HEADER_BYTES};
+use crate::stream::StreamDescription;
 
 /// A run of padding: bytes of no block, which must be zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,18 @@ impl Layout {
 /// The place of an entry as `check` takes it.
 pub fn place_of(entry: &Entry) -> (u64, u32) {
     (entry.offset, entry.stored_bytes)
+}
+
+/// Compares the sums of stored bytes, one a stream, with the stream table; only meaningful when every index block
+/// was readable. Opening does not need them: nothing is allocated or found by these fields.
+pub fn check_stored_bytes(streams: &[StreamDescription], sums: &[u64]) -> Vec<Error> {
+    let differs = |stream: &StreamDescription, sum: u64| {
+        let detail = format!("stored_bytes {}, but its blocks have {sum}", stream.stored_bytes);
+        (sum != stream.stored_bytes)
+            .then(|| Error::damaged(Layer::Index, format!("stream \"{}\"", stream.name), detail))
+    };
+    let sums = sums.iter().copied().chain(std::iter::repeat(0));
+    streams.iter().zip(sums).filter_map(|(stream, sum)| differs(stream, sum)).collect()
 }
 
 /// Checks that the bytes of a gap, as read, are zero.

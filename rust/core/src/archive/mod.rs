@@ -9,7 +9,10 @@ mod header;
 mod index;
 pub mod layout;
 pub mod metadata;
+pub mod names;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod trailer;
 mod writer;
 
@@ -77,21 +80,5 @@ impl Identity {
             compat: 0,
             id,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_carries_its_time() {
-        let id = ArchiveId::new();
-        assert_eq!(id.0[6] >> 4, 7, "version 7");
-        assert_eq!(id.0[8] >> 6, 0b10, "variant of RFC 9562");
-        assert!(id.created_unix_ms() > 1_700_000_000_000);
-        let fixed = ArchiveId([1, 0x8F, 0, 0, 0, 2, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 9]);
-        assert_eq!(fixed.created_unix_ms(), 0x018F_0000_0002);
-        assert_eq!(fixed.to_string(), "018f0000-0002-7000-8000-000000000009");
     }
 }

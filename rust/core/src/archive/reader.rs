@@ -1,5 +1,6 @@
 //! The reader: one read opens an archive, one or two more find a row's block.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::directory::{self, Directory};
@@ -14,6 +15,8 @@ use crate::stream::StreamDescription;
 
 /// Parsed index blocks that are kept: about 200 KB each.
 const BLOCKS_KEPT: usize = 8;
+/// The index is read in pieces of this size when the archive checksum is verified.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// An open archive: its tables are checked, its rows are not read. Shared by threads.
 pub struct Archive {
@@ -32,7 +35,7 @@ impl Archive {
     /// Reads the last 64 KiB once and checks all tables in it.
     ///
     /// # Errors
-    /// `NotAnArchive`; `Damaged` at `Trailer`, `Directory` or `Metadata`; `Unsupported`; those of reading.
+    /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory` or `Metadata`; `Unsupported`; those of reading.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
         let archive_bytes = source.byte_count();
         let tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
@@ -54,7 +57,7 @@ impl Archive {
         let root = writer::root_of(&header::encode(&trailer.identity), directory_bytes, metadata_bytes);
         if root != trailer.root {
             return Err(Error::damaged(
-                Layer::Directory,
+                Layer::Trailer,
                 "directory and metadata",
                 format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
             ));
@@ -202,6 +205,37 @@ impl Archive {
         header::check(&self.trailer.identity, &found)
     }
 
+    /// Verification of `archive_crc` without reading a block twice: combines the checksums of the entries (all of
+    /// them; sorted here), the header and what follows the blocks, which is read. It holds for the bytes on disk
+    /// once every block, the header and the padding were compared and `layout::check` found no fault.
+    ///
+    /// # Errors
+    /// `Damaged` at `Trailer`; those of reading.
+    pub fn check_archive_crc(&self, entries: &mut [Entry]) -> Result<()> {
+        entries.sort_unstable_by_key(|entry| entry.offset);
+        let mut crc = digest::crc64(&header::encode(&self.trailer.identity));
+        let mut position = HEADER_BYTES as u64;
+        for entry in entries.iter() {
+            crc = digest::crc64_append_zeros(crc, entry.offset.saturating_sub(position));
+            crc = digest::crc64_combine(crc, entry.block_crc, entry.stored_bytes.into());
+            position = entry.offset.saturating_add(entry.stored_bytes.into());
+        }
+        crc = digest::crc64_append_zeros(crc, self.directory.index_offset.saturating_sub(position));
+        let (mut position, end) = (self.directory.index_offset, self.trailer.archive_bytes - TRAILER_BYTES as u64);
+        let mut piece = vec![0; in_memory(PIECE_BYTES.min(end.saturating_sub(position)))?];
+        while position < end {
+            piece.truncate(in_memory(end - position)?);
+            self.source.read_at(position, &mut piece)?;
+            crc = digest::crc64_combine(crc, digest::crc64(&piece), piece.len() as u64);
+            position += piece.len() as u64;
+        }
+        if crc == self.trailer.archive_crc {
+            return Ok(());
+        }
+        let detail = format!("archive checksum {crc:016x}, expected {:016x}", self.trailer.archive_crc);
+        Err(Error::damaged(Layer::Trailer, "trailer", detail))
+    }
+
     fn index_block(&self, block: u64) -> Result<Arc<Vec<Entry>>> {
         if let Some(entries) = self.kept_block(block) {
             return Ok(entries);
@@ -251,6 +285,13 @@ impl Archive {
         let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
         index::decode_block(bytes, first_entry, &self.directory.streams, self.directory.index_offset)
             .map_err(|error| error.within(&block_place(block)))
+    }
+}
+
+/// Short: the tables may have thousands of lines.
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Archive({})", self.id())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::directory::{self, Directory};
 use super::trailer::{self, Trailer};
-use super::{ArchiveId, Entry, Identity, header, index, metadata};
+use super::{ArchiveId, Entry, Identity, header, index, metadata, names};
 use crate::bytes::Appender;
 use crate::digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -95,6 +95,10 @@ impl ArchiveWriter {
         let row_bytes = spec.row_bytes()?;
         if self.streams.iter().any(|stream| stream.description.name == spec.name) {
             return Err(invalid(stream_place(&spec.name), "there is a stream of that name; choose another"));
+        }
+        if !names::stream_is_safe(spec.role, &spec.name) {
+            let detail = "becomes a file: expected one path component without special characters; rename it";
+            return Err(invalid(stream_place(&spec.name), detail));
         }
         if chunk_rows == 0 {
             return Err(invalid(stream_place(&spec.name), "chunk_rows is 0, expected at least 1"));
