@@ -7,6 +7,7 @@ pub mod codec;
 pub mod digest;
 pub mod error;
 pub mod limits;
+pub mod names;
 pub mod pipeline;
 pub mod plan;
 pub mod split;

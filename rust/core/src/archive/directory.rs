@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::frozen::{BLOCK_CRC_BYTES, DIGEST_BYTES, DIRECTORY_MAGIC};
-use super::names;
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
 use crate::limits::{
     BLOCK_ALIGNMENT, CHUNK_BYTES_MAX, DIRECTORY_HEADER_BYTES, ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES,
     STREAM_RECORD_BYTES, STREAMS_MAX,
 };
+use crate::names;
 use crate::stream::{ElementType, StreamDescription, StreamRole, check_name};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,6 @@ mod header;
 mod index;
 pub mod layout;
 pub mod metadata;
-pub mod names;
 mod reader;
 #[cfg(test)]
 mod tests;

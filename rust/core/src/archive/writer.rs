@@ -5,7 +5,7 @@
 
 use super::directory::{self, Directory};
 use super::trailer::{self, Trailer};
-use super::{ArchiveId, Entry, Identity, header, index, metadata, names};
+use super::{ArchiveId, Entry, Identity, header, index, metadata};
 use crate::bytes::Appender;
 use crate::digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +13,7 @@ use crate::limits::{
     BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, CHUNK_BYTES_MAX, ENTRIES_PER_BLOCK_DEFAULT, ENTRIES_PER_BLOCK_MAX,
     ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, STREAMS_MAX, TAIL_BYTES, TRAILER_BYTES,
 };
+use crate::names;
 use crate::stream::{StreamDescription, StreamSpec};
 
 /// Where the next block goes: write `padding` zero bytes, then the block.

@@ -98,10 +98,10 @@ pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: P
     let (mut blocks, complete) = check.index();
     blocks.sort_unstable_by_key(|block| (block.entry.offset, block.entry.stored_bytes));
     let chunks = blocks.len() as u64;
-    let crcs = check.blocks(&blocks, level, threads)?;
-    let pieces = check.placement(&blocks, &crcs, complete);
+    check.blocks(&blocks, level, threads)?;
+    check.placement(&blocks, complete);
     if check.damage.is_empty() {
-        check.whole(pieces)?;
+        check.whole(&blocks);
     }
     if level == Level::Full {
         check.plan();
@@ -138,9 +138,6 @@ impl Located {
         self.entry.offset.saturating_add(self.entry.stored_bytes.into())
     }
 }
-
-/// CRC of a block as found; `None` where it could not be read.
-type Found = (Option<u64>, Vec<Error>);
 
 struct Check<'a, 'b> {
     reader: &'a Arc<RowReader>,
@@ -216,11 +213,9 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Reads every block; returns its CRC as found.
-    fn blocks(&mut self, blocks: &[Located], level: Level, threads: usize) -> Result<Vec<Option<u64>>> {
+    fn blocks(&mut self, blocks: &[Located], level: Level, threads: usize) -> Result<()> {
         let total: u64 = blocks.iter().map(|block| u64::from(block.entry.stored_bytes)).sum();
         let reader = self.reader;
-        let mut crcs = Vec::with_capacity(blocks.len());
         let window = thread_count(threads) * 2;
         let work = |state: &mut CheckState, job: &[Located]| Ok(check_blocks(reader, state, job, level));
         with_pool(threads, CheckState::default, work, |pool| {
@@ -233,17 +228,15 @@ impl Check<'_, '_> {
                     pending.push_back((pool.submit(job), job));
                 }
                 let Some((ticket, job)) = pending.pop_front() else { return Ok(()) };
-                for (block, (crc, faults)) in job.iter().zip(pool.take(ticket)?) {
-                    crcs.push(crc);
+                for (block, fault) in job.iter().zip(pool.take(ticket)?) {
                     self.checked_bytes += u64::from(block.entry.stored_bytes);
-                    for fault in faults {
+                    if let Some(fault) = fault {
                         self.note_block(&fault, block);
                     }
                 }
                 (self.progress)(self.checked_bytes.min(total), Some(total))?;
             }
-        })?;
-        Ok(crcs)
+        })
     }
 
     fn note_block(&mut self, fault: &Error, block: &Located) {
@@ -255,51 +248,39 @@ impl Check<'_, '_> {
         self.note(&fault.clone().within(&place), rows, block.entry.offset, block.entry.stored_bytes.into());
     }
 
-    /// Overlaps, gaps and padding; returns the CRCs and lengths that make up everything before the index.
-    fn placement(&mut self, blocks: &[Located], crcs: &[Option<u64>], complete: bool) -> Vec<(u64, u64)> {
+    /// Overlaps, gaps, padding, and the sums of the stream table.
+    fn placement(&mut self, blocks: &[Located], complete: bool) {
         let archive = self.reader.archive();
         let mut places: Vec<(u64, u32)> = blocks.iter().map(|block| layout::place_of(&block.entry)).collect();
         let layout = layout::check(&mut places, archive.index_offset(), complete);
         for fault in &layout.faults {
             self.note(fault, None, limits::HEADER_BYTES as u64, archive.index_offset());
         }
-        let mut pieces: Vec<(u64, u64, u64)> = Vec::with_capacity(blocks.len() + layout.gaps.len());
         for gap in layout.gaps {
-            let checked = read(archive, gap.offset, gap.bytes).and_then(|bytes| {
-                pieces.push((gap.offset, digest::crc64(&bytes), gap.bytes));
-                layout::check_padding(gap, &bytes)
-            });
-            if let Err(error) = checked {
+            let checked = read(archive, gap.offset, gap.bytes);
+            if let Err(error) = checked.and_then(|bytes| layout::check_padding(gap, &bytes)) {
                 self.note(&error, None, gap.offset, gap.bytes);
             }
             self.checked_bytes += gap.bytes;
         }
-        let found = blocks.iter().zip(crcs).filter_map(|(block, crc)| Some((block, (*crc)?)));
-        pieces.extend(found.map(|(block, crc)| (block.entry.offset, crc, u64::from(block.entry.stored_bytes))));
-        pieces.sort_unstable();
-        pieces.into_iter().map(|(_, crc, bytes)| (crc, bytes)).collect()
+        if complete {
+            let mut sums = vec![0u64; archive.streams().len()];
+            for block in blocks {
+                sums[block.stream] = sums[block.stream].saturating_add(block.entry.stored_bytes.into());
+            }
+            for fault in layout::check_stored_bytes(archive.streams(), &sums) {
+                self.note(&fault, None, archive.index_offset(), 0);
+            }
+        }
     }
 
     /// The CRC of the whole, put together from its parts: what an object store computes itself.
-    fn whole(&mut self, pieces: Vec<(u64, u64)>) -> Result<()> {
+    fn whole(&mut self, blocks: &[Located]) {
         let archive = self.reader.archive();
-        let mut crc = digest::crc64(&read(archive, 0, limits::HEADER_BYTES as u64)?);
-        for (piece, bytes) in pieces {
-            crc = digest::crc64_combine(crc, piece, bytes);
+        let mut entries: Vec<Entry> = blocks.iter().map(|block| block.entry).collect();
+        if let Err(error) = archive.check_archive_crc(&mut entries) {
+            self.note(&error, None, 0, archive.archive_bytes());
         }
-        let end = archive.archive_bytes() - limits::TRAILER_BYTES as u64;
-        let mut offset = archive.index_offset();
-        while offset < end {
-            let bytes = read(archive, offset, (end - offset).min(READ_BYTES))?;
-            crc = digest::crc64_combine(crc, digest::crc64(&bytes), bytes.len() as u64);
-            offset += bytes.len() as u64;
-        }
-        if crc != archive.archive_crc() {
-            let detail = format!("checksum {crc:016x}, expected {:016x}; use another copy", archive.archive_crc());
-            let error = Error::damaged(Layer::Trailer, "the archive as a whole", detail);
-            self.note(&error, None, 0, end);
-        }
-        Ok(())
     }
 
     fn plan(&mut self) {
@@ -347,7 +328,7 @@ struct CheckState {
     scratch: Scratch,
 }
 
-fn check_blocks(reader: &RowReader, state: &mut CheckState, blocks: &[Located], level: Level) -> Vec<Found> {
+fn check_blocks(reader: &RowReader, state: &mut CheckState, blocks: &[Located], level: Level) -> Vec<Option<Error>> {
     let start = blocks.first().map_or(0, |block| block.entry.offset);
     let end = blocks.iter().map(Located::end).max().unwrap_or(start);
     let together = to_usize(end - start, "blocks").and_then(|bytes| {
@@ -364,25 +345,24 @@ fn check_block(
     start: u64,
     level: Level,
     unread: Option<&Error>,
-) -> Found {
+) -> Option<Error> {
     let at = usize::try_from(block.entry.offset - start).unwrap_or(usize::MAX);
     let length = usize::try_from(block.entry.stored_bytes).unwrap_or(usize::MAX);
     let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
     let (None, Some(bytes)) = (unread, bytes) else {
         let why = unread.map_or_else(String::new, ToString::to_string);
-        return (None, vec![Error::damaged(Layer::Block, "block", format!("cannot be read: {why}"))]);
+        return Some(Error::damaged(Layer::Block, "block", format!("cannot be read: {why}")));
     };
     let crc = digest::crc64(bytes);
     if crc != block.entry.block_crc {
         let detail = format!("checksum {crc:016x}, expected {:016x}; use another copy", block.entry.block_crc);
-        return (Some(crc), vec![Error::damaged(Layer::Block, "block", detail)]);
+        return Some(Error::damaged(Layer::Block, "block", detail));
     }
     if level == Level::Stored {
-        return (Some(crc), Vec::new());
+        return None;
     }
     let raw_bytes = reader.archive().streams().get(block.stream).map_or(0, |stream| stream.chunk_bytes(block.chunk));
     state.chunk.resize(usize::try_from(raw_bytes).unwrap_or(0), 0);
     let Located { stream, entry, .. } = block;
-    let decoded = reader.decode(&mut state.scratch, *stream, entry.codec, &entry.digest, bytes, &mut state.chunk);
-    (Some(crc), decoded.err().into_iter().collect())
+    reader.decode(&mut state.scratch, *stream, entry.codec, &entry.digest, bytes, &mut state.chunk).err()
 }

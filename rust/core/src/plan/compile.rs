@@ -1,8 +1,9 @@
 //! From the JSON of a plan to runs that can be executed: every number checked, every name resolved.
 
-use super::{Counts, Field, FieldRows, Member, Plan, Run, names};
+use super::{Counts, Field, FieldRows, Member, Plan, Run};
 use crate::error::{Error, Layer, Result};
 use crate::limits;
+use crate::names::path_is_safe;
 use std::collections::{HashMap, HashSet};
 
 /// What a plan needs to know of a stream.
@@ -106,7 +107,10 @@ pub fn check_plan(plan: &Plan) -> Result<()> {
     let names = plan.members.iter().map(|member| &member.name).chain(&plan.folders);
     let mut seen = HashSet::new();
     for name in names.clone() {
-        names::check_member_name(name)?;
+        if !path_is_safe(name) {
+            let shown: String = name.chars().take(80).collect();
+            return Err(fault(&format!("name {shown:?}"), "is no safe relative path; nothing is written under it"));
+        }
         if !seen.insert(name.as_str()) {
             return Err(fault(&format!("name {name:?}"), "stands twice"));
         }

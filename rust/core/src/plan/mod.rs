@@ -5,7 +5,6 @@
 
 pub mod batch;
 pub mod compile;
-pub mod names;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! Names that become files when they are extracted (spec 8): one path component, safe on every system.
+//! Names that become files when they are restored or extracted (spec 8): hostile until checked here.
 
-use crate::limits::NAME_COMPONENT_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, NAME_COMPONENT_BYTES_MAX};
 use crate::stream::StreamRole;
 
 const DEVICES: [&str; 4] = ["CON", "PRN", "AUX", "NUL"];
@@ -13,6 +13,11 @@ pub fn component_is_safe(name: &str) -> bool {
         && name.len() <= NAME_COMPONENT_BYTES_MAX
         && !name.bytes().any(forbidden)
         && !is_device(name)
+}
+
+/// True for a relative path of safe components.
+pub fn path_is_safe(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && name.split('/').all(component_is_safe)
 }
 
 /// Windows opens the device whatever the case and the extension: `con`, `Com1.txt`.
@@ -28,7 +33,7 @@ fn is_device(name: &str) -> bool {
 }
 
 /// Streams of attachments and documents are named after the file they become.
-pub(crate) fn stream_is_safe(role: StreamRole, name: &str) -> bool {
+pub fn stream_is_safe(role: StreamRole, name: &str) -> bool {
     let prefix = match role {
         StreamRole::DOCUMENT => "document/",
         StreamRole::ATTACHMENT => "attachment/",
@@ -53,6 +58,14 @@ mod tests {
             assert!(component_is_safe(name), "{name:?}");
         }
         assert!(component_is_safe(&"x".repeat(255)) && !component_is_safe(&"x".repeat(256)));
+    }
+
+    #[test]
+    fn paths_stay_below_their_folder() {
+        for bad in ["../x", "/etc/passwd", "a//b", "a/../b", "a/", "a/./b", "C:/x", ""] {
+            assert!(!path_is_safe(bad), "{bad:?}");
+        }
+        assert!(path_is_safe("shards/0/index.bin"));
     }
 
     #[test]
