@@ -30,7 +30,7 @@ from reader_plan import Member, Stream, check_plan, component_is_safe, member_pi
 
 in_trailer, in_directory, in_index = partial(need, "trailer"), partial(need, "directory"), partial(need, "index")
 MAGIC = b"\x89VARK\r\n\x1a"
-TAIL_BYTES, CHUNK_BYTES_MAX, PLAN_BYTES_MAX, CACHE_BYTES = 65_536, 1 << 28, 1 << 24, 1 << 28
+TAIL_BYTES, CHUNK_BYTES_MAX, PLAN_BYTES_MAX, CACHE_BYTES = 65_536, 1 << 28, 1 << 24, 1 << 26
 PUBLIC = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("archive", "<u2"), ("flags", "<u2"), ("crc", "<u8")])
 SEALED = np.dtype([("digest", "V32"), ("codec", "<u2"), ("flags", "<u2"), ("reserved", "<u4"), ("more", "<u8")])
 
