@@ -322,7 +322,9 @@ class Archive:
         for stream in self.streams:
             own = entries["stored"][stream.first_entry :][: stream.chunk_count]
             total = int(own.sum(dtype=np.uint64))
-            in_index(total == stream.stored_bytes, f"stream {stream.name!r}", f"stored_bytes {stream.stored_bytes}", total)
+            in_index(
+                total == stream.stored_bytes, f"stream {stream.name!r}", f"stored_bytes {stream.stored_bytes}", total
+            )
         end = 64
         order = np.argsort(entries["offset"], kind="stable")
         starts = [*entries["offset"][order].tolist(), self.index_offset]

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-
 from reader_codecs import U64_MAX, Bytes, Words, need
 
 SLAB_BYTES, SLAB_GROUPS = 1 << 22, 2048

@@ -25,7 +25,7 @@ Edit = Callable[[Any], Any]
 Stage = Callable[[str, Any], Any]
 
 
-def crc64(data: bytes) -> int:
+def crc64(data: bytes | bytearray) -> int:
     """Bit by bit, as the polynomial says: slow and hard to get wrong."""
     register, polynomial = (1 << 64) - 1, 0x9A6C9329AC4BC9B5  # AD93D23594C93659 reflected
     for byte in data:
@@ -107,17 +107,56 @@ class Stream:
     def encoded(self) -> list[bytes]:
         if self.blocks is not None:
             return list(self.blocks)
-        return [{RAW: bytes, ZSTD: zstd_frame, FLOAT32: encode_float32}[self.codec](chunk) for chunk in self.chunks()]
+        encode: dict[int, Callable[[bytes], bytes]] = {RAW: bytes, ZSTD: zstd_frame, FLOAT32: encode_float32}
+        return [encode[self.codec](chunk) for chunk in self.chunks()]
 
 
 PUBLIC = ("offset", "stored", "archive", "flags", "crc")
 SEALED = ("digest", "codec", "flags2", "reserved", "more")
-RECORD = ("name_offset", "name_bytes", "role", "element", "flags", "row_bytes", "elements", "reserved", "row_count",
-          "chunk_rows", "first_entry", "chunk_count", "stored", "end")  # fmt: skip
-DIRECTORY = ("magic", "index_offset", "entry_count", "entries_per_block", "stream_count", "ancestors", "name_bytes",
-             "seal_bytes", "overhead", "parity", "reserved")  # fmt: skip
-TRAILER = ("directory_offset", "directory_bytes", "metadata_bytes", "archive_bytes", "archive_crc", "root", "id",
-           "incompat", "ro_compat", "compat", "major", "minor", "reserved")  # fmt: skip
+RECORD = (
+    "name_offset",
+    "name_bytes",
+    "role",
+    "element",
+    "flags",
+    "row_bytes",
+    "elements",
+    "reserved",
+    "row_count",
+    "chunk_rows",
+    "first_entry",
+    "chunk_count",
+    "stored",
+    "end",
+)
+DIRECTORY = (
+    "magic",
+    "index_offset",
+    "entry_count",
+    "entries_per_block",
+    "stream_count",
+    "ancestors",
+    "name_bytes",
+    "seal_bytes",
+    "overhead",
+    "parity",
+    "reserved",
+)
+TRAILER = (
+    "directory_offset",
+    "directory_bytes",
+    "metadata_bytes",
+    "archive_bytes",
+    "archive_crc",
+    "root",
+    "id",
+    "incompat",
+    "ro_compat",
+    "compat",
+    "major",
+    "minor",
+    "reserved",
+)
 
 
 def _pack(layout: str, names: Sequence[str], fields: dict[str, Any]) -> bytes:
@@ -168,9 +207,24 @@ def build(
     metadata = metadata if isinstance(metadata, bytes) else to_json(metadata)
     data += edit("stored_index", index) + directory + metadata
     edit("header", data)
-    fields = dict(zip(TRAILER, (
-        len(data) - len(metadata) - len(directory), len(directory), len(metadata), len(data) + 128, crc64(data),
-        digest(header + directory + metadata), ARCHIVE_ID, *features, *version, 0), strict=True))  # fmt: skip
+    fields = dict(
+        zip(
+            TRAILER,
+            (
+                len(data) - len(metadata) - len(directory),
+                len(directory),
+                len(metadata),
+                len(data) + 128,
+                crc64(data),
+                digest(header + directory + metadata),
+                ARCHIVE_ID,
+                *features,
+                *version,
+                0,
+            ),
+            strict=True,
+        )
+    )
     edit("trailer", fields)
     trailer = _pack("QIIQQ32s16sQQQHHI", TRAILER, fields)
     trailer += struct.pack("<Q", crc64(trailer)) + MAGIC[::-1]
@@ -216,14 +270,28 @@ def _directory(
     for s in streams:
         count, name = len(s.chunks()), s.name.encode()
         stored = sum(len(block) for block in s.encoded())
-        values = (len(names), len(name), s.role, s.element, 0, s.row_bytes, s.elements, 0, s.row_count,
-                  s.chunk_rows or max(1, s.row_count), first, count, stored, bytes(16))  # fmt: skip
+        values = (
+            len(names),
+            len(name),
+            s.role,
+            s.element,
+            0,
+            s.row_bytes,
+            s.elements,
+            0,
+            s.row_count,
+            s.chunk_rows or max(1, s.row_count),
+            first,
+            count,
+            stored,
+            bytes(16),
+        )
         records.append(dict(zip(RECORD, values, strict=True)))
         names, first = names + name, first + count
     edit("records", records)
     names = edit("names", names)
-    values = (b"VARK-DIR", index_offset, len(entries), entries_per_block, len(streams), 0, len(names), 0, 0, 0, 0)
-    fields = dict(zip(DIRECTORY, values, strict=True))
+    head = (b"VARK-DIR", index_offset, len(entries), entries_per_block, len(streams), 0, len(names), 0, 0, 0, 0)
+    fields = dict(zip(DIRECTORY, head, strict=True))
     edit("directory_header", fields)
     packed = b"".join(_pack("IHHHHIIIQQQQQ16s", RECORD, record) for record in records)
     return bytes(edit("directory", _pack("8sQQIIIIIIQQ", DIRECTORY, fields) + tables + packed + names))

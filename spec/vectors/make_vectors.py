@@ -14,27 +14,37 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import codec_faults
 import faults
 import plan_faults
 import whole
 from kit import digest, to_json
 
-TYPE_NAMES = "u8 i8 u16 i16 u32 i32 u64 i64 f16 bf16 f32 f64".split()
+TYPE_NAMES = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "bf16", "f32", "f64"]
 
 
 def records() -> list[tuple[dict[str, Any], bytes]]:
     found: list[tuple[dict[str, Any], bytes]] = []
     for good in whole.cases():
-        entry = {"name": good.name, "expect": "ok", "comment": good.comment}
+        entry: dict[str, Any] = {"name": good.name, "expect": "ok", "comment": good.comment}
         if good.members is not None:
-            entry["members"] = [{"name": name, "bytes": len(data), "blake3": digest(data).hex()} for name, data in good.members.items()]
+            entry["members"] = [
+                {"name": name, "bytes": len(data), "blake3": digest(data).hex()} for name, data in good.members.items()
+            ]
             entry["folders"] = good.folders
         entry["streams"] = [
-            {"name": s.name, "role": s.role, "element_type": TYPE_NAMES[s.element - 1], "row_elements": s.elements,
-             "row_count": s.row_count, "blake3": digest(s.data).hex()} for s in good.streams
-        ]  # fmt: skip
+            {
+                "name": s.name,
+                "role": s.role,
+                "element_type": TYPE_NAMES[s.element - 1],
+                "row_elements": s.elements,
+                "row_count": s.row_count,
+                "blake3": digest(s.data).hex(),
+            }
+            for s in good.streams
+        ]
         found.append((entry, good.archive()))
-    for bad in [*faults.cases(), *plan_faults.cases()]:
+    for bad in [*faults.cases(), *codec_faults.cases(), *plan_faults.cases()]:
         found.append(({"name": bad.name, "expect": bad.layer, "stage": bad.stage, "comment": bad.comment}, bad.archive))
     names = [entry["name"] for entry, _ in found]
     assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]
