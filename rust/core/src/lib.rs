@@ -3,8 +3,12 @@
 
 pub mod codec;
 pub mod error;
+#[expect(unsafe_code, reason = "SIMD by run-time detection")]
+pub mod kernels;
 pub mod limits;
 pub mod plan;
 pub mod split;
 pub mod store;
 pub mod stream;
+#[expect(unsafe_code, reason = "calls of the zstd library that have no safe wrapper")]
+pub mod sys;

@@ -1,0 +1,122 @@
+//! Pure loops over slices. Nothing here allocates, fails or knows a stream. Where slices disagree in length a loop
+//! stops at the shortest. The widest instruction set that the machine has is chosen here and nowhere else.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bits;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+/// Smallest and largest of a run of integers, as bit patterns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extremes {
+    pub low: u64,
+    pub high: u64,
+    pub signed_low: u64,
+    pub signed_high: u64,
+}
+
+/// An instruction set that this machine was found to have. Only `detect` and `available` make one that is not
+/// `Portable`, so holding it is the proof that its kernels may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// Runs the kernel of the widest set that has one.
+macro_rules! dispatch {
+    ($machine:expr, $portable:ident :: $kernel:ident $(::<$bytes:literal>)? ($($argument:expr),*)) => {
+        match $machine.0 {
+            // SAFETY: `Machine` holds `Avx512` or `Avx2` only after `available` found those features.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::$kernel$(::<$bytes>)?($($argument),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { avx2::$kernel$(::<$bytes>)?($($argument),*) },
+            Set::Portable => $portable::$kernel$(::<$bytes>)?($($argument),*),
+        }
+    };
+}
+
+impl Machine {
+    pub const PORTABLE: Self = Self(Set::Portable);
+
+    /// The widest set of this machine. Cheap: the standard library remembers what it found.
+    #[inline]
+    pub fn detect() -> Self {
+        Self::available().last().unwrap_or(Self::PORTABLE)
+    }
+
+    /// Every set of this machine, narrowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let sets = [
+            Some(Set::Portable),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")).then_some(Set::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vbmi"))
+            .then_some(Set::Avx512),
+        ];
+        sets.into_iter().flatten().map(Self)
+    }
+
+    /// Exponent bytes of the f32 values in `raw` (spec, `codecs/float32.md`).
+    pub fn split_exponents(self, raw: &[u8], exponents: &mut [u8]) {
+        dispatch!(self, portable::split_exponents(raw, exponents));
+    }
+
+    /// The three low bytes of each rotated value.
+    pub fn split_lows(self, raw: &[u8], lows: &mut [u8]) {
+        dispatch!(self, portable::split_lows(raw, lows));
+    }
+
+    /// The values again.
+    pub fn merge(self, exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
+        dispatch!(self, portable::merge(exponents, lows, raw));
+    }
+
+    /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.
+    pub fn extremes(self, value_bytes: usize, raw: &[u8]) -> Extremes {
+        dispatch!(self, portable::extremes(value_bytes, raw))
+    }
+
+    /// True when each integer is the one before plus `step`, wrapping.
+    pub fn steps_are(self, value_bytes: usize, raw: &[u8], step: u64) -> bool {
+        dispatch!(self, portable::steps_are(value_bytes, raw, step))
+    }
+
+    /// `values - base` as a run of `width`-bit numbers, the first in the lowest bits (spec, `codecs/bitpack.md`).
+    /// Every difference must fit.
+    pub fn pack(self, value_bytes: usize, raw: &[u8], base: u64, width: u32, packed: &mut [u8]) {
+        match value_bytes {
+            1 => bits::pack::<1>(raw, base, width, packed),
+            2 => bits::pack::<2>(raw, base, width, packed),
+            4 => bits::pack::<4>(raw, base, width, packed),
+            _ => bits::pack::<8>(raw, base, width, packed),
+        }
+    }
+
+    /// The values again. Numbers past the end of `packed` read as 0.
+    pub fn unpack(self, value_bytes: usize, packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
+        match value_bytes {
+            1 => dispatch!(self, bits::unpack::<1>(packed, base, width, raw)),
+            2 => dispatch!(self, bits::unpack::<2>(packed, base, width, raw)),
+            4 => dispatch!(self, bits::unpack::<4>(packed, base, width, raw)),
+            _ => dispatch!(self, bits::unpack::<8>(packed, base, width, raw)),
+        }
+    }
+}
