@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256,
 };
 
-use super::{Extremes, bits, portable};
+use super::{Extremes, portable};
 
 #[target_feature(enable = "avx2")]
 pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
@@ -60,11 +60,6 @@ pub fn extremes(value_bytes: usize, raw: &[u8]) -> Extremes {
 #[target_feature(enable = "avx2")]
 pub fn steps_are(value_bytes: usize, raw: &[u8], step: u64) -> bool {
     portable::steps_are(value_bytes, raw, step)
-}
-
-#[target_feature(enable = "avx2,bmi2")]
-pub fn unpack<const BYTES: usize>(packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
-    bits::unpack::<BYTES>(packed, base, width, raw);
 }
 
 #[inline]

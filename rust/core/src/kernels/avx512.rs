@@ -1,76 +1,14 @@
-//! AVX-512 with byte permutes (VBMI: Ice Lake, Zen 4 and later). One permute does what four shuffles do elsewhere.
+//! AVX-512 with byte permutes (VBMI: Ice Lake, Zen 4 and later). For the planes of f32 it was tried and is no faster
+//! than AVX2.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm256_storeu_si256, _mm512_add_epi32,
-    _mm512_add_epi64, _mm512_and_si512, _mm512_castsi128_si512, _mm512_castsi512_si256, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_epi16, _mm512_cvtepi64_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
-    _mm512_maskz_loadu_epi8, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_rol_epi32, _mm512_ror_epi32,
-    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_srli_epi32, _mm512_srlv_epi32, _mm512_srlv_epi64, _mm512_storeu_si512,
+    __m128i, __m256i, __m512i, _mm_storeu_si128, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64,
+    _mm512_and_si512, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16, _mm512_cvtepi64_epi32, _mm512_loadu_si512,
+    _mm512_permutexvar_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_srlv_epi32, _mm512_srlv_epi64,
+    _mm512_storeu_si512,
 };
 
-use super::{Extremes, bits, portable};
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
-    let (groups, out_groups) = (raw.as_chunks::<64>().0, exponents.as_chunks_mut::<16>().0);
-    let done = groups.len().min(out_groups.len());
-    for (group, out) in groups.iter().zip(out_groups) {
-        store_16(out, _mm512_cvtepi32_epi8(_mm512_srli_epi32::<23>(load_64(group))));
-    }
-    portable::split_exponents(&raw[done * 64..], &mut exponents[done * 16..]);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-pub fn split_lows(raw: &[u8], lows: &mut [u8]) {
-    // Output byte i is byte i mod 3 of value i div 3; the last sixteen are not stored.
-    const KEEP: [u8; 64] = {
-        let (mut table, mut index) = ([0; 64], 0u8);
-        while index < 48 {
-            table[index as usize] = index / 3 * 4 + index % 3;
-            index += 1;
-        }
-        table
-    };
-    let keep = load_64(&KEEP);
-    let (groups, out_groups) = (raw.as_chunks::<64>().0, lows.as_chunks_mut::<48>().0);
-    let done = groups.len().min(out_groups.len());
-    for (group, out) in groups.iter().zip(out_groups) {
-        store_48(out, _mm512_permutexvar_epi8(keep, _mm512_rol_epi32::<1>(load_64(group))));
-    }
-    portable::split_lows(&raw[done * 64..], &mut lows[done * 48..]);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-pub fn merge(exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
-    // Three bytes of the lows (first table), then one of the exponents (second table, from 64 on).
-    const WEAVE: [u8; 64] = {
-        let (mut table, mut index) = ([0; 64], 0u8);
-        while index < 64 {
-            table[index as usize] = if index % 4 == 3 { 64 + index / 4 } else { index / 4 * 3 + index % 4 };
-            index += 1;
-        }
-        table
-    };
-    let weave = load_64(&WEAVE);
-    let (groups, low_groups) = (raw.as_chunks_mut::<64>().0, lows.as_chunks::<48>().0);
-    let exponent_groups = exponents.as_chunks::<16>().0;
-    let done = groups.len().min(low_groups.len()).min(exponent_groups.len());
-    for (out, (exponent, low)) in groups.iter_mut().zip(exponent_groups.iter().zip(low_groups)) {
-        let rotated = _mm512_permutex2var_epi8(load_48(low), weave, _mm512_castsi128_si512(load_16(exponent)));
-        store_64(out, _mm512_ror_epi32::<1>(rotated));
-    }
-    portable::merge(&exponents[done * 16..], &lows[done * 48..], &mut raw[done * 64..]);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-pub fn extremes(value_bytes: usize, raw: &[u8]) -> Extremes {
-    portable::extremes(value_bytes, raw)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-pub fn steps_are(value_bytes: usize, raw: &[u8], step: u64) -> bool {
-    portable::steps_are(value_bytes, raw, step)
-}
+use super::bits;
 
 /// As `bits::unpack`. Numbers of up to 25 bits lie within four bytes, sixteen at once; up to 57 within eight.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
@@ -174,36 +112,10 @@ fn load_64(bytes: &[u8; 64]) -> __m512i {
 }
 
 #[inline]
-#[target_feature(enable = "avx512bw")]
-fn load_48(bytes: &[u8; 48]) -> __m512i {
-    // SAFETY: the mask has 48 bits set, so only the array's 48 bytes are read.
-    unsafe { _mm512_maskz_loadu_epi8(0xFFFF_FFFF_FFFF, bytes.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn load_16(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: the array is 16 readable bytes; the load asks for no alignment.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-}
-
-#[inline]
 #[target_feature(enable = "avx512f")]
 fn store_64(bytes: &mut [u8; 64], value: __m512i) {
     // SAFETY: the array is 64 writable bytes; the store asks for no alignment.
     unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), value) }
-}
-
-/// Two plain stores: masked byte stores are slow on some cores that have VBMI.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store_48(bytes: &mut [u8; 48], value: __m512i) {
-    if let Some((low, rest)) = bytes.split_first_chunk_mut::<32>() {
-        store_32(low, _mm512_castsi512_si256(value));
-        if let Some(high) = rest.first_chunk_mut() {
-            store_16(high, _mm512_extracti32x4_epi32::<2>(value));
-        }
-    }
 }
 
 #[inline]

@@ -33,17 +33,14 @@ enum Set {
     Avx512,
 }
 
-/// Runs the kernel of the widest set that has one.
+/// Runs the AVX2 form of a kernel where there is AVX2, else the portable one.
 macro_rules! dispatch {
-    ($machine:expr, $portable:ident :: $kernel:ident $(::<$bytes:literal>)? ($($argument:expr),*)) => {
+    ($machine:expr, $kernel:ident($($argument:expr),*)) => {
         match $machine.0 {
-            // SAFETY: `Machine` holds `Avx512` or `Avx2` only after `available` found those features.
+            // SAFETY: `available` makes these two only after it found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => unsafe { avx512::$kernel$(::<$bytes>)?($($argument),*) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => unsafe { avx2::$kernel$(::<$bytes>)?($($argument),*) },
-            Set::Portable => $portable::$kernel$(::<$bytes>)?($($argument),*),
+            Set::Avx2 | Set::Avx512 => unsafe { avx2::$kernel($($argument),*) },
+            Set::Portable => portable::$kernel($($argument),*),
         }
     };
 }
@@ -62,9 +59,10 @@ impl Machine {
         let sets = [
             Some(Set::Portable),
             #[cfg(target_arch = "x86_64")]
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")).then_some(Set::Avx2),
+            is_x86_feature_detected!("avx2").then_some(Set::Avx2),
             #[cfg(target_arch = "x86_64")]
-            (is_x86_feature_detected!("avx512f")
+            (is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
@@ -76,27 +74,27 @@ impl Machine {
 
     /// Exponent bytes of the f32 values in `raw` (spec, `codecs/float32.md`).
     pub fn split_exponents(self, raw: &[u8], exponents: &mut [u8]) {
-        dispatch!(self, portable::split_exponents(raw, exponents));
+        dispatch!(self, split_exponents(raw, exponents));
     }
 
     /// The three low bytes of each rotated value.
     pub fn split_lows(self, raw: &[u8], lows: &mut [u8]) {
-        dispatch!(self, portable::split_lows(raw, lows));
+        dispatch!(self, split_lows(raw, lows));
     }
 
     /// The values again.
     pub fn merge(self, exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
-        dispatch!(self, portable::merge(exponents, lows, raw));
+        dispatch!(self, merge(exponents, lows, raw));
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.
     pub fn extremes(self, value_bytes: usize, raw: &[u8]) -> Extremes {
-        dispatch!(self, portable::extremes(value_bytes, raw))
+        dispatch!(self, extremes(value_bytes, raw))
     }
 
     /// True when each integer is the one before plus `step`, wrapping.
     pub fn steps_are(self, value_bytes: usize, raw: &[u8], step: u64) -> bool {
-        dispatch!(self, portable::steps_are(value_bytes, raw, step))
+        dispatch!(self, steps_are(value_bytes, raw, step))
     }
 
     /// `values - base` as a run of `width`-bit numbers, the first in the lowest bits (spec, `codecs/bitpack.md`).
@@ -113,10 +111,19 @@ impl Machine {
     /// The values again. Numbers past the end of `packed` read as 0.
     pub fn unpack(self, value_bytes: usize, packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
         match value_bytes {
-            1 => dispatch!(self, bits::unpack::<1>(packed, base, width, raw)),
-            2 => dispatch!(self, bits::unpack::<2>(packed, base, width, raw)),
-            4 => dispatch!(self, bits::unpack::<4>(packed, base, width, raw)),
-            _ => dispatch!(self, bits::unpack::<8>(packed, base, width, raw)),
+            1 => self.unpack_as::<1>(packed, base, width, raw),
+            2 => self.unpack_as::<2>(packed, base, width, raw),
+            4 => self.unpack_as::<4>(packed, base, width, raw),
+            _ => self.unpack_as::<8>(packed, base, width, raw),
+        }
+    }
+
+    fn unpack_as<const BYTES: usize>(self, packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
+        match self.0 {
+            // SAFETY: `available` makes this one only after it found every feature that the kernel names.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::unpack::<BYTES>(packed, base, width, raw) },
+            _ => bits::unpack::<BYTES>(packed, base, width, raw),
         }
     }
 }
