@@ -3,7 +3,7 @@
 
 pub mod codec;
 pub mod error;
-#[expect(unsafe_code, reason = "SIMD by run-time detection")]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "SIMD by run-time detection"))]
 pub mod kernels;
 pub mod limits;
 pub mod plan;
