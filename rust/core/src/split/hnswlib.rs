@@ -19,7 +19,7 @@ pub(super) const HEADER_BYTES: usize = 96;
 const DEGREE_MAX: u64 = 65_535;
 
 /// An insertion allocates this many candidates; beyond any use.
-const EF_MAX: u64 = 1 << 24;
+const EF_MAX: u64 = 1 << 20;
 
 struct Header {
     max_elements: u64,

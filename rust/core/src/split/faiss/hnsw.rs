@@ -14,7 +14,7 @@ use crate::split::{CountsSpec, FieldSpec};
 use crate::stream::{ElementType, StreamRole};
 
 /// A search allocates this many candidates; beyond any use, and one flipped bit is enough to hang a search.
-const EF_MAX: i32 = 1 << 24;
+const EF_MAX: i32 = 1 << 20;
 
 pub(super) fn read(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
     let header = header::read(reader)?;
