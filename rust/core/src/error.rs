@@ -168,3 +168,17 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A length that must fit the address space.
+///
+/// # Errors
+/// `LimitExceeded` on machines whose `usize` is smaller.
+pub fn to_usize(value: u64, place: &str) -> Result<usize> {
+    usize::try_from(value).map_err(|_| {
+        Error::new(
+            ErrorKind::LimitExceeded,
+            place,
+            format!("{value} bytes do not fit the address space of this machine"),
+        )
+    })
+}

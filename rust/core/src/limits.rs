@@ -46,4 +46,4 @@ pub const INDEX_NESTING_MAX: usize = 50;
 
 const _: () = assert!(ENTRIES_PER_BLOCK_MAX as usize * ENTRY_BYTES < 256 * 1024);
 const _: () = assert!(ENTRIES_PER_BLOCK_DEFAULT <= ENTRIES_PER_BLOCK_MAX);
-const _: () = assert!(HEADER_BYTES + TRAILER_BYTES == SMALLEST_ARCHIVE_BYTES as usize);
+const _: () = assert!((HEADER_BYTES + TRAILER_BYTES) as u64 == SMALLEST_ARCHIVE_BYTES);

@@ -153,7 +153,7 @@ impl StreamSpec {
         check_name(&self.name)?;
         let bytes = u64::from(self.row_elements) * u64::from(self.element_type.bytes());
         match u32::try_from(bytes) {
-            Ok(row_bytes) if bytes >= 1 && bytes <= limits::CHUNK_BYTES_MAX => Ok(row_bytes),
+            Ok(row_bytes) if (1..=limits::CHUNK_BYTES_MAX).contains(&bytes) => Ok(row_bytes),
             _ => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("stream \"{}\"", self.name),

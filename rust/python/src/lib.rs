@@ -1,1 +1,23 @@
+//! The binding: convert → release the GIL → call the core → convert. No logic lives here.
+#![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "memory and descriptors lent by Python; the binding's only unsafe")]
+mod buffers;
+mod errors;
+mod inputs;
+mod pack;
+mod progress;
+mod reader;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("debug_build", cfg!(debug_assertions))?;
+    module.add_class::<reader::Reader>()?;
+    module.add_class::<reader::Stream>()?;
+    module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
+    module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;
+    module.add_function(wrap_pyfunction!(reader::verify_path, module)?)
+}

@@ -3,6 +3,9 @@
 //! Knows stream *names* and row ranges, no index library, no archive. A plan is made by the parsers in
 //! `split`, stored as JSON, checked whole, and executed in both directions as `Batch`es.
 
+pub mod batch;
+pub mod compile;
+
 use serde::{Deserialize, Serialize};
 
 /// The JSON document of the stream `plan`.

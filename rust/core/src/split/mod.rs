@@ -5,6 +5,20 @@
 //! file (`FileTape`: records the plan, moves nothing) and over a live stream (the tape then carries the bytes
 //! onward), so it never seeks back.
 
+mod check;
+mod detect;
+mod faiss;
+mod file_tape;
+mod hnswlib;
+mod npy;
+mod reader;
+mod walk;
+mod window;
+
+pub use check::{check_faiss, check_hnswlib};
+pub use detect::{Layout, parse, plan_file};
+pub use file_tape::{FileTape, TapeStream};
+
 use crate::error::Result;
 use crate::plan::FieldRows;
 use crate::stream::StreamSpec;

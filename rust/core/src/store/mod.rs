@@ -1,5 +1,10 @@
 //! Where bytes lie. Everything above asks for ranges through `ReadAt`; only this room touches files.
 
+pub mod counted;
+pub mod file;
+pub mod pipe;
+pub mod target;
+
 use crate::error::Result;
 
 /// Positioned reads of something whose length is known. Shared by threads.

@@ -1,0 +1,260 @@
+//! The directory (spec 5): where the index is, how to check it, and what streams there are.
+
+use std::collections::HashSet;
+
+use super::frozen::{BLOCK_CRC_BYTES, DIGEST_BYTES, DIRECTORY_MAGIC};
+use crate::bytes::{Appender, Cursor};
+use crate::error::{Error, Layer, Result};
+use crate::limits::{
+    BLOCK_ALIGNMENT, CHUNK_BYTES_MAX, DIRECTORY_HEADER_BYTES, ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES,
+    STREAM_RECORD_BYTES, STREAMS_MAX,
+};
+use crate::names;
+use crate::stream::{ElementType, StreamDescription, StreamRole, check_name};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub index_offset: u64,
+    pub entry_count: u64,
+    pub entries_per_block: u32,
+    /// CRC-64 of each index block as stored.
+    pub block_crcs: Vec<u64>,
+    /// BLAKE3 of each index block.
+    pub block_digests: Vec<[u8; 32]>,
+    pub streams: Vec<StreamDescription>,
+}
+
+const PLACE: &str = "directory";
+
+/// Bytes of a directory, or `None` when the sum overflows.
+pub(crate) fn byte_count(block_count: u64, stream_count: u64, name_bytes: u64) -> Option<u64> {
+    let blocks = block_count.checked_mul((BLOCK_CRC_BYTES + DIGEST_BYTES) as u64)?;
+    let records = stream_count.checked_mul(STREAM_RECORD_BYTES as u64)?;
+    (DIRECTORY_HEADER_BYTES as u64).checked_add(blocks)?.checked_add(records)?.checked_add(name_bytes)
+}
+
+/// # Errors
+/// `LimitExceeded` when a count does not fit its field; the writer's own limits are far below.
+pub(crate) fn encode(directory: &Directory) -> Result<Vec<u8>> {
+    let name_bytes: usize = directory.streams.iter().map(|stream| stream.name.len()).sum();
+    let mut fields = Appender::default();
+    fields
+        .bytes(&DIRECTORY_MAGIC)
+        .u64(directory.index_offset)
+        .u64(directory.entry_count)
+        .u32(directory.entries_per_block)
+        .u32(narrow(directory.streams.len())?)
+        .u32(0) // ancestor_count
+        .u32(narrow(name_bytes)?)
+        .u32(0) // seal_bytes
+        .u32(0) // sealed_overhead
+        .u64(0) // parity_offset
+        .zeros(8);
+    for crc in &directory.block_crcs {
+        fields.u64(*crc);
+    }
+    for digest in &directory.block_digests {
+        fields.bytes(digest);
+    }
+    let mut name_offset = 0;
+    for stream in &directory.streams {
+        encode_record(&mut fields, stream, narrow(name_offset)?)?;
+        name_offset += stream.name.len();
+    }
+    for stream in &directory.streams {
+        fields.bytes(stream.name.as_bytes());
+    }
+    Ok(fields.into_vec())
+}
+
+fn encode_record(fields: &mut Appender, stream: &StreamDescription, name_offset: u32) -> Result<()> {
+    fields
+        .u32(name_offset)
+        .u16(narrow(stream.name.len())?)
+        .u16(stream.role.0)
+        .u16(stream.element_type.number())
+        .u16(0) // flags
+        .u32(stream.row_bytes)
+        .u32(stream.row_elements)
+        .zeros(4)
+        .u64(stream.row_count)
+        .u64(stream.chunk_rows)
+        .u64(stream.first_entry)
+        .u64(stream.chunk_count)
+        .u64(stream.stored_bytes)
+        .zeros(16);
+    Ok(())
+}
+
+fn narrow<Narrow: TryFrom<usize>>(value: usize) -> Result<Narrow> {
+    Narrow::try_from(value).map_err(|_| {
+        Error::new(crate::error::ErrorKind::LimitExceeded, PLACE, format!("{value} does not fit its field"))
+    })
+}
+
+/// The counts of the public header: all that decides where the other parts lie.
+struct Counts {
+    index_offset: u64,
+    entry_count: u64,
+    entries_per_block: u32,
+    block_count: usize,
+    stream_count: usize,
+    name_bytes: usize,
+}
+
+/// # Errors
+/// `Damaged` at layer `Directory`.
+pub(crate) fn decode(bytes: &[u8], directory_offset: u64) -> Result<Directory> {
+    let mut fields = Cursor::new(bytes, Layer::Directory, PLACE);
+    let counts = decode_counts(&mut fields, bytes.len(), directory_offset)?;
+    // From here on `bytes` has earned every count: the parts add up to its length.
+    let block_crcs = (0..counts.block_count).map(|_| fields.u64()).collect::<Result<Vec<_>>>()?;
+    let block_digests = (0..counts.block_count).map(|_| fields.array()).collect::<Result<Vec<_>>>()?;
+    let records = fields.take(counts.stream_count * STREAM_RECORD_BYTES)?;
+    let names = fields.take(counts.name_bytes)?;
+    let streams = decode_streams(records, names, &counts)?;
+    let Counts { index_offset, entry_count, entries_per_block, .. } = counts;
+    Ok(Directory { index_offset, entry_count, entries_per_block, block_crcs, block_digests, streams })
+}
+
+fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offset: u64) -> Result<Counts> {
+    let magic: [u8; 8] = fields.array()?;
+    let index_offset = fields.u64()?;
+    let entry_count = fields.u64()?;
+    let entries_per_block = fields.u32()?;
+    let stream_count = fields.u32()?;
+    let ancestor_count = fields.u32()?;
+    let name_bytes = fields.u32()?;
+    let (seal_bytes, sealed_overhead) = (fields.u32()?, fields.u32()?);
+    let (parity_offset, reserved) = (fields.u64()?, fields.u64()?);
+
+    if magic != DIRECTORY_MAGIC {
+        return Err(damaged(format!("magic {magic:02x?}, expected {DIRECTORY_MAGIC:02x?}")));
+    }
+    let set_aside = [ancestor_count, seal_bytes, sealed_overhead].map(u64::from);
+    if set_aside.iter().chain(&[parity_offset, reserved]).any(|&field| field != 0) {
+        return Err(damaged("a field reserved for a later version is not zero".into()));
+    }
+    if !(1..=ENTRIES_PER_BLOCK_MAX).contains(&entries_per_block) {
+        return Err(damaged(format!("entries_per_block {entries_per_block}, expected 1 to {ENTRIES_PER_BLOCK_MAX}")));
+    }
+    if u64::from(stream_count) > STREAMS_MAX as u64 {
+        return Err(damaged(format!("{stream_count} streams, expected at most {STREAMS_MAX}")));
+    }
+    if !index_offset.is_multiple_of(BLOCK_ALIGNMENT) || index_offset < HEADER_BYTES as u64 {
+        return Err(damaged(format!("index_offset {index_offset}, expected a multiple of {BLOCK_ALIGNMENT}, not 0")));
+    }
+    let index_end = entry_count.checked_mul(ENTRY_BYTES as u64).and_then(|bytes| bytes.checked_add(index_offset));
+    if index_end != Some(directory_offset) {
+        return Err(damaged(format!(
+            "an index of {entry_count} entries at {index_offset} must end at {directory_offset}"
+        )));
+    }
+    let block_count = entry_count.div_ceil(u64::from(entries_per_block));
+    let expected_bytes = byte_count(block_count, u64::from(stream_count), u64::from(name_bytes));
+    if expected_bytes != Some(directory_bytes as u64) {
+        return Err(damaged(format!(
+            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill \
+             {directory_bytes} bytes"
+        )));
+    }
+    // Below directory_bytes, which is below 64 KiB: these conversions cannot fail.
+    let fits = |count: u64| usize::try_from(count).map_err(|_| damaged(format!("{count} does not fit memory")));
+    Ok(Counts {
+        index_offset,
+        entry_count,
+        entries_per_block,
+        block_count: fits(block_count)?,
+        stream_count: fits(u64::from(stream_count))?,
+        name_bytes: fits(u64::from(name_bytes))?,
+    })
+}
+
+fn decode_streams(records: &[u8], names: &[u8], counts: &Counts) -> Result<Vec<StreamDescription>> {
+    let mut fields = Cursor::new(records, Layer::Directory, "stream table");
+    let mut name_fields = Cursor::new(names, Layer::Directory, "stream names");
+    let mut streams: Vec<StreamDescription> = Vec::with_capacity(counts.stream_count);
+    let mut seen = HashSet::with_capacity(counts.stream_count);
+    let mut entries = 0u64;
+    for number in 0..counts.stream_count {
+        let stream = decode_record(&mut fields, &mut name_fields, entries)
+            .map_err(|error| error.within(&format!("stream {number}")))?;
+        if !seen.insert(stream.name.clone()) {
+            return Err(damaged(format!("two streams are named \"{}\"", stream.name)));
+        }
+        entries = entries
+            .checked_add(stream.chunk_count)
+            .ok_or_else(|| damaged("the chunk counts of the streams overflow".into()))?;
+        streams.push(stream);
+    }
+    if name_fields.remaining() != 0 {
+        return Err(damaged(format!("{} bytes of names belong to no stream", name_fields.remaining())));
+    }
+    if entries != counts.entry_count {
+        return Err(damaged(format!("the streams have {entries} chunks, expected {}", counts.entry_count)));
+    }
+    Ok(streams)
+}
+
+/// One record; `first_entry` and the name's place follow from the records before.
+fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) -> Result<StreamDescription> {
+    let name_offset = fields.u32()?;
+    let name_bytes = fields.u16()?;
+    let role = StreamRole(fields.u16()?);
+    let element_number = fields.u16()?;
+    fields.reserved(2)?;
+    let row_bytes = fields.u32()?;
+    let row_elements = fields.u32()?;
+    fields.reserved(4)?;
+    let row_count = fields.u64()?;
+    let chunk_rows = fields.u64()?;
+    let first_entry = fields.u64()?;
+    let chunk_count = fields.u64()?;
+    let stored_bytes = fields.u64()?;
+    fields.reserved(16)?;
+
+    if u64::from(name_offset) != names.position() as u64 {
+        return Err(damaged(format!("name_offset {name_offset}, expected {}", names.position())));
+    }
+    let name = std::str::from_utf8(names.take(usize::from(name_bytes))?)
+        .map_err(|_| damaged("the name is not UTF-8".into()))?;
+    check_name(name).map_err(|error| damaged(error.to_string()))?;
+    if !names::stream_is_safe(role, name) {
+        return Err(damaged(format!("{name:?} does not end in a safe path component")));
+    }
+    let Some(element_type) = ElementType::from_number(element_number) else {
+        return Err(damaged(format!("element type {element_number} does not exist")));
+    };
+    let row_bytes_expected = u64::from(row_elements) * u64::from(element_type.bytes());
+    if row_bytes == 0 || u64::from(row_bytes) != row_bytes_expected {
+        return Err(damaged(format!("row_bytes {row_bytes}, expected {row_bytes_expected} and not 0")));
+    }
+    let chunk_bytes = chunk_rows.checked_mul(u64::from(row_bytes));
+    if chunk_rows == 0 || chunk_bytes.is_none_or(|bytes| bytes > CHUNK_BYTES_MAX) {
+        return Err(damaged(format!(
+            "chunk_rows {chunk_rows} of {row_bytes} bytes, expected 1 to {CHUNK_BYTES_MAX} bytes"
+        )));
+    }
+    if chunk_count != row_count.div_ceil(chunk_rows) {
+        return Err(damaged(format!("{chunk_count} chunks, expected {}", row_count.div_ceil(chunk_rows))));
+    }
+    if first_entry != entries {
+        return Err(damaged(format!("first_entry {first_entry}, expected {entries}")));
+    }
+    Ok(StreamDescription {
+        name: name.to_owned(),
+        role,
+        element_type,
+        row_elements,
+        row_bytes,
+        row_count,
+        chunk_rows,
+        first_entry,
+        chunk_count,
+        stored_bytes,
+    })
+}
+
+fn damaged(detail: String) -> Error {
+    Error::damaged(Layer::Directory, PLACE, detail)
+}

@@ -1,0 +1,136 @@
+//! Index blocks (spec 6): where each chunk lies and what it must hash to.
+
+use super::Entry;
+use crate::bytes::{Appender, Cursor};
+use crate::error::{Error, Layer, Result};
+use crate::limits::{BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, ENTRY_BYTES, HEADER_BYTES, PUBLIC_ENTRY_BYTES};
+use crate::stream::StreamDescription;
+
+/// Appends one index block: first all public entries, then all sealable ones.
+pub(crate) fn encode_block(fields: &mut Appender, entries: &[Entry]) {
+    for entry in entries {
+        fields
+            .u64(entry.offset)
+            .u32(entry.stored_bytes)
+            .u16(0) // this archive
+            .u16(0) // flags
+            .u64(entry.block_crc);
+    }
+    for entry in entries {
+        fields
+            .bytes(&entry.digest)
+            .u16(entry.codec)
+            .u16(0) // flags
+            .zeros(12);
+    }
+}
+
+/// Parses and checks a whole index block whose BLAKE3 was compared before. `first_entry` is the number of its
+/// first entry; blocks must end at or before `index_offset`.
+///
+/// # Errors
+/// `Damaged` at layer `Index`.
+pub(crate) fn decode_block(
+    bytes: &[u8],
+    first_entry: u64,
+    streams: &[StreamDescription],
+    index_offset: u64,
+) -> Result<Vec<Entry>> {
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
+        let detail = format!("{} bytes, expected a multiple of {ENTRY_BYTES}", bytes.len());
+        return Err(Error::damaged(Layer::Index, "index block", detail));
+    }
+    let entry_count = bytes.len() / ENTRY_BYTES;
+    let (public, sealed) = bytes.split_at(entry_count * PUBLIC_ENTRY_BYTES);
+    let mut public = Cursor::new(public, Layer::Index, "index block, public entries");
+    let mut sealed = Cursor::new(sealed, Layer::Index, "index block, sealable entries");
+    let mut chunks = ChunkWalk::new(streams, first_entry);
+    let mut entries = Vec::with_capacity(entry_count);
+    for _ in 0..entry_count {
+        let Some((stream, chunk)) = chunks.next() else {
+            return Err(Error::damaged(Layer::Index, "index block", "has more entries than the streams have chunks"));
+        };
+        let checked = decode_entry(&mut public, &mut sealed, streams[stream].chunk_bytes(chunk), index_offset);
+        entries.push(checked.map_err(|error| error.within(&chunk_place(&streams[stream], chunk)))?);
+    }
+    Ok(entries)
+}
+
+fn decode_entry(
+    public: &mut Cursor<'_>,
+    sealed: &mut Cursor<'_>,
+    chunk_bytes: u64,
+    index_offset: u64,
+) -> Result<Entry> {
+    let offset = public.u64()?;
+    let stored_bytes = public.u32()?;
+    public.reserved(4)?; // archive (0 is this one) and flags
+    let block_crc = public.u64()?;
+    let digest = sealed.array()?;
+    let codec = sealed.u16()?;
+    sealed.reserved(14)?;
+    let entry = Entry { offset, stored_bytes, block_crc, digest, codec };
+    check_place(&entry, index_offset)?;
+    if u64::from(stored_bytes) > chunk_bytes.saturating_add(BLOCK_OVERHEAD_MAX) {
+        return Err(damaged(format!("a block of {stored_bytes} bytes for a chunk of {chunk_bytes}")));
+    }
+    Ok(entry)
+}
+
+/// The rules for an entry that do not need its stream: alignment, and a place inside the block area.
+///
+/// # Errors
+/// `Damaged` at layer `Index`.
+pub(crate) fn check_place(entry: &Entry, index_offset: u64) -> Result<()> {
+    let Entry { offset, stored_bytes, .. } = *entry;
+    if offset < HEADER_BYTES as u64 || !offset.is_multiple_of(BLOCK_ALIGNMENT) {
+        return Err(damaged(format!("block at {offset}, expected a multiple of {BLOCK_ALIGNMENT}, not 0")));
+    }
+    if stored_bytes == 0 {
+        return Err(damaged("a block of 0 bytes".into()));
+    }
+    if offset.checked_add(u64::from(stored_bytes)).is_none_or(|end| end > index_offset) {
+        return Err(damaged(format!(
+            "a block of {stored_bytes} bytes at {offset} runs past the index at {index_offset}"
+        )));
+    }
+    Ok(())
+}
+
+/// "chunk 3 of stream "vectors"": the place of nearly every message about rows.
+pub(crate) fn chunk_place(stream: &StreamDescription, chunk: u64) -> String {
+    format!("chunk {chunk} of stream \"{}\"", stream.name)
+}
+
+fn damaged(detail: String) -> Error {
+    Error::damaged(Layer::Index, "index entry", detail)
+}
+
+/// (stream, chunk) of each entry from a given one on: spec 5, chunk *c* is entry `first_entry + c`.
+pub(crate) struct ChunkWalk<'a> {
+    streams: &'a [StreamDescription],
+    stream: usize,
+    chunk: u64,
+}
+
+impl<'a> ChunkWalk<'a> {
+    pub fn new(streams: &'a [StreamDescription], entry: u64) -> Self {
+        // The last stream that begins at or before the entry; empty streams before it begin there too.
+        let stream = streams.partition_point(|stream| stream.first_entry <= entry).saturating_sub(1);
+        let chunk = streams.get(stream).map_or(0, |stream| entry.saturating_sub(stream.first_entry));
+        Self { streams, stream, chunk }
+    }
+}
+
+impl Iterator for ChunkWalk<'_> {
+    type Item = (usize, u64);
+
+    fn next(&mut self) -> Option<(usize, u64)> {
+        while self.chunk >= self.streams.get(self.stream)?.chunk_count {
+            self.stream += 1;
+            self.chunk = 0;
+        }
+        self.chunk += 1;
+        Some((self.stream, self.chunk - 1))
+    }
+}

@@ -1,0 +1,83 @@
+//! The archive format (spec, sections 1 to 7 and 9): tables in, tables out.
+//!
+//! Decodes no block and does no I/O of its own: the writer hands out bytes, the reader asks through `ReadAt`.
+//! Every parser here works on a plain slice, so each can be fuzzed alone.
+
+mod directory;
+mod frozen;
+mod header;
+mod index;
+pub mod layout;
+pub mod metadata;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod trailer;
+mod writer;
+
+use std::fmt;
+
+pub use reader::{Archive, check_block};
+pub use writer::{ArchiveWriter, Finished, Placement};
+
+/// A UUID version 7: creation time and randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ArchiveId(pub [u8; 16]);
+
+impl ArchiveId {
+    /// An id of this moment.
+    #[expect(clippy::new_without_default, reason = "each call gives another id; a default would hide that")]
+    pub fn new() -> Self {
+        Self(uuid::Uuid::now_v7().into_bytes())
+    }
+
+    /// Milliseconds since 1970, UTC, from the first 48 bits.
+    pub fn created_unix_ms(&self) -> u64 {
+        self.0.iter().take(6).fold(0, |time, &byte| (time << 8) | u64::from(byte))
+    }
+}
+
+/// The usual form of a UUID: `0190163d-8694-739b-aea5-966c26f8ad91`.
+impl fmt::Display for ArchiveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).hyphenated().fmt(f)
+    }
+}
+
+/// What the index says of one chunk (spec 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub offset: u64,
+    pub stored_bytes: u32,
+    /// CRC-64 of the block as stored.
+    pub block_crc: u64,
+    /// BLAKE3 of the chunk's logical bytes.
+    pub digest: [u8; 32],
+    /// The number on disk; one that is unknown is the caller's matter.
+    pub codec: u16,
+}
+
+/// What header and trailer share: version, feature words, id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub version_major: u16,
+    pub version_minor: u16,
+    pub incompat: u64,
+    pub ro_compat: u64,
+    pub compat: u64,
+    pub id: ArchiveId,
+}
+
+impl Identity {
+    /// What a writer of 1.0 puts down.
+    pub fn current(id: ArchiveId) -> Self {
+        Self {
+            version_major: frozen::VERSION_MAJOR,
+            version_minor: frozen::VERSION_MINOR,
+            incompat: 0,
+            ro_compat: 0,
+            compat: 0,
+            id,
+        }
+    }
+}

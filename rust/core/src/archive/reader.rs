@@ -1,0 +1,354 @@
+//! The reader: one read opens an archive, one or two more find a row's block.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::directory::{self, Directory};
+use super::index::{self, ChunkWalk};
+use super::trailer::{self, Trailer};
+use super::{ArchiveId, Entry, header, metadata, writer};
+use crate::digest;
+use crate::error::{Error, ErrorKind, Layer, Result};
+use crate::limits::{ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
+use crate::store::ReadAt;
+use crate::stream::StreamDescription;
+
+/// Parsed index blocks that are kept: about 200 KB each.
+const BLOCKS_KEPT: usize = 8;
+/// The index is read in pieces of this size when the archive checksum is verified.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// An open archive: its tables are checked, its rows are not read. Shared by threads.
+pub struct Archive {
+    source: Arc<dyn ReadAt>,
+    trailer: Trailer,
+    directory: Directory,
+    metadata: String,
+    /// The end of the file, as read at opening; index blocks that lie in it cost no read.
+    tail: Vec<u8>,
+    tail_offset: u64,
+    /// Most recently used last.
+    kept: Mutex<Vec<(u64, Arc<Vec<Entry>>)>>,
+}
+
+impl Archive {
+    /// Reads the last 64 KiB once and checks all tables in it.
+    ///
+    /// # Errors
+    /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory` or `Metadata`; `Unsupported`; those of reading.
+    pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        let archive_bytes = source.byte_count();
+        let tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; in_memory(archive_bytes - tail_offset)?];
+        source.read_at(tail_offset, &mut tail)?;
+        let trailer_bytes = match tail.last_chunk::<TRAILER_BYTES>() {
+            Some(bytes) if archive_bytes >= SMALLEST_ARCHIVE_BYTES && trailer::has_magic(bytes) => bytes,
+            _ => return Err(no_trailer(source.as_ref(), &tail, tail_offset)),
+        };
+        let trailer = trailer::decode(trailer_bytes, archive_bytes)?;
+
+        // The trailer says, checked: directory, metadata and trailer end the file and fit the tail.
+        let tables = tail.get(in_memory(trailer.directory_offset.saturating_sub(tail_offset))?..);
+        let parts = tables.and_then(|tables| tables.split_at_checked(in_memory(trailer.directory_bytes.into()).ok()?));
+        let parts = parts.and_then(|(first, rest)| Some((first, rest.split_last_chunk::<TRAILER_BYTES>()?.0)));
+        let Some((directory_bytes, metadata_bytes)) = parts else {
+            return Err(Error::damaged(Layer::Trailer, "trailer", "the tables run past the end of the archive"));
+        };
+        let root = writer::root_of(&header::encode(&trailer.identity), directory_bytes, metadata_bytes);
+        if root != trailer.root {
+            return Err(Error::damaged(
+                Layer::Trailer,
+                "directory and metadata",
+                format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
+            ));
+        }
+        let directory = directory::decode(directory_bytes, trailer.directory_offset)?;
+        let metadata = metadata::decode(metadata_bytes)?;
+        Ok(Self { source, trailer, directory, metadata, tail, tail_offset, kept: Mutex::default() })
+    }
+
+    pub fn id(&self) -> ArchiveId {
+        self.trailer.identity.id
+    }
+
+    /// BLAKE3 that names every row of the archive.
+    pub fn root(&self) -> [u8; 32] {
+        self.trailer.root
+    }
+
+    pub fn archive_bytes(&self) -> u64 {
+        self.trailer.archive_bytes
+    }
+
+    /// CRC-64 of everything before the trailer.
+    pub fn archive_crc(&self) -> u64 {
+        self.trailer.archive_crc
+    }
+
+    /// Major and minor.
+    pub fn version(&self) -> (u16, u16) {
+        (self.trailer.identity.version_major, self.trailer.identity.version_minor)
+    }
+
+    /// The JSON object, checked.
+    pub fn metadata(&self) -> &str {
+        &self.metadata
+    }
+
+    pub fn streams(&self) -> &[StreamDescription] {
+        &self.directory.streams
+    }
+
+    pub fn stream_index(&self, name: &str) -> Option<usize> {
+        self.directory.streams.iter().position(|stream| stream.name == name)
+    }
+
+    /// Where the blocks end and the index begins.
+    pub fn index_offset(&self) -> u64 {
+        self.directory.index_offset
+    }
+
+    /// Chunks of all streams.
+    pub fn entry_count(&self) -> u64 {
+        self.directory.entry_count
+    }
+
+    /// The index entry of a chunk: no read when its index block is in the tail or kept, else one.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a chunk that does not exist; `Damaged` at `Index`; those of reading.
+    pub fn entry(&self, stream: usize, chunk: u64) -> Result<Entry> {
+        let description = self.directory.streams.get(stream).filter(|stream| chunk < stream.chunk_count);
+        let Some(description) = description else {
+            let place = format!("chunk {chunk} of stream {stream}");
+            return Err(Error::new(ErrorKind::InvalidArgument, place, "does not exist in this archive"));
+        };
+        // Below entry_count, as the directory was checked.
+        let number = description.first_entry + chunk;
+        let per_block = u64::from(self.directory.entries_per_block);
+        let block = self.index_block(number / per_block)?;
+        match block.get(in_memory(number % per_block)?) {
+            Some(entry) => Ok(*entry),
+            None => Err(Error::damaged(Layer::Index, index::chunk_place(description, chunk), "has no entry")),
+        }
+    }
+
+    /// Reads a block into `buffer` (resized) and compares its CRC.
+    ///
+    /// # Errors
+    /// `Damaged` at `Block`, or at `Index` for an entry that is not of this archive; those of reading.
+    pub fn read_block(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<()> {
+        index::check_place(entry, self.directory.index_offset)?;
+        buffer.resize(in_memory(entry.stored_bytes.into())?, 0);
+        self.source.read_at(entry.offset, buffer)?;
+        check_block(entry, buffer)
+    }
+
+    /// Reads any range of the archive unchecked: neighbouring blocks in one read (then `check_block` for each),
+    /// padding, or everything for `archive_crc`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a range that runs past the archive; those of reading.
+    pub fn read_range(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.trailer.archive_bytes) {
+            let place = format!("{} bytes at {offset}", buffer.len());
+            let detail = format!("run past the end of the archive at {}", self.trailer.archive_bytes);
+            return Err(Error::new(ErrorKind::InvalidArgument, place, detail));
+        }
+        self.source.read_at(offset, buffer)
+    }
+
+    pub fn index_block_count(&self) -> u64 {
+        self.directory.block_digests.len() as u64
+    }
+
+    /// Offset and bytes of index block `block`, which must be below `index_block_count`.
+    pub fn index_block_range(&self, block: u64) -> (u64, u64) {
+        // No overflow for a block that exists: the directory was checked; others give an empty range.
+        let first = block.saturating_mul(u64::from(self.directory.entries_per_block));
+        let entries = self.directory.entry_count.saturating_sub(first).min(self.directory.entries_per_block.into());
+        let entry_bytes = ENTRY_BYTES as u64;
+        (self.directory.index_offset.saturating_add(first.saturating_mul(entry_bytes)), entries * entry_bytes)
+    }
+
+    /// All faults of an index block as read: CRC, BLAKE3, and (only if that holds) its entries.
+    pub fn check_index_block(&self, block: u64, bytes: &[u8]) -> Vec<Error> {
+        let mut faults = Vec::new();
+        let found = digest::crc64(bytes);
+        let expected = usize::try_from(block).ok().and_then(|block| self.directory.block_crcs.get(block));
+        if expected != Some(&found) {
+            let detail = format!("checksum {found:016x}, expected {:016x}", expected.copied().unwrap_or_default());
+            faults.push(Error::damaged(Layer::Index, block_place(block), detail));
+        }
+        faults.extend(self.decode_index_block(block, bytes).err());
+        faults
+    }
+
+    /// Every entry of an index block with its stream and chunk. Damage of one block does not hide the others.
+    ///
+    /// # Errors
+    /// `Damaged` at `Index`; those of reading.
+    pub fn entries_of_index_block(&self, block: u64) -> Result<Vec<(usize, u64, Entry)>> {
+        let entries = self.load_index_block(block)?;
+        let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
+        let chunks = ChunkWalk::new(&self.directory.streams, first_entry);
+        Ok(chunks.zip(entries).map(|((stream, chunk), entry)| (stream, chunk, entry)).collect())
+    }
+
+    /// Compares the header, which opening does not read.
+    ///
+    /// # Errors
+    /// `Damaged` at `Header`; those of reading.
+    pub fn check_header(&self) -> Result<()> {
+        let mut found = [0; HEADER_BYTES];
+        self.source.read_at(0, &mut found)?;
+        header::check(&self.trailer.identity, &found)
+    }
+
+    /// Verification of `archive_crc` without reading a block twice: combines the checksums of the entries (all of
+    /// them; sorted here), the header and what follows the blocks, which is read. It holds for the bytes on disk
+    /// once every block, the header and the padding were compared and `layout::check` found no fault.
+    ///
+    /// # Errors
+    /// `Damaged` at `Trailer`; those of reading.
+    pub fn check_archive_crc(&self, entries: &mut [Entry]) -> Result<()> {
+        entries.sort_unstable_by_key(|entry| entry.offset);
+        let mut crc = digest::crc64(&header::encode(&self.trailer.identity));
+        let mut position = HEADER_BYTES as u64;
+        for entry in entries.iter() {
+            crc = digest::crc64_append_zeros(crc, entry.offset.saturating_sub(position));
+            crc = digest::crc64_combine(crc, entry.block_crc, entry.stored_bytes.into());
+            position = entry.offset.saturating_add(entry.stored_bytes.into());
+        }
+        crc = digest::crc64_append_zeros(crc, self.directory.index_offset.saturating_sub(position));
+        let (mut position, end) = (self.directory.index_offset, self.trailer.archive_bytes - TRAILER_BYTES as u64);
+        let mut piece = vec![0; in_memory(PIECE_BYTES.min(end.saturating_sub(position)))?];
+        while position < end {
+            piece.truncate(in_memory(end - position)?);
+            self.source.read_at(position, &mut piece)?;
+            crc = digest::crc64_combine(crc, digest::crc64(&piece), piece.len() as u64);
+            position += piece.len() as u64;
+        }
+        if crc == self.trailer.archive_crc {
+            return Ok(());
+        }
+        let detail = format!("archive checksum {crc:016x}, expected {:016x}", self.trailer.archive_crc);
+        Err(Error::damaged(Layer::Trailer, "trailer", detail))
+    }
+
+    fn index_block(&self, block: u64) -> Result<Arc<Vec<Entry>>> {
+        if let Some(entries) = self.kept_block(block) {
+            return Ok(entries);
+        }
+        // Not under the lock: two threads may load the same block, which does no harm.
+        let entries = Arc::new(self.load_index_block(block)?);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(number, _)| *number != block);
+        if kept.len() >= BLOCKS_KEPT {
+            kept.remove(0);
+        }
+        kept.push((block, Arc::clone(&entries)));
+        Ok(entries)
+    }
+
+    fn kept_block(&self, block: u64) -> Option<Arc<Vec<Entry>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = kept.iter().rposition(|(number, _)| *number == block)?;
+        kept.get_mut(position..)?.rotate_left(1);
+        kept.last().map(|(_, entries)| Arc::clone(entries))
+    }
+
+    fn load_index_block(&self, block: u64) -> Result<Vec<Entry>> {
+        let (offset, byte_count) = self.index_block_range(block);
+        let byte_count = in_memory(byte_count)?;
+        let in_tail = offset.checked_sub(self.tail_offset).and_then(|start| usize::try_from(start).ok());
+        let in_tail = in_tail.and_then(|start| self.tail.get(start..start.checked_add(byte_count)?));
+        if let Some(bytes) = in_tail {
+            return self.decode_index_block(block, bytes);
+        }
+        let mut bytes = vec![0; byte_count];
+        self.source.read_at(offset, &mut bytes)?;
+        self.decode_index_block(block, &bytes)
+    }
+
+    /// Spec 6: the BLAKE3 of the whole block before any entry.
+    fn decode_index_block(&self, block: u64, bytes: &[u8]) -> Result<Vec<Entry>> {
+        let expected = usize::try_from(block).ok().and_then(|block| self.directory.block_digests.get(block));
+        let Some(expected) = expected else {
+            return Err(Error::new(ErrorKind::InvalidArgument, block_place(block), "does not exist in this archive"));
+        };
+        let found = digest::blake3(bytes);
+        if found != *expected {
+            let detail = format!("BLAKE3 {}, expected {}; use another copy", hex(&found), hex(expected));
+            return Err(Error::damaged(Layer::Index, block_place(block), detail));
+        }
+        let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
+        index::decode_block(bytes, first_entry, &self.directory.streams, self.directory.index_offset)
+            .map_err(|error| error.within(&block_place(block)))
+    }
+}
+
+/// Short: the tables may have thousands of lines.
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Archive({})", self.id())
+    }
+}
+
+/// Compares a block as read with the CRC of its entry; for those who read several blocks at once.
+///
+/// # Errors
+/// `Damaged` at `Block`.
+pub fn check_block(entry: &Entry, block: &[u8]) -> Result<()> {
+    let found = digest::crc64(block);
+    if found == entry.block_crc && block.len() as u64 == u64::from(entry.stored_bytes) {
+        return Ok(());
+    }
+    Err(Error::damaged(
+        Layer::Block,
+        format!("block of {} bytes at {}", entry.stored_bytes, entry.offset),
+        format!("checksum {found:016x}, expected {:016x}; restore it from another copy", entry.block_crc),
+    ))
+}
+
+/// Without the closing magic: a damaged or truncated archive if it begins like one, else no archive at all.
+/// One small read more, on this path only.
+fn no_trailer(source: &dyn ReadAt, tail: &[u8], tail_offset: u64) -> Error {
+    let mut start = [0; 8];
+    let begins_like_one = if tail_offset == 0 {
+        header::has_magic(tail)
+    } else {
+        source.read_at(0, &mut start).is_ok() && header::has_magic(&start)
+    };
+    let archive_bytes = tail_offset.saturating_add(tail.len() as u64);
+    if begins_like_one || trailer::has_magic(tail) {
+        return Error::damaged(
+            Layer::Trailer,
+            "trailer",
+            format!(
+                "not found at the end of {archive_bytes} bytes: the archive is truncated (copy interrupted?) or has \
+                 bytes behind it; copy it again"
+            ),
+        );
+    }
+    Error::new(
+        ErrorKind::NotAnArchive,
+        "",
+        format!("{archive_bytes} bytes that neither begin nor end like a vark archive"),
+    )
+}
+
+fn in_memory(byte_count: u64) -> Result<usize> {
+    usize::try_from(byte_count).map_err(|_| {
+        Error::new(ErrorKind::LimitExceeded, "memory", format!("{byte_count} bytes do not fit this machine"))
+    })
+}
+
+fn block_place(block: u64) -> String {
+    format!("index block {block}")
+}
+
+/// The first bytes of a digest: enough for a person to tell two apart.
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>() + "…"
+}

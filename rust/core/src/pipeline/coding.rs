@@ -1,0 +1,153 @@
+//! What a worker does at backup: copy a batch once, split it, then digest → encode → CRC while it is in cache.
+
+use crate::codec::{self, Compression};
+use crate::digest;
+use crate::error::Result;
+use crate::plan::batch::{self, Piece, Slice};
+use crate::store::ReadAt;
+use crate::stream::{ElementType, StreamRole};
+use std::sync::{Arc, Mutex};
+
+/// How the rows of a stream are to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct RowKind {
+    pub role: StreamRole,
+    pub element_type: ElementType,
+}
+
+pub enum Feed {
+    At(Arc<dyn ReadAt>, u64),
+    Owned(Vec<u8>),
+}
+
+pub enum PackJob {
+    /// A batch of a member.
+    Split { feed: Feed, bytes: usize, slices: Vec<(Slice, RowKind)>, pieces: Vec<Piece>, repeat: u64 },
+    /// A chunk put together from fragments.
+    Chunk { stream: usize, rows: u64, kind: RowKind, bytes: Vec<u8> },
+}
+
+pub struct CodedBlock {
+    pub stream: usize,
+    pub rows: u64,
+    pub raw_bytes: u64,
+    pub digest: [u8; 32],
+    pub block_crc: u64,
+    pub codec: u16,
+    pub block: Vec<u8>,
+}
+
+pub enum Part {
+    Block(CodedBlock),
+    /// Rows that do not fill a chunk by themselves.
+    Fragment {
+        stream: usize,
+        bytes: Vec<u8>,
+    },
+}
+
+/// Buffers that wander between workers and the writer, so that memory is touched for the first time once.
+#[derive(Default)]
+pub struct Recycler {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+const KEPT_BUFFERS: usize = 64;
+
+impl Recycler {
+    pub fn get(&self) -> Vec<u8> {
+        self.free.lock().map(|mut free| free.pop()).unwrap_or_default().unwrap_or_default()
+    }
+
+    pub fn put(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if let Ok(mut free) = self.free.lock()
+            && free.len() < KEPT_BUFFERS
+        {
+            free.push(buffer);
+        }
+    }
+}
+
+/// What one worker keeps between jobs.
+#[derive(Default)]
+pub struct PackState {
+    raw: Vec<u8>,
+    scratch: codec::Scratch,
+}
+
+/// # Errors
+/// Those of reading the source and of the codec.
+pub fn run(state: &mut PackState, job: PackJob, compression: Compression, recycler: &Recycler) -> Result<Vec<Part>> {
+    match job {
+        PackJob::Chunk { stream, rows, kind, bytes } => {
+            let coded = encode(&mut state.scratch, compression, stream, rows, kind, &bytes, recycler)?;
+            recycler.put(bytes);
+            Ok(vec![Part::Block(coded)])
+        }
+        PackJob::Split { feed, bytes, slices, pieces, repeat } => {
+            let owned;
+            let raw: &[u8] = match feed {
+                Feed::At(source, offset) => {
+                    if state.raw.len() < bytes {
+                        state.raw.resize(bytes, 0);
+                    }
+                    source.read_at(offset, &mut state.raw[..bytes])?;
+                    &state.raw[..bytes]
+                }
+                Feed::Owned(bytes) => {
+                    owned = bytes;
+                    &owned
+                }
+            };
+            split(&mut state.scratch, compression, raw, &slices, &pieces, repeat, recycler)
+        }
+    }
+}
+
+fn split(
+    scratch: &mut codec::Scratch,
+    compression: Compression,
+    raw: &[u8],
+    slices: &[(Slice, RowKind)],
+    pieces: &[Piece],
+    repeat: u64,
+    recycler: &Recycler,
+) -> Result<Vec<Part>> {
+    if let [(slice, kind)] = slices
+        && slice.is_chunk()
+    {
+        return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, *kind, raw, recycler)?)]);
+    }
+    let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get()).collect();
+    batch::split(pieces, repeat, raw, &mut rows);
+    let mut parts = Vec::with_capacity(slices.len());
+    for ((slice, kind), bytes) in slices.iter().zip(rows) {
+        if slice.rows == 0 {
+            recycler.put(bytes);
+        } else if slice.is_chunk() {
+            let coded = encode(scratch, compression, slice.stream, slice.rows, *kind, &bytes, recycler)?;
+            recycler.put(bytes);
+            parts.push(Part::Block(coded));
+        } else {
+            parts.push(Part::Fragment { stream: slice.stream, bytes });
+        }
+    }
+    Ok(parts)
+}
+
+fn encode(
+    scratch: &mut codec::Scratch,
+    compression: Compression,
+    stream: usize,
+    rows: u64,
+    kind: RowKind,
+    raw: &[u8],
+    recycler: &Recycler,
+) -> Result<CodedBlock> {
+    let digest = digest::blake3(raw);
+    let mut block = recycler.get();
+    let codec = codec::encode(compression, kind.role, kind.element_type, raw, &mut block, scratch)?;
+    let block_crc = digest::crc64(&block);
+    Ok(CodedBlock { stream, rows, raw_bytes: raw.len() as u64, digest, block_crc, codec: codec.number(), block })
+}

@@ -1,0 +1,13 @@
+//! Backup, restore, verification and row reads: the rooms below, driven by a bounded pool of workers.
+
+pub mod coding;
+pub mod live;
+pub mod member;
+pub mod pack;
+pub mod packer;
+pub mod report;
+pub mod restore;
+pub mod rows;
+pub mod verify;
+pub mod view;
+pub mod workers;

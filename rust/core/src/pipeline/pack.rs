@@ -1,0 +1,427 @@
+//! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
+
+use super::coding::{self, Feed, PackState, Recycler};
+use super::live::pack_pipe;
+use super::member::{Naming, pack_file};
+use super::packer::{Packer, PackerParts, Progress, Sink};
+use super::report::{MemberReport, PackReport, StreamReport};
+use super::workers::{thread_count, with_pool};
+use crate::archive::metadata::to_canonical;
+use crate::archive::{ArchiveId, ArchiveWriter};
+use crate::codec::Compression;
+use crate::error::{Error, ErrorKind, Result, to_usize};
+use crate::plan::batch::{Batch, Content, Piece, Slice};
+use crate::plan::compile::check_plan;
+use crate::plan::{Member, Plan, Skipped};
+use crate::split::Layout;
+use crate::store::ReadAt;
+use crate::store::file::FileSource;
+use crate::store::pipe::PipeSource;
+use crate::store::target::FileTarget;
+use crate::stream::{StreamRole, StreamSpec};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where bytes of a source come from. A pipe can be read once only: no retry.
+pub enum Input {
+    File(PathBuf),
+    Shared(Arc<dyn ReadAt>),
+    Pipe(Option<Box<dyn Read + Send>>),
+}
+
+pub struct MemberInput {
+    pub name: String,
+    pub input: Input,
+    pub layout: Layout,
+    pub facts: serde_json::Map<String, serde_json::Value>,
+}
+
+pub struct StreamInput {
+    pub spec: StreamSpec,
+    pub input: Input,
+}
+
+pub enum Output {
+    Path { path: PathBuf, replace: bool, sync: bool },
+    Pipe(Box<dyn Write + Send>),
+}
+
+pub struct PackOptions {
+    pub compression: Compression,
+    pub archive_id: Option<ArchiveId>,
+    pub threads: usize,
+    pub memory_bytes: u64,
+    /// Keep the BLAKE3 of each whole member too (reads file-like members a second time).
+    pub digest_members: bool,
+    /// How often a changing source is read again before it is reported as partial.
+    pub attempts: u32,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    pub folders: Vec<String>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Writes one archive.
+///
+/// # Errors
+/// Everything that keeps it from being complete under its name; nothing stands there then.
+pub fn pack(
+    output: Output,
+    members: &mut [MemberInput],
+    streams: &mut [StreamInput],
+    options: &PackOptions,
+    progress: Progress<'_>,
+) -> Result<PackReport> {
+    let started = Instant::now();
+    let report = match output {
+        Output::Path { path, replace, sync } => {
+            let mut target = FileTarget::create(&path, replace)?;
+            let report = attempts(&mut target, true, members, streams, options, progress)?;
+            target.commit(sync)?;
+            report
+        }
+        Output::Pipe(writer) => {
+            let mut sink = PipeSink(writer);
+            let report = attempts(&mut sink, false, members, streams, options, progress)?;
+            sink.0.flush().map_err(|error| Error::io("output", &error))?;
+            report
+        }
+    };
+    Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
+}
+
+trait Restart: Sink {
+    fn restart(&mut self) -> Result<()>;
+}
+
+impl Sink for FileTarget {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes)
+    }
+}
+
+impl Restart for FileTarget {
+    fn restart(&mut self) -> Result<()> {
+        self.rewind()
+    }
+}
+
+struct PipeSink(Box<dyn Write + Send>);
+
+impl Sink for PipeSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes).map_err(|error| Error::io("output", &error))
+    }
+}
+
+impl Restart for PipeSink {
+    fn restart(&mut self) -> Result<()> {
+        Err(Error::new(ErrorKind::SourceChanged, "output", "a pipe cannot be written again after the source changed"))
+    }
+}
+
+/// A source that changes is read again from the start; when that does not help, what could be had is kept and
+/// said to be partial, and a file that could not be read at all is left out and listed.
+fn attempts(
+    sink: &mut dyn Restart,
+    can_restart: bool,
+    members: &mut [MemberInput],
+    streams: &mut [StreamInput],
+    options: &PackOptions,
+    progress: Progress<'_>,
+) -> Result<PackReport> {
+    let restartable = can_restart && !members.iter().any(|member| matches!(member.input, Input::Pipe(_)));
+    let restartable = restartable && !streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
+    let mut left_out = Vec::new();
+    let mut attempt = 1;
+    loop {
+        let last = attempt >= options.attempts || !restartable;
+        let pass = Pass { options, left_out: &left_out, accept_changes: last };
+        match pass.run(sink, members, streams, progress) {
+            Ok(Outcome::Done(report)) => return Ok(report),
+            Ok(Outcome::Changed) => {}
+            Ok(Outcome::Lost(skipped)) if last && restartable && left_out.len() + 1 < members.len() => {
+                left_out.push(skipped);
+            }
+            Ok(Outcome::Lost(skipped)) if last => {
+                return Err(Error::new(ErrorKind::SourceChanged, skipped.name, skipped.reason));
+            }
+            Ok(Outcome::Lost(_)) => {}
+            Err(error) => return Err(error),
+        }
+        sink.restart()?;
+        attempt += 1;
+    }
+}
+
+enum Outcome {
+    Done(PackReport),
+    /// A source changed; nothing is lost by reading it again.
+    Changed,
+    /// A member could not be read to its end.
+    Lost(Skipped),
+}
+
+struct Pass<'a> {
+    options: &'a PackOptions,
+    left_out: &'a [Skipped],
+    accept_changes: bool,
+}
+
+impl Pass<'_> {
+    fn run(
+        &self,
+        sink: &mut dyn Restart,
+        members: &mut [MemberInput],
+        streams: &mut [StreamInput],
+        progress: Progress<'_>,
+    ) -> Result<Outcome> {
+        let recycler = Recycler::default();
+        let threads = thread_count(self.options.threads);
+        let compression = self.options.compression;
+        let total_bytes = known_bytes(members, streams);
+        let writer = ArchiveWriter::new(self.options.archive_id.unwrap_or_else(ArchiveId::new));
+        with_pool(
+            threads,
+            PackState::default,
+            |state, job| coding::run(state, job, compression, &recycler),
+            |pool| {
+                let memory_bytes = self.options.memory_bytes;
+                let recycler = &recycler;
+                let parts = PackerParts { writer, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
+                let mut packer = Packer::start(parts)?;
+                self.fill(&mut packer, members, streams)
+            },
+        )
+    }
+
+    fn fill(
+        &self,
+        packer: &mut Packer<'_>,
+        members: &mut [MemberInput],
+        streams: &mut [StreamInput],
+    ) -> Result<Outcome> {
+        let mut plan = Plan {
+            version: 1,
+            members: Vec::new(),
+            folders: self.options.folders.clone(),
+            skipped: self.options.skipped.iter().chain(self.left_out).cloned().collect(),
+        };
+        let mut changed = false;
+        let alone = members.len() == 1;
+        let shared_hint = packer.total_bytes.unwrap_or(0);
+        for (number, member) in members.iter_mut().enumerate() {
+            if self.left_out.iter().any(|skipped| skipped.name == member.name) {
+                continue;
+            }
+            let naming = Naming::of(number, &member.name, alone);
+            let (packed, change) = match self.member(packer, member, &naming, shared_hint) {
+                Err(error) if error.kind() == ErrorKind::SourceChanged => {
+                    return Ok(Outcome::Lost(Skipped { name: member.name.clone(), reason: error.to_string() }));
+                }
+                other => other?,
+            };
+            plan.members.push(packed);
+            if let Some(reason) = change {
+                changed = true;
+                if !self.accept_changes {
+                    return Ok(Outcome::Changed);
+                }
+                plan.skipped.push(Skipped { name: member.name.clone(), reason });
+            }
+        }
+        packer.close_streams(0..packer.stream_count())?;
+        for stream in streams {
+            pack_stream(packer, stream)?;
+        }
+        self.finish(packer, plan, changed).map(Outcome::Done)
+    }
+
+    /// The plan of the member, and what changed while it was read.
+    fn member(
+        &self,
+        packer: &mut Packer<'_>,
+        member: &mut MemberInput,
+        naming: &Naming,
+        shared_hint: u64,
+    ) -> Result<(Member, Option<String>)> {
+        let mut change = None;
+        let mut packed = match &mut member.input {
+            Input::File(path) => {
+                let source = Arc::new(FileSource::open(path)?);
+                let shared: Arc<dyn ReadAt> = source.clone();
+                let packed = self.digested(packer, &shared, member, naming, shared_hint)?;
+                change = source.change();
+                packed
+            }
+            Input::Shared(source) => {
+                let source = source.clone();
+                self.digested(packer, &source, member, naming, shared_hint)?
+            }
+            Input::Pipe(reader) => {
+                let Some(reader) = reader.take() else {
+                    return Err(Error::new(
+                        ErrorKind::InvalidArgument,
+                        member.name.clone(),
+                        "its pipe was used before",
+                    ));
+                };
+                pack_pipe(packer, PipeSource::new(reader), &member.name, member.layout, naming)?
+            }
+        };
+        packed.facts.extend(member.facts.clone());
+        Ok((packed, change))
+    }
+
+    fn digested(
+        &self,
+        packer: &mut Packer<'_>,
+        source: &Arc<dyn ReadAt>,
+        member: &MemberInput,
+        naming: &Naming,
+        shared_hint: u64,
+    ) -> Result<Member> {
+        let mut packed = pack_file(packer, source, &member.name, member.layout, naming, shared_hint)?;
+        if self.options.digest_members {
+            packed.blake3 = Some(whole_digest(&**source)?);
+        }
+        Ok(packed)
+    }
+
+    fn finish(&self, packer: &mut Packer<'_>, plan: Plan, changed: bool) -> Result<PackReport> {
+        check_plan(&plan)?;
+        let partial = changed || !plan.skipped.is_empty();
+        let mut metadata = self.options.metadata.clone();
+        metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
+        if partial {
+            metadata.insert("partial".to_owned(), true.into());
+        }
+        let source_bytes: u64 = plan.members.iter().map(|member| member.bytes).sum();
+        if !plan.members.is_empty() {
+            if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
+                source.insert("members".to_owned(), plan.members.len().into());
+                source.insert("bytes".to_owned(), source_bytes.into());
+            }
+            let value = serde_json::to_value(&plan)
+                .map_err(|error| Error::new(ErrorKind::InvalidArgument, "plan", error.to_string()))?;
+            let text = to_canonical(&value)?.into_bytes();
+            if text.len() as u64 > crate::limits::PLAN_BYTES_MAX {
+                let detail = format!("{} bytes; pack fewer files in one archive", text.len());
+                return Err(Error::new(ErrorKind::LimitExceeded, "split plan", detail));
+            }
+            let input = Input::Shared(Arc::new(text));
+            pack_stream(packer, &mut StreamInput { spec: StreamSpec::bytes("plan", StreamRole::PLAN), input })?;
+        }
+        let writer = std::mem::replace(&mut packer.writer, ArchiveWriter::new(ArchiveId([0; 16])));
+        let archive_id = writer.id().to_string();
+        let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
+        packer.write_tail(&finished.tail)?;
+        let tallies = finished.streams.iter().zip(&packer.tallies);
+        Ok(PackReport {
+            archive_id,
+            archive_bytes: finished.archive_bytes,
+            source_bytes,
+            raw_bytes: finished.streams.iter().map(crate::stream::StreamDescription::raw_bytes).sum(),
+            root: hex(&finished.root),
+            partial,
+            seconds: 0.0,
+            members: plan.members.into_iter().map(MemberReport::from).collect(),
+            skipped: plan.skipped,
+            streams: tallies.map(|(stream, tally)| StreamReport::new(stream, &tally.codecs)).collect(),
+        })
+    }
+}
+
+/// Packs a stream that belongs to no member: payload, documents, attachments, probes, the plan.
+fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<()> {
+    let row_bytes = u64::from(stream.spec.row_bytes()?);
+    let place = || format!("stream {:?}", stream.spec.name);
+    let source: Arc<dyn ReadAt> = match &mut stream.input {
+        Input::File(path) => Arc::new(FileSource::open(path)?),
+        Input::Shared(source) => source.clone(),
+        Input::Pipe(reader) => {
+            let Some(reader) = reader.take() else {
+                return Err(Error::new(ErrorKind::InvalidArgument, place(), "its pipe was used before"));
+            };
+            return pack_stream_pipe(packer, &stream.spec, row_bytes, PipeSource::new(reader));
+        }
+    };
+    let bytes = source.byte_count();
+    if !bytes.is_multiple_of(row_bytes) {
+        let detail = format!("{bytes} bytes; expected whole rows of {row_bytes}");
+        return Err(Error::new(ErrorKind::InvalidArgument, place(), detail));
+    }
+    let number = packer.declare(&stream.spec, bytes / row_bytes)?;
+    let chunk_rows = packer.table.shape(number).map_or(1, |shape| shape.chunk_rows);
+    let mut first_row = 0;
+    while first_row < bytes / row_bytes {
+        let rows = chunk_rows.min(bytes / row_bytes - first_row);
+        let batch = plain_batch(number, first_row, rows, row_bytes, chunk_rows)?;
+        packer.push(batch, Feed::At(source.clone(), first_row * row_bytes))?;
+        first_row += rows;
+    }
+    packer.close_streams(number..number + 1)
+}
+
+fn pack_stream_pipe(packer: &mut Packer<'_>, spec: &StreamSpec, row_bytes: u64, mut pipe: PipeSource) -> Result<()> {
+    let number = packer.declare(spec, 0)?;
+    let chunk_rows = packer.table.shape(number).map_or(1, |shape| shape.chunk_rows);
+    let chunk_bytes = to_usize(chunk_rows * row_bytes, "chunk")?;
+    let mut first_row = 0;
+    loop {
+        let mut bytes = Vec::new();
+        pipe.take_some(chunk_bytes, &mut bytes)?;
+        if bytes.is_empty() {
+            return packer.close_streams(number..number + 1);
+        }
+        let rows = bytes.len() as u64 / row_bytes;
+        if rows * row_bytes != bytes.len() as u64 {
+            let detail = format!("ends in the middle of a row of {row_bytes} bytes");
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("stream {:?}", spec.name), detail));
+        }
+        packer.push(plain_batch(number, first_row, rows, row_bytes, chunk_rows)?, Feed::Owned(bytes))?;
+        first_row += rows;
+    }
+}
+
+fn plain_batch(stream: usize, first_row: u64, rows: u64, row_bytes: u64, chunk_rows: u64) -> Result<Batch> {
+    let bytes = to_usize(rows * row_bytes, "batch")?;
+    let slices = vec![Slice { stream, first_row, rows, row_bytes, chunk_rows }];
+    let content = Content::Rows { slices, pieces: vec![Piece { slice: 0, bytes }], repeat: 1 };
+    Ok(Batch { offset: 0, bytes, content })
+}
+
+fn known_bytes(members: &[MemberInput], streams: &[StreamInput]) -> Option<u64> {
+    let mut total = Some(0u64);
+    for input in members.iter().map(|member| &member.input).chain(streams.iter().map(|stream| &stream.input)) {
+        let bytes = match input {
+            Input::File(path) => file_bytes(path),
+            Input::Shared(source) => Some(source.byte_count()),
+            Input::Pipe(_) => None,
+        };
+        total = total.zip(bytes).and_then(|(total, bytes)| total.checked_add(bytes));
+    }
+    total
+}
+
+fn file_bytes(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|metadata| metadata.len())
+}
+
+fn whole_digest(source: &dyn ReadAt) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut window = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < source.byte_count() {
+        let bytes = to_usize((source.byte_count() - offset).min(window.len() as u64), "window")?;
+        source.read_at(offset, &mut window[..bytes])?;
+        hasher.update(&window[..bytes]);
+        offset += bytes as u64;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

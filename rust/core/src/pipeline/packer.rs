@@ -1,0 +1,229 @@
+//! The ordered end of a backup: batches go to the workers, blocks come back in batch order into the archive.
+//!
+//! The order of blocks depends on the batches alone, never on threads or memory: a chunk completed by fragments
+//! is placed right behind the batch that completed it.
+
+use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, RowKind};
+use super::workers::Pool;
+use crate::archive::ArchiveWriter;
+use crate::error::{Error, ErrorKind, Result, to_usize};
+use crate::plan::batch::{Batch, Content};
+use crate::plan::compile::{StreamShape, StreamTable};
+use crate::stream::{StreamSpec, chunk_rows_for};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Where archive bytes go, in order.
+pub trait Sink {
+    /// # Errors
+    /// `NoSpace` and those of the system.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+/// Bytes done so far, bytes in all if known. An error cancels.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> Result<()>;
+
+/// What became of one stream's chunks.
+#[derive(Debug, Clone, Default)]
+pub struct StreamTally {
+    pub codecs: BTreeMap<u16, u64>,
+}
+
+pub struct Packer<'a> {
+    pub writer: ArchiveWriter,
+    pub table: StreamTable,
+    pub tallies: Vec<StreamTally>,
+    kinds: Vec<RowKind>,
+    /// Rows of each stream that wait for a full chunk.
+    tails: Vec<Vec<u8>>,
+    pool: &'a mut Pool<PackJob, Vec<Part>>,
+    recycler: &'a Recycler,
+    sink: &'a mut dyn Sink,
+    progress: Progress<'a>,
+    pending: VecDeque<u64>,
+    window: usize,
+    memory_bytes: u64,
+    pub source_bytes_done: u64,
+    pub total_bytes: Option<u64>,
+}
+
+pub struct PackerParts<'a> {
+    pub writer: ArchiveWriter,
+    pub pool: &'a mut Pool<PackJob, Vec<Part>>,
+    pub recycler: &'a Recycler,
+    pub sink: &'a mut dyn Sink,
+    pub progress: Progress<'a>,
+    pub threads: usize,
+    pub memory_bytes: u64,
+    pub total_bytes: Option<u64>,
+}
+
+impl<'a> Packer<'a> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn start(parts: PackerParts<'a>) -> Result<Self> {
+        parts.sink.write(&parts.writer.header())?;
+        Ok(Self {
+            writer: parts.writer,
+            table: StreamTable::default(),
+            tallies: Vec::new(),
+            kinds: Vec::new(),
+            tails: Vec::new(),
+            pool: parts.pool,
+            recycler: parts.recycler,
+            sink: parts.sink,
+            progress: parts.progress,
+            pending: VecDeque::new(),
+            // Each worker has one job in hand and one waiting; the writer is never the reason to stand still.
+            window: parts.threads * 2 + 2,
+            memory_bytes: parts.memory_bytes,
+            source_bytes_done: 0,
+            total_bytes: parts.total_bytes,
+        })
+    }
+
+    /// A new stream; `row_count_hint` fixes its chunk size. Returns its number.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name that exists, `LimitExceeded` for too many.
+    pub fn declare(&mut self, spec: &StreamSpec, row_count_hint: u64) -> Result<usize> {
+        let row_bytes = spec.row_bytes()?;
+        let chunk_rows = chunk_rows_for(row_bytes, row_count_hint);
+        let number = self.writer.declare(spec, chunk_rows)?;
+        let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
+        self.table.push(&spec.name, shape);
+        self.kinds.push(RowKind { role: spec.role, element_type: spec.element_type });
+        self.tallies.push(StreamTally::default());
+        self.tails.push(Vec::new());
+        Ok(number)
+    }
+
+    pub fn stream_count(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Hands a batch to the workers; waits while too much is in flight.
+    ///
+    /// # Errors
+    /// Of any earlier batch, of the sink, of `progress`.
+    pub fn push(&mut self, batch: Batch, feed: Feed) -> Result<()> {
+        let Content::Rows { slices, pieces, repeat } = batch.content else { return Ok(()) };
+        // Raw, split and coded copies of a batch exist at once.
+        let batch_cost = (batch.bytes as u64).saturating_mul(3).max(1);
+        let fitting = usize::try_from(self.memory_bytes / batch_cost).unwrap_or(usize::MAX);
+        let window = self.window.min(fitting).max(1);
+        while self.pending.len() >= window {
+            self.settle_one()?;
+        }
+        let slices = slices.into_iter().map(|slice| {
+            let kind = self.kinds[slice.stream];
+            (slice, kind)
+        });
+        let job = PackJob::Split { feed, bytes: batch.bytes, slices: slices.collect(), pieces, repeat };
+        let ticket = self.pool.submit(job);
+        self.pending.push_back(ticket);
+        Ok(())
+    }
+
+    /// Waits for everything in flight.
+    ///
+    /// # Errors
+    /// As `push`.
+    pub fn settle(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            self.settle_one()?;
+        }
+        Ok(())
+    }
+
+    /// Closes streams `from..`: their last, shorter chunks are written.
+    ///
+    /// # Errors
+    /// As `push`; `InvalidArgument` when bytes are left that are no whole row.
+    pub fn close_streams(&mut self, streams: std::ops::Range<usize>) -> Result<()> {
+        self.settle()?;
+        for stream in streams {
+            let bytes = std::mem::take(&mut self.tails[stream]);
+            if !bytes.is_empty() {
+                let ticket = self.submit_chunk(stream, bytes)?;
+                self.pending.push_back(ticket);
+            }
+        }
+        self.settle()
+    }
+
+    /// Pads, writes and forgets the archive's end.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn write_tail(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write(bytes)
+    }
+
+    pub fn report_progress(&mut self, bytes: u64) -> Result<()> {
+        self.source_bytes_done += bytes;
+        (self.progress)(self.source_bytes_done, self.total_bytes)
+    }
+
+    fn settle_one(&mut self) -> Result<()> {
+        let Some(ticket) = self.pending.pop_front() else { return Ok(()) };
+        let mut completed = Vec::new();
+        for part in self.pool.take(ticket)? {
+            match part {
+                Part::Block(coded) => self.write_block(coded)?,
+                Part::Fragment { stream, bytes } => {
+                    self.append(stream, &bytes, &mut completed)?;
+                    self.recycler.put(bytes);
+                }
+            }
+        }
+        for ticket in completed.into_iter().rev() {
+            self.pending.push_front(ticket);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, stream: usize, fragment: &[u8], completed: &mut Vec<u64>) -> Result<()> {
+        let Some(shape) = self.table.shape(stream) else { return Ok(()) };
+        let chunk_bytes = to_usize(shape.chunk_rows.saturating_mul(shape.row_bytes), "chunk")?;
+        let mut rest = fragment;
+        while !rest.is_empty() {
+            if self.tails[stream].capacity() == 0 {
+                self.tails[stream] = self.recycler.get();
+            }
+            let room = chunk_bytes - self.tails[stream].len();
+            let (head, tail) = rest.split_at(room.min(rest.len()));
+            self.tails[stream].extend_from_slice(head);
+            rest = tail;
+            if self.tails[stream].len() == chunk_bytes {
+                let bytes = std::mem::take(&mut self.tails[stream]);
+                completed.push(self.submit_chunk(stream, bytes)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn submit_chunk(&mut self, stream: usize, bytes: Vec<u8>) -> Result<u64> {
+        let row_bytes = self.table.shape(stream).map_or(1, |shape| shape.row_bytes);
+        let rows = bytes.len() as u64 / row_bytes;
+        if rows * row_bytes != bytes.len() as u64 {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("stream number {stream}"),
+                format!("ends in the middle of a row of {row_bytes} bytes"),
+            ));
+        }
+        Ok(self.pool.submit_urgent(PackJob::Chunk { stream, rows, kind: self.kinds[stream], bytes }))
+    }
+
+    fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
+        let CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec, block } = coded;
+        let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
+        self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
+        self.sink.write(&block)?;
+        *self.tallies[stream].codecs.entry(codec).or_default() += 1;
+        self.recycler.put(block);
+        self.report_progress(raw_bytes)
+    }
+}

@@ -1,0 +1,210 @@
+//! Rows out of an archive: read block → CRC → decode → BLAKE3, and only then into the caller's hands.
+
+use crate::archive::Archive;
+use crate::codec::{self, Codec};
+use crate::digest;
+use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
+use crate::plan::batch::CountReader;
+use crate::plan::compile::{CompiledCounts, StreamShape, StreamTable};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Buffers of one thread that reads.
+#[derive(Default)]
+pub struct ReadState {
+    block: Vec<u8>,
+    scratch: codec::Scratch,
+}
+
+/// An archive and the chunks that several readers need a part of.
+pub struct RowReader {
+    archive: Archive,
+    kept: Mutex<VecDeque<(Key, Slot)>>,
+    kept_bytes_max: u64,
+}
+
+type Key = (usize, u64);
+/// Locked while the chunk is decoded, so that it is decoded once.
+type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+
+impl RowReader {
+    /// `kept_bytes_max`: budget for decoded chunks that are kept.
+    pub fn new(archive: Archive, kept_bytes_max: u64) -> Self {
+        Self { archive, kept: Mutex::default(), kept_bytes_max }
+    }
+
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The streams as a plan sees them.
+    pub fn table(&self) -> StreamTable {
+        let mut table = StreamTable::default();
+        for stream in self.archive.streams() {
+            let shape = StreamShape {
+                row_bytes: u64::from(stream.row_bytes),
+                chunk_rows: stream.chunk_rows,
+                row_count: stream.row_count,
+            };
+            table.push(&stream.name, shape);
+        }
+        table
+    }
+
+    /// One whole chunk into `out`, which has its length.
+    ///
+    /// # Errors
+    /// `Damaged` at `Index`, `Block`, `Codec` or `Digest`; `Unsupported` for an unknown codec; those of reading.
+    pub fn read_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64, out: &mut [u8]) -> Result<()> {
+        let read = || {
+            let entry = self.archive.entry(stream, chunk)?;
+            self.archive.read_block(&entry, &mut state.block)?;
+            self.decode(&mut state.scratch, stream, entry.codec, &entry.digest, &state.block, out)
+        };
+        let result: Result<()> = { read }();
+        result.map_err(|error| self.placed(error, stream, chunk))
+    }
+
+    /// Decodes a block that has passed its CRC and compares the BLAKE3.
+    ///
+    /// # Errors
+    /// `Damaged` at `Codec` or `Digest`, `Unsupported`.
+    pub fn decode(
+        &self,
+        scratch: &mut codec::Scratch,
+        stream: usize,
+        codec_number: u16,
+        expected: &[u8; 32],
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let Some(codec) = Codec::from_number(codec_number) else {
+            let detail = "is unknown to this version; the archive needs a newer reader";
+            return Err(Error::unsupported(Layer::Codec, format!("codec {codec_number}"), detail));
+        };
+        let Some(description) = self.archive.streams().get(stream) else { return Err(no_stream(stream)) };
+        codec::decode(codec, description.element_type, block, out, scratch)?;
+        let found = digest::blake3(out);
+        if found != *expected {
+            let detail = "the decoded rows are not those that were written; restore them from another copy";
+            return Err(Error::damaged(Layer::Digest, "BLAKE3", detail));
+        }
+        Ok(())
+    }
+
+    /// Rows `first .. first + out.len() / row_bytes` into `out`. Reads only the chunks that hold them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for rows that do not exist, and those of `read_chunk`.
+    pub fn read_rows(&self, state: &mut ReadState, stream: usize, first: u64, out: &mut [u8]) -> Result<()> {
+        let Some(description) = self.archive.streams().get(stream) else { return Err(no_stream(stream)) };
+        let row_bytes = u64::from(description.row_bytes);
+        let count = out.len() as u64 / row_bytes;
+        let end = first.checked_add(count).filter(|end| *end <= description.row_count);
+        if end.is_none() || count * row_bytes != out.len() as u64 {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("stream {:?}", description.name),
+                format!("rows {first} and {count} on; it has {} rows of {row_bytes} bytes", description.row_count),
+            ));
+        }
+        let mut row = first;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let chunk = row / description.chunk_rows;
+            let skip = row % description.chunk_rows;
+            let here = (description.rows_in_chunk(chunk) - skip).min(rest.len() as u64 / row_bytes);
+            let (head, tail) = rest.split_at_mut(to_usize(here * row_bytes, "rows")?);
+            if skip == 0 && here == description.rows_in_chunk(chunk) {
+                self.read_chunk(state, stream, chunk, head)?;
+            } else {
+                let kept = self.kept_chunk(state, stream, chunk)?;
+                let start = to_usize(skip * row_bytes, "rows")?;
+                head.copy_from_slice(&kept[start..start + head.len()]);
+            }
+            rest = tail;
+            row += here;
+        }
+        Ok(())
+    }
+
+    fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
+        let slot = self.slot((stream, chunk));
+        let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = content.as_ref() {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
+        let mut decoded = vec![0; to_usize(bytes, "chunk")?];
+        self.read_chunk(state, stream, chunk, &mut decoded)?;
+        let decoded = Arc::new(decoded);
+        *content = Some(decoded.clone());
+        Ok(decoded)
+    }
+
+    /// The slot of a chunk, made the newest; the oldest go when the budget is full (two always stay).
+    fn slot(&self, key: Key) -> Slot {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.iter().position(|(other, _)| *other == key).and_then(|at| kept.remove(at));
+        let entry = found.unwrap_or_else(|| (key, Slot::default()));
+        let slot = entry.1.clone();
+        kept.push_back(entry);
+        let cost =
+            |(stream, chunk): Key| self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
+        let mut total: u64 = kept.iter().map(|(key, _)| cost(*key)).sum();
+        while total > self.kept_bytes_max && kept.len() > 2 {
+            total -= kept.pop_front().map_or(0, |(key, _)| cost(key));
+        }
+        slot
+    }
+
+    fn placed(&self, error: Error, stream: usize, chunk: u64) -> Error {
+        let Some(description) = self.archive.streams().get(stream) else { return error };
+        let first = chunk.saturating_mul(description.chunk_rows);
+        let last = first.saturating_add(description.rows_in_chunk(chunk)).saturating_sub(1);
+        error.within(&format!("chunk {chunk} of stream {:?} (rows {first} to {last})", description.name))
+    }
+}
+
+fn no_stream(stream: usize) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("stream number {stream}"), "is not in the archive")
+}
+
+/// Counts out of the archive's own streams.
+pub struct ArchiveCounts<'a> {
+    reader: &'a RowReader,
+    state: ReadState,
+    window: Vec<u8>,
+    /// Stream and first row of the window.
+    at: Option<(usize, u64)>,
+}
+
+const WINDOW_BYTES: u64 = 65_536;
+
+impl<'a> ArchiveCounts<'a> {
+    pub fn new(reader: &'a RowReader) -> Self {
+        Self { reader, state: ReadState::default(), window: Vec::new(), at: None }
+    }
+}
+
+impl CountReader for ArchiveCounts<'_> {
+    fn value(&mut self, counts: &CompiledCounts, group: u64, _group_offset: u64) -> Result<u64> {
+        let row = counts.first + group;
+        let held = self.window.len() as u64 / counts.row_bytes;
+        let inside = self.at.filter(|(stream, first)| *stream == counts.stream && row >= *first && row - first < held);
+        let first = if let Some((_, first)) = inside {
+            first
+        } else {
+            let row_count = self.reader.archive.streams().get(counts.stream).map_or(0, |stream| stream.row_count);
+            let rows = (WINDOW_BYTES / counts.row_bytes).max(1).min(row_count.saturating_sub(row)).max(1);
+            self.at = None;
+            self.window.resize(to_usize(rows * counts.row_bytes, "window")?, 0);
+            self.reader.read_rows(&mut self.state, counts.stream, row, &mut self.window)?;
+            self.at = Some((counts.stream, row));
+            row
+        };
+        let at = to_usize((row - first) * counts.row_bytes + counts.offset, "window")?;
+        let width = to_usize(counts.bytes, "count")?;
+        Ok(super::member::little_endian(&self.window[at..at + width]))
+    }
+}

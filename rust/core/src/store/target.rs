@@ -1,0 +1,243 @@
+//! Local targets that appear whole or not at all: written beside their final name, made durable, then renamed.
+
+use crate::error::{Error, ErrorKind, Result};
+use rustix::fs::{CWD, RenameFlags};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A file that gets its name only by `commit`. Dropped before that, it leaves nothing behind.
+#[derive(Debug)]
+pub struct FileTarget {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    replace: bool,
+    committed: bool,
+}
+
+impl FileTarget {
+    /// Creates the temporary file in the folder of `path`.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when `path` exists and `replace` is false (checked again by `commit`), `InvalidArgument`
+    /// when it is a folder, `NotFound` when its folder is missing, and those of the system.
+    pub fn create(path: &Path, replace: bool) -> Result<Self> {
+        check_free(path, replace)?;
+        let temporary = temporary_name(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
+        let file = file.map_err(|error| Error::io(folder_of(path).display().to_string(), &error))?;
+        Ok(Self { file, temporary, path: path.to_owned(), replace, committed: false })
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Starts over: the file is empty again.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn rewind(&mut self) -> Result<()> {
+        use std::io::Seek;
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|error| self.fault(&error))
+    }
+
+    /// Reserves space, so that a full disk is found before the work is done. File systems that cannot are let be.
+    ///
+    /// # Errors
+    /// `NoSpace`.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG) => Err(Error::new(
+                ErrorKind::NoSpace,
+                folder_of(&self.path).display().to_string(),
+                format!("cannot hold {bytes} more bytes; free some space or choose another folder"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// `NoSpace` and those of the system.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| self.fault(&error))
+    }
+
+    /// # Errors
+    /// `NoSpace` and those of the system.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|error| self.fault(&error))
+    }
+
+    /// Makes the file durable (`sync`) and gives it its name.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name was taken meanwhile. After any error the name does not exist (or is the old file).
+    pub fn commit(mut self, sync: bool) -> Result<()> {
+        if sync {
+            // A failed fsync is final: the kernel may have dropped the pages, a second one would lie.
+            self.file.sync_all().map_err(|error| self.fault(&error))?;
+        }
+        rename(&self.temporary, &self.path, self.replace)?;
+        self.committed = true;
+        if sync { sync_folder(&self.path) } else { Ok(()) }
+    }
+
+    fn fault(&self, error: &std::io::Error) -> Error {
+        Error::io(self.path.display().to_string(), error)
+    }
+}
+
+impl Drop for FileTarget {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nothing can be done about a failure here; the name tells whose leftover it is.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// A folder that gets its name only by `commit`.
+#[derive(Debug)]
+pub struct FolderTarget {
+    temporary: PathBuf,
+    path: PathBuf,
+    replace: bool,
+    committed: bool,
+}
+
+impl FolderTarget {
+    /// # Errors
+    /// As `FileTarget::create`, but a folder may be replaced.
+    pub fn create(path: &Path, replace: bool) -> Result<Self> {
+        if path.symlink_metadata().is_ok() && !replace {
+            return Err(exists(path));
+        }
+        let temporary = temporary_name(path)?;
+        let made = std::fs::create_dir(&temporary);
+        made.map_err(|error| Error::io(folder_of(path).display().to_string(), &error))?;
+        Ok(Self { temporary, path: path.to_owned(), replace, committed: false })
+    }
+
+    /// Where the content is built.
+    pub fn root(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Syncs every folder below (files were synced by their writers) and renames.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name was taken meanwhile, and those of the system.
+    pub fn commit(mut self, sync: bool) -> Result<()> {
+        if sync {
+            sync_tree(&self.temporary)?;
+        }
+        let in_the_way = self.path.symlink_metadata().is_ok();
+        if in_the_way && self.replace {
+            let exchanged = rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::EXCHANGE);
+            exchanged.map_err(|error| Error::io(self.path.display().to_string(), &error.into()))?;
+            let old = &self.temporary;
+            let removed = if old.is_dir() { std::fs::remove_dir_all(old) } else { std::fs::remove_file(old) };
+            removed.map_err(|error| Error::io(old.display().to_string(), &error))?;
+        } else {
+            rename(&self.temporary, &self.path, false)?;
+        }
+        self.committed = true;
+        if sync { sync_folder(&self.path) } else { Ok(()) }
+    }
+}
+
+impl Drop for FolderTarget {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = std::fs::remove_dir_all(&self.temporary);
+        }
+    }
+}
+
+/// Bytes free for this user in the file system of `path`'s folder; `None` when it does not say.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(folder_of(path)).ok()?;
+    status.f_bavail.checked_mul(status.f_frsize)
+}
+
+fn check_free(path: &Path, replace: bool) -> Result<()> {
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            path.display().to_string(),
+            "is a folder; expected the name of a file to write",
+        )),
+        Ok(_) if !replace => Err(exists(path)),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    let detail = "exists already; choose another name or ask for it to be replaced (replace=True, --replace)";
+    Error::new(ErrorKind::AlreadyExists, path.display().to_string(), detail)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A name in the same folder, so that the rename stays inside one file system.
+fn temporary_name(path: &Path) -> Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::new(ErrorKind::InvalidArgument, path.display().to_string(), "has no file name"));
+    };
+    let name: String = name.to_string_lossy().chars().take(60).collect();
+    Ok(folder_of(path).join(format!(".{name}.{}.vark-tmp", uuid::Uuid::now_v7().simple())))
+}
+
+fn rename(from: &Path, to: &Path, replace: bool) -> Result<()> {
+    let place = || to.display().to_string();
+    if replace {
+        return std::fs::rename(from, to).map_err(|error| Error::io(place(), &error));
+    }
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Err(exists(to)),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) if from.is_file() => {
+            // File systems without the flag: a hard link never replaces either.
+            std::fs::hard_link(from, to).map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => exists(to),
+                _ => Error::io(place(), &error),
+            })?;
+            std::fs::remove_file(from).map_err(|error| Error::io(place(), &error))
+        }
+        Err(error) => Err(Error::io(place(), &error.into())),
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| Error::io(folder.display().to_string(), &error))
+}
+
+fn sync_tree(root: &Path) -> Result<()> {
+    let fault = |error: std::io::Error| Error::io(root.display().to_string(), &error);
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            if entry.file_type().map_err(fault)?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The one place where an error of the core becomes a Python exception.
+
+use pyo3::prelude::*;
+use vark_core::error::{Error, ErrorKind};
+
+/// `vark.errors.error_for(code, message, layer)` chooses the class; this side only hands over.
+pub fn to_py(error: &Error) -> PyErr {
+    Python::attach(|py| {
+        let made = py.import("vark.errors").and_then(|module| {
+            let layer = error.layer().map(vark_core::error::Layer::name);
+            module.call_method1("error_for", (error.kind().code(), error.to_string(), layer))
+        });
+        made.map_or_else(|failed| failed, PyErr::from_value)
+    })
+}
+
+pub fn invalid(place: &str, detail: impl Into<String>) -> PyErr {
+    to_py(&Error::new(ErrorKind::InvalidArgument, place, detail))
+}

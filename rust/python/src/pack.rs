@@ -1,0 +1,98 @@
+//! `pack` and `plan_file`.
+
+use crate::errors::{invalid, to_py};
+use crate::inputs::{BytesArgument, layout, member, object, stream};
+use crate::progress::Reporter;
+use pyo3::prelude::*;
+use serde::Deserialize;
+use std::fs::File;
+use std::path::PathBuf;
+use vark_core::archive::ArchiveId;
+use vark_core::codec::Compression;
+use vark_core::error::Error;
+use vark_core::pipeline::pack::{Input, Output, PackOptions, pack as pack_archive};
+use vark_core::plan::Skipped;
+use vark_core::store::file::FileSource;
+
+#[derive(FromPyObject)]
+pub enum TargetArgument {
+    Descriptor(i32),
+    Path(PathBuf),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PlanArgument {
+    folders: Vec<String>,
+    skipped: Vec<Skipped>,
+}
+
+#[pyfunction]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "keyword arguments of a private function; vark.write_archive is the face"
+)]
+pub fn pack(
+    py: Python<'_>,
+    target: TargetArgument,
+    members: Vec<(String, BytesArgument<'_>, String, String)>,
+    streams: Vec<(String, String, String, u32, BytesArgument<'_>)>,
+    metadata: &str,
+    plan: &str,
+    compression: &str,
+    archive_id: Option<[u8; 16]>,
+    replace: bool,
+    sync: bool,
+    threads: usize,
+    memory_bytes: u64,
+    digest_members: bool,
+    attempts: u32,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let mut members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
+    let mut streams = streams.iter().map(stream).collect::<PyResult<Vec<_>>>()?;
+    let plan: PlanArgument = serde_json::from_str(plan).map_err(|error| invalid("plan argument", error.to_string()))?;
+    let options = PackOptions {
+        compression: match compression {
+            "auto" => Compression::Auto,
+            "none" => Compression::None,
+            other => return Err(invalid("compression", format!("{other:?}; expected auto or none"))),
+        },
+        archive_id: archive_id.map(ArchiveId),
+        threads,
+        memory_bytes,
+        digest_members,
+        attempts,
+        metadata: object(metadata)?,
+        folders: plan.folders,
+        skipped: plan.skipped,
+    };
+    let output = match target {
+        TargetArgument::Path(path) => Output::Path { path, replace, sync },
+        TargetArgument::Descriptor(fd) => Output::Pipe(Box::new(File::from(crate::buffers::duplicate(fd)?))),
+    };
+    let live = members.iter().any(|member| matches!(member.input, Input::Pipe(_)))
+        || streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
+    let mut reporter = Reporter::new(progress, !live);
+    let result = py.detach(|| {
+        pack_archive(output, &mut members, &mut streams, &options, &mut |done, total| reporter.report(done, total))
+    });
+    let report = reporter.finish(result)?;
+    json(&report)
+}
+
+#[pyfunction]
+pub fn plan_file(py: Python<'_>, path: PathBuf, layout_name: &str) -> PyResult<String> {
+    let layout = layout(layout_name)?;
+    let member = py.detach(|| {
+        let source = FileSource::open(&path)?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        vark_core::split::plan_file(&source, &name, layout).map(|(member, _)| member)
+    });
+    json(&member.map_err(|error| to_py(&error))?)
+}
+
+pub fn json(value: &impl serde::Serialize) -> PyResult<String> {
+    serde_json::to_string(value).map_err(|error| to_py(&Error::malformed("report", error.to_string())))
+}

@@ -1,0 +1,258 @@
+//! `Reader`: an open archive.
+
+use crate::buffers::{BufferTarget, duplicate};
+use crate::errors::{invalid, to_py};
+use crate::pack::json;
+use crate::progress::Reporter;
+use pyo3::prelude::*;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use vark_core::archive::Archive;
+use vark_core::error::{Error, ErrorKind};
+use vark_core::pipeline::report::codec_name;
+use vark_core::pipeline::restore::{self, RestoreOptions};
+use vark_core::pipeline::rows::{ReadState, RowReader};
+use vark_core::pipeline::verify::{self, Level};
+use vark_core::pipeline::view::read_plan;
+use vark_core::store::counted::Counted;
+use vark_core::store::file::FileSource;
+use vark_core::stream::StreamDescription;
+
+/// Decoded chunks that stay for the next row.
+const KEPT_BYTES: u64 = 64 << 20;
+
+#[pyclass(frozen, module = "vark._core")]
+pub struct Reader {
+    open: Mutex<Option<Arc<RowReader>>>,
+    source: Arc<Counted<FileSource>>,
+    #[pyo3(get)]
+    archive_id: [u8; 16],
+    #[pyo3(get)]
+    archive_bytes: u64,
+    #[pyo3(get)]
+    root: [u8; 32],
+    #[pyo3(get)]
+    version: (u16, u16),
+    #[pyo3(get)]
+    metadata: String,
+}
+
+#[pyclass(frozen, get_all, module = "vark._core")]
+pub struct Stream {
+    name: String,
+    role: &'static str,
+    element_type: &'static str,
+    row_elements: u32,
+    row_bytes: u32,
+    row_count: u64,
+    chunk_rows: u64,
+    chunk_count: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+}
+
+impl From<&StreamDescription> for Stream {
+    fn from(stream: &StreamDescription) -> Self {
+        Self {
+            name: stream.name.clone(),
+            role: stream.role.name(),
+            element_type: stream.element_type.name(),
+            row_elements: stream.row_elements,
+            row_bytes: stream.row_bytes,
+            row_count: stream.row_count,
+            chunk_rows: stream.chunk_rows,
+            chunk_count: stream.chunk_count,
+            raw_bytes: stream.raw_bytes(),
+            stored_bytes: stream.stored_bytes,
+        }
+    }
+}
+
+impl Reader {
+    fn get(&self) -> PyResult<Arc<RowReader>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clone().ok_or_else(|| invalid("archive", "is closed; open it again"))
+    }
+}
+
+#[pymethods]
+impl Reader {
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let opened = py.detach(|| {
+            let source = Arc::new(Counted::new(FileSource::open(&path)?));
+            let archive = Archive::open(source.clone()).map_err(|error| error.within(&path.display().to_string()))?;
+            Ok((source, archive))
+        });
+        let (source, archive) = opened.map_err(|error: Error| to_py(&error))?;
+        Ok(Self {
+            archive_id: archive.id().0,
+            archive_bytes: archive.archive_bytes(),
+            root: archive.root(),
+            version: archive.version(),
+            metadata: archive.metadata().to_owned(),
+            open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
+            source,
+        })
+    }
+
+    #[getter]
+    fn streams(&self) -> PyResult<Vec<Stream>> {
+        Ok(self.get()?.archive().streams().iter().map(Stream::from).collect())
+    }
+
+    fn io_counts(&self) -> (u64, u64) {
+        self.source.counts()
+    }
+
+    fn codecs(&self, py: Python<'_>, stream: usize) -> PyResult<BTreeMap<String, u64>> {
+        let reader = self.get()?;
+        let counted = py.detach(|| {
+            let archive = reader.archive();
+            let chunks = archive.streams().get(stream).map_or(0, |stream| stream.chunk_count);
+            let mut counts = BTreeMap::new();
+            for chunk in 0..chunks {
+                *counts.entry(codec_name(archive.entry(stream, chunk)?.codec)).or_insert(0) += 1;
+            }
+            Ok(counts)
+        });
+        counted.map_err(|error: Error| to_py(&error))
+    }
+
+    fn read_rows(
+        &self,
+        py: Python<'_>,
+        stream: usize,
+        first_row: u64,
+        row_count: u64,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let reader = self.get()?;
+        let mut target = BufferTarget::new(out)?;
+        let row_bytes = reader.archive().streams().get(stream).map_or(0, |stream| u64::from(stream.row_bytes));
+        if row_count.checked_mul(row_bytes) != Some(target.bytes().len() as u64) {
+            return Err(invalid("buffer", format!("expected {row_count} rows of {row_bytes} bytes")));
+        }
+        let bytes = target.bytes();
+        let read = py.detach(|| reader.read_rows(&mut ReadState::default(), stream, first_row, bytes));
+        read.map_err(|error| to_py(&error))
+    }
+
+    fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let reader = self.get()?;
+        let plan = py.detach(|| read_plan(&reader)).map_err(|error| to_py(&error))?;
+        plan.map(|plan| json(&plan)).transpose()
+    }
+
+    #[pyo3(signature = (target, *, members, replace, sync, threads, memory_bytes, max_bytes, progress))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
+    fn restore(
+        &self,
+        py: Python<'_>,
+        target: PathBuf,
+        members: Option<Vec<usize>>,
+        replace: bool,
+        sync: bool,
+        threads: usize,
+        memory_bytes: u64,
+        max_bytes: Option<u64>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        let reader = self.get()?;
+        let options = RestoreOptions { replace, sync, threads, memory_bytes, max_bytes };
+        let mut reporter = Reporter::new(progress, true);
+        let result = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            restore::restore(&reader, &target, members.as_deref(), &options, report)
+        });
+        json(&reporter.finish(result)?)
+    }
+
+    #[pyo3(signature = (member, fd, *, threads, memory_bytes, progress))]
+    fn write_member(
+        &self,
+        py: Python<'_>,
+        member: usize,
+        fd: i32,
+        threads: usize,
+        memory_bytes: u64,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        let reader = self.get()?;
+        let mut output = File::from(duplicate(fd)?);
+        let options = RestoreOptions { replace: false, sync: false, threads, memory_bytes, max_bytes: None };
+        let may_attach = progress.is_some();
+        let mut reporter = Reporter::new(progress, may_attach);
+        let result = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            restore::write_member(&reader, member, &mut output, &options, report)
+        });
+        reporter.finish(result)
+    }
+
+    fn check_member(&self, py: Python<'_>, member: usize, layout: &str) -> PyResult<String> {
+        let reader = self.get()?;
+        let checked = py.detach(|| {
+            let view = restore::view(&reader, &restore::plan_of(&reader)?, member)?;
+            match layout {
+                "faiss" => vark_core::split::check_faiss(&view),
+                "hnswlib" => vark_core::split::check_hnswlib(&view),
+                other => {
+                    let detail = format!("{other:?}; expected faiss or hnswlib");
+                    Err(Error::new(ErrorKind::InvalidArgument, "layout", detail))
+                }
+            }
+        });
+        json(&checked.map_err(|error| to_py(&error))?)
+    }
+
+    #[pyo3(signature = (*, level, threads, progress))]
+    fn verify(&self, py: Python<'_>, level: &str, threads: usize, progress: Option<Py<PyAny>>) -> PyResult<String> {
+        let reader = self.get()?;
+        let level = level_of(level)?;
+        let mut reporter = Reporter::new(progress, true);
+        let result =
+            py.detach(|| verify::verify(&reader, level, threads, &mut |done, total| reporter.report(done, total)));
+        json(&reporter.finish(result)?)
+    }
+
+    fn close(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (path, *, level, threads, progress))]
+pub fn verify_path(
+    py: Python<'_>,
+    path: PathBuf,
+    level: &str,
+    threads: usize,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let level = level_of(level)?;
+    let mut reporter = Reporter::new(progress, true);
+    let result = py.detach(|| verify_file(&path, level, threads, &mut reporter));
+    json(&reporter.finish(result)?)
+}
+
+fn verify_file(
+    path: &Path,
+    level: Level,
+    threads: usize,
+    reporter: &mut Reporter,
+) -> vark_core::error::Result<verify::VerifyReport> {
+    let source = Arc::new(FileSource::open(path)?);
+    let report = &mut |done, total| reporter.report(done, total);
+    verify::verify_source(source, level, threads, report).map_err(|error| error.within(&path.display().to_string()))
+}
+
+fn level_of(name: &str) -> PyResult<Level> {
+    match name {
+        "stored" => Ok(Level::Stored),
+        "full" => Ok(Level::Full),
+        other => Err(invalid("level", format!("{other:?}; expected \"stored\" or \"full\""))),
+    }
+}
