@@ -17,7 +17,7 @@ from vark.names import check_name
 from vark.payload import payload_stream
 from vark.probes import make_probes
 from vark.sources import Gathered, Source, gather
-from vark.target import published
+from vark.target import check_target, published
 from vark.types import VerifyReport, WriteReport
 from vark.units import parse_bytes
 
@@ -62,6 +62,8 @@ def write_archive(
         second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
+    if not isinstance(target, int):
+        check_target(Path(os.fspath(target)), replace=replace)  # before anything is read; the engine checks again
     with FeedGroup() as feeds:
         streams = _named_streams("document", documents) + _named_streams("attachment", attach)
         gathered = gather(source, feeds, layout=layout)

@@ -142,11 +142,14 @@ def check(probes: Probes, index: object) -> ProbeReport:
 
 
 def _recall(probes: Probes, found: NDArray[np.int64], distances: NDArray[np.float32]) -> float:
-    """A neighbour counts when its id was stored, or when it is no farther than the last one stored (a tie)."""
+    """A neighbour counts when its id was stored, or when it ties with the last one stored.
+
+    Not when it is merely as near as some other one: an index whose ids were shuffled must not pass.
+    """
     stored = probes.ids >= 0
     farthest = np.where(stored, probes.distances, -np.inf).max(axis=1, initial=-np.inf)[:, None]
     known = (found[:, :, None] == probes.ids[:, None, :]).any(axis=2)
-    hits = (found >= 0) & (known | (distances <= farthest))
+    hits = (found >= 0) & (known | np.isclose(distances, farthest, rtol=1e-6, atol=0))
     wanted = int(stored.sum())
     return float(np.minimum(hits.sum(axis=1), stored.sum(axis=1)).sum() / wanted) if wanted else 1.0
 

@@ -233,7 +233,7 @@ class RestoreReport:
 class ProbeReport:
     """How a restored index answers the stored probes.
 
-    recall: share of the stored k neighbours found again, 0 to 1 (equal distances count as found).
+    recall: share of the stored k neighbours found again, 0 to 1 (one that ties with the last counts, too).
     changed: probes whose list of ids differs in any place. Latencies: one search at a time, in milliseconds.
     """
 

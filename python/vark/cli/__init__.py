@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from vark._core import __version__
+from vark import __version__
 from vark.cli.cat import cat
 from vark.cli.inspect import inspect
 from vark.cli.output import Output
