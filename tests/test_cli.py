@@ -15,7 +15,7 @@ import vark
 
 
 def run(*arguments, cwd=None, **options):
-    command = [sys.executable, "-c", "import vark.cli; vark.cli.main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "vark", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, cwd=cwd, timeout=120, stdin=subprocess.DEVNULL, **options)
 
 
@@ -132,7 +132,7 @@ def test_no_space_exits_with_15(source):
     result = run("pack", source, "/dev/full")
     assert result.returncode in (2, 15)  # a device is no target; where it is one, it is full
     with open("/dev/full", "wb") as full:
-        command = [sys.executable, "-c", "import vark.cli; vark.cli.main()", "pack", str(source), "-"]
+        command = [sys.executable, "-m", "vark", "pack", str(source), "-"]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
     assert result.returncode == 15, result.stderr
 
@@ -186,7 +186,7 @@ def test_pack_takes_documents_payload_and_probes(source, tmp_path, vectors):
 
 
 def test_a_reader_that_goes_away_is_not_a_traceback(archive_path):
-    command = f"'{sys.executable}' -c 'import vark.cli; vark.cli.main()' cat '{archive_path}' vectors | head -c 10"
+    command = f"'{sys.executable}' -m vark cat '{archive_path}' vectors | head -c 10"
     result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
     assert len(result.stdout) == 10
     assert b"Traceback" not in result.stderr
@@ -198,7 +198,7 @@ def test_a_signal_stops_a_backup_and_leaves_nothing(tmp_path, number, code):
     (tmp_path / "root").mkdir()
     with open(tmp_path / "root" / "large", "wb") as file:
         file.truncate(40_000_000_000)  # a sparse file: minutes of zeros
-    command = [sys.executable, "-c", "import vark.cli; vark.cli.main()", "pack", "root", "a.vark"]
+    command = [sys.executable, "-m", "vark", "pack", "root", "a.vark"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
     while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:

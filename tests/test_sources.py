@@ -177,6 +177,17 @@ def test_a_live_faiss_index_comes_back_equal(tmp_path, vectors, factory):
     assert (tmp_path / "x.faiss").read_bytes() == expected
 
 
+def test_a_live_binary_index_of_faiss_comes_back_equal(tmp_path):
+    import faiss
+
+    index = faiss.IndexBinaryFlat(64)
+    index.add(np.random.default_rng(2).integers(0, 256, (300, 8), dtype=np.uint8))
+    _, archive = round_trip(index, tmp_path)
+    with archive:
+        archive.restore(tmp_path / "x.faiss")
+    assert (tmp_path / "x.faiss").read_bytes() == faiss.serialize_index_binary(index).tobytes()
+
+
 def test_a_live_hnswlib_index_keeps_space_and_search_width(tmp_path, vectors, hnswlib_index):
     _, archive = round_trip(hnswlib_index, tmp_path)
     hnswlib_index.save_index(str(tmp_path / "expected"))

@@ -244,7 +244,7 @@ class Archive:
             raise InvalidArgumentError(f"member {found.name!r}: layout {found.layout!r} cannot be loaded; use restore")
         checked = json.loads(self._reader.check_member(number, adapter.name))
         facts = {**checked, **found.facts}
-        return adapter.load(LoadRequest(self._reader, number, facts, space, threads or 0, budget))
+        return adapter.load(LoadRequest(self._reader, number, found.layout, facts, space, threads or 0, budget))
 
     def _load_array(self, number: int, threads: int, memory_bytes: int) -> Any:
         def send(descriptor: int) -> None:

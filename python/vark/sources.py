@@ -149,7 +149,11 @@ def _walk(folder: Path, prefix: str, gathered: Gathered, layout: str) -> None:
     for entry in entries:
         name = prefix + entry.name
         fault = name_fault(entry.name)
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError as error:
+            gathered.skip(name, f"it could not be looked at: {error.strerror}")
+            continue
         if fault is not None:
             gathered.skip(name, f"its name cannot be stored: {fault}")
         elif stat.S_ISDIR(mode):
