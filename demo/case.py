@@ -48,7 +48,7 @@ class Result:
 
     title: str
     rows: int
-    source_bytes: int
+    raw_bytes: int
     archive_bytes: int
     pack_seconds: float
     verify_seconds: float
@@ -77,7 +77,7 @@ def build(kind: indexes.Kind, data: indexes.Data, truth: Any, folder: Path, talk
     answers = kind.search(index, data.queries)
     found = indexes.recall(answers[0], truth)
     talk.say(f"built over {len(data.vectors):,} rows in {seconds:.1f} s; finds {found:.1%} of the true neighbours")
-    talk.say(f"saved by its own library: {file.name}, {file.stat().st_size / 1e6:.1f} MB")
+    talk.say(f"saved by its own library: {file.name}, {megabytes(file.stat().st_size)}")
     return Built(kind, index, file, answers, found)
 
 
@@ -86,7 +86,8 @@ def run(built: Built, data: indexes.Data, truth: Any, *, live: bool, folder: Pat
     how = "live" if live else "file"
     path = folder / f"{built.file.stem}-{how}.vark"
     report, pack_seconds = timed(lambda: pack(built, data, path, live=live))
-    talk.say(f"packed ({how}): {report.source_bytes / 1e6:.1f} MB into {report.archive_bytes / 1e6:.1f} MB")
+    sizes = f"{megabytes(report.raw_bytes)} → {megabytes(report.archive_bytes)}"
+    talk.say(f"packed ({how}) with table, document and probes: {sizes}")
     talk.check(not report.partial and not report.skipped, "nothing of the source was left out")
 
     verified, verify_seconds = timed(lambda: vark.verify_archive(path))
@@ -104,10 +105,18 @@ def run(built: Built, data: indexes.Data, truth: Any, *, live: bool, folder: Pat
         probes = archive.check_probes(again)
         talk.check(probes.recall == 1 and probes.changed == 0, f"{probes.count} stored probes answered as stored")
         companions(archive, len(data.vectors), talk)
-    sizes = (report.source_bytes, report.archive_bytes)
-    times = (pack_seconds, verify_seconds, restore_seconds)
-    title = f"{built.kind.title}, {how}"
-    return Result(title, len(data.vectors), *sizes, *times, equal, same, indexes.recall(answers[0], truth))
+    return Result(
+        title=f"{built.kind.title}, {how}",
+        rows=len(data.vectors),
+        raw_bytes=report.raw_bytes,
+        archive_bytes=report.archive_bytes,
+        pack_seconds=pack_seconds,
+        verify_seconds=verify_seconds,
+        restore_seconds=restore_seconds,
+        bytes_equal=equal,
+        answers_equal=same,
+        recall=indexes.recall(answers[0], truth),
+    )
 
 
 def pack(built: Built, data: indexes.Data, path: Path, *, live: bool) -> vark.WriteReport:
@@ -171,6 +180,11 @@ def middle_byte(path: Path) -> tuple[str, int, int, int]:
         first_row = chunk * stream.chunk_rows
         row_count = min(stream.chunk_rows, stream.row_count - first_row)
         return stream.name, first_row, row_count, int(entry["offset"]) + int(entry["stored"]) // 2
+
+
+def megabytes(byte_count: int) -> str:
+    """Return e.g. "4.21 MB"."""
+    return f"{byte_count / 1e6:.2f} MB"
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

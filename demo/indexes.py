@@ -95,7 +95,7 @@ def _build_ivfpq(vectors: Vectors) -> Any:
     index = faiss.IndexIVFPQ(quantizer, dimension, list_count, dimension // 8, 8)
     for clustering in (index.cp, index.pq.cp):
         clustering.min_points_per_centroid = 1  # few rows are enough here: spares a warning
-        clustering.niter = 8
+        clustering.niter = 4
     index.train(vectors)
     index.add(vectors)
     index.nprobe = 8

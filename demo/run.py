@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="FILE", help="a .npy matrix (rows, dimension) instead of demo/data")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="a .npy matrix (rows, dimension) instead of demo/data"
+    )
     parser.add_argument("--rows", type=int, metavar="N", help="take the first N rows only")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write into this new folder, and leave it there")
     return parser.parse_args(arguments)
@@ -83,7 +85,9 @@ def read_one_row(path: Path, data: indexes.Data, talk: case.Talk) -> None:
     with vark.open_archive(path) as archive:
         row = archive["vectors"][number]
         reads, read_bytes = archive.io_counts
-        talk.check(np.array_equal(row, data.vectors[number]), f'archive["vectors"][{number}] is the row that was packed')
+        talk.check(
+            np.array_equal(row, data.vectors[number]), f'archive["vectors"][{number}] is the row that was packed'
+        )
         share = read_bytes / archive.archive_bytes
         talk.say(f"it took {reads} reads, opening included: {read_bytes / 1e3:.0f} kB, {share:.1%} of the archive")
 
@@ -102,26 +106,28 @@ def rescue(path: Path, original: Path, talk: case.Talk) -> None:
 def show(results: list[case.Result]) -> None:
     """Print the table."""
     titles = ("index", "rows", "source\nMB", "archive\nMB", "\nratio", "pack\ns", "verify\ns", "restore\ns")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False)
     for number, title in enumerate((*titles, "bytes\nequal", "answers\nequal", "recall\n@10")):
         table.add_column(title, justify="right" if number else "left", no_wrap=True)
     for row in results:
         table.add_row(
             row.title,
             f"{row.rows:,}",
-            f"{row.source_bytes / 1e6:.1f}",
-            f"{row.archive_bytes / 1e6:.1f}",
-            f"{row.source_bytes / row.archive_bytes:.2f}",
-            *(f"{seconds:.2f}" for seconds in (row.pack_seconds, row.verify_seconds, row.restore_seconds)),
+            f"{row.raw_bytes / 1e6:.2f}",
+            f"{row.archive_bytes / 1e6:.2f}",
+            f"{row.raw_bytes / row.archive_bytes:.2f}",
+            *(f"{seconds:.3f}" for seconds in (row.pack_seconds, row.verify_seconds, row.restore_seconds)),
             "yes" if row.bytes_equal else "NO",
             "yes" if row.answers_equal else "NO",
             f"{row.recall:.3f}",
         )
     console = Console()
-    console.width = max(console.width, 100)  # into a pipe, too
+    console.width = max(console.width, 110)  # into a pipe, too
     console.print()
     console.print(table)
-    print("archive: with payload, document and probes. pack and restore: until the disk has it. recall: of the restored.")
+    print(
+        "source: index, table, document and probes. pack, restore: until the disk has it. recall: of the restored index"
+    )
 
 
 if __name__ == "__main__":

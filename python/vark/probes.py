@@ -46,7 +46,7 @@ class Probes:
 
 
 def make_probes(request: Any, gathered: Gathered) -> Probes:
-    """Answer the queries of `request`: an array (count, d), or a dict with queries and optionally k, metric, truth, index.
+    """Answer the queries of `request`: an array (count, d), or a dict with queries and maybe k, metric, truth, index.
 
     truth "source": the live index answers (default where there is one); index: the live index that a source of files
     was saved from. truth "exact": all vectors of an array are compared. Errors: InvalidArgumentError.
