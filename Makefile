@@ -44,7 +44,7 @@ wheel: $(VENV)/.dependencies ## a wheel in dist/
 
 .PHONY: demo
 demo: build ## back up an index, damage the archive, restore it, prove the answers
-	$(BIN)/python examples/demo.py
+	$(BIN)/python demo/run.py
 
 .PHONY: test
 test: test-rust stubtest test-python ## all tests
@@ -76,8 +76,8 @@ stubtest: build ## compare _core.pyi with the extension
 	$(BIN)/python -m mypy.stubtest vark._core --allowlist tests/stubtest_allowlist.txt
 
 .PHONY: bench
-bench: build ## benchmarks; see benchmarks/README.md
-	$(BIN)/python -m pytest benchmarks --override-ini addopts= --benchmark-only
+bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # Fuzzing needs a nightly compiler. Without one the same inputs run as property tests with many more cases.
 .PHONY: fuzz-smoke

@@ -150,3 +150,27 @@ def test_fewer_rows_than_k_are_marked_and_still_complete(tmp_path):
 def test_queries_of_a_wrong_shape_are_refused(tmp_path, vectors, queries):
     with pytest.raises(vark.InvalidArgumentError, match="queries"):
         vark.write_archive(vectors, tmp_path / "a.vark", probes={"queries": queries})
+
+
+def test_a_file_takes_its_probes_from_the_index_it_was_saved_from(tmp_path, vectors, faiss_index):
+    import faiss
+
+    faiss.write_index(faiss_index, str(tmp_path / "a.faiss"))
+    probes = {"queries": vectors[:30], "index": faiss_index}
+    vark.write_archive(tmp_path / "a.faiss", tmp_path / "a.vark", probes=probes, sync=False)
+    with vark.open_archive(tmp_path / "a.vark") as archive:
+        report = archive.check_probes(archive.load())
+    assert (report.truth, report.recall, report.changed) == ("source", 1.0, 0)
+    with pytest.raises(vark.InvalidArgumentError, match="index="):
+        vark.write_archive(tmp_path / "a.faiss", tmp_path / "b.vark", probes=vectors[:30])
+
+
+def test_batches_and_single_searches_agree_where_faiss_rounds_differently(tmp_path, vectors):
+    import faiss
+
+    index = faiss.index_factory(vectors.shape[1], "IVF8,Flat")
+    index.train(vectors)
+    index.add(vectors)
+    vark.write_archive(index, tmp_path / "a.vark", probes=vectors, sync=False)
+    with vark.open_archive(tmp_path / "a.vark") as archive:
+        assert archive.check_probes(archive.load()).changed == 0

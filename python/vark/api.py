@@ -53,7 +53,8 @@ def write_archive(
     payload: pyarrow Table or RecordBatchReader, or the path of a Parquet file. payload_key: its column of ids;
         None when row i belongs to vector i.
     documents: name -> text or bytes or Path, or a list of paths. attach: name -> bytes or path, or a list of paths.
-    probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth.
+    probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth, and index: the
+        live index that answers them when the source is files.
     application: JSON object for your own use (integers and text, no floats).
     layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" for files. compression: "auto" | "none".
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
