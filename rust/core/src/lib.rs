@@ -6,6 +6,8 @@ pub mod bytes;
 pub mod codec;
 pub mod digest;
 pub mod error;
+#[expect(unsafe_code, reason = "SIMD by run-time detection")]
+pub mod kernels;
 pub mod limits;
 pub mod names;
 pub mod pipeline;
@@ -13,3 +15,5 @@ pub mod plan;
 pub mod split;
 pub mod store;
 pub mod stream;
+#[expect(unsafe_code, reason = "calls of the zstd library that have no safe wrapper")]
+pub mod sys;

@@ -1,7 +1,21 @@
 //! Codecs (spec 7): reversible transforms of one chunk. Numbers on disk are explicit.
 
-use crate::error::Result;
+mod affine;
+mod bitpack;
+mod choose;
+mod float32;
+mod raw;
+mod scratch;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod zstd;
+
+use crate::error::{Error, Layer, Result};
 use crate::stream::{ElementType, StreamRole};
+
+pub use scratch::Scratch;
 
 /// Number on disk (spec, `codecs/README.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +53,12 @@ impl Codec {
             Self::Affine => "affine",
         }
     }
+
+    /// A block that breaks this codec's page: what was expected and what was found.
+    fn refuses(self, detail: impl std::fmt::Display) -> Error {
+        let place = format!("{} block", self.name());
+        Error::damaged(Layer::Codec, place, format!("{detail}; restore this chunk from another copy"))
+    }
 }
 
 /// How a writer codes: part of "same input and settings give the same bytes".
@@ -50,12 +70,9 @@ pub enum Compression {
     Auto,
 }
 
-/// Buffers that one worker keeps between chunks (zstd contexts, planes).
-#[derive(Default)]
-pub struct Scratch {}
-
-/// Codes `raw` (whole rows of one chunk) into `block` (cleared first) and says which codec it chose.
+/// Codes `raw` (whole rows of one chunk) into `block` (what it held before is lost) and says which codec it chose.
 /// The choice depends on role, element type and the bytes alone. `block.len() <= raw.len() + 64` always.
+/// Handing the same `block` again, uncleared, spares clearing fresh memory.
 ///
 /// # Errors
 /// `Io` when the zstd library fails.
@@ -67,16 +84,20 @@ pub fn encode(
     block: &mut Vec<u8>,
     scratch: &mut Scratch,
 ) -> Result<Codec> {
-    let _ = (compression, role, element_type, scratch);
-    block.clear();
-    block.extend_from_slice(raw);
-    Ok(Codec::Raw)
+    match compression {
+        Compression::None => {
+            raw::encode(raw, block);
+            Ok(Codec::Raw)
+        }
+        Compression::Auto => choose::encode(role, element_type, raw, block, scratch),
+    }
 }
 
 /// Decodes `block` into exactly `raw` (already sized to the chunk's raw length). `block` is hostile.
+/// After an error the content of `raw` means nothing.
 ///
 /// # Errors
-/// `Damaged` at layer `Codec` for any block that breaks the codec's page.
+/// `Damaged` at layer `Codec` for any block that breaks the codec's page; `Io` when zstd finds no memory.
 pub fn decode(
     codec: Codec,
     element_type: ElementType,
@@ -84,7 +105,27 @@ pub fn decode(
     raw: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let _ = (codec, element_type, scratch);
-    raw.copy_from_slice(block);
-    Ok(())
+    match codec {
+        Codec::Raw => raw::decode(block, raw),
+        Codec::Zstd => zstd::decode(block, raw, scratch),
+        Codec::Float32 => float32::decode(element_type, block, raw, scratch),
+        Codec::Bitpack => bitpack::decode(element_type, block, raw),
+        Codec::Affine => affine::decode(element_type, block, raw),
+    }
+}
+
+/// Bytes of a value when `element_type` is an integer and `raw` holds whole values.
+fn integer_bytes(element_type: ElementType, raw: &[u8]) -> Option<usize> {
+    let value_bytes = usize::try_from(element_type.bytes()).ok()?;
+    (element_type.is_integer() && raw.len().is_multiple_of(value_bytes)).then_some(value_bytes)
+}
+
+/// Little-endian number of the first eight bytes from `offset`; the caller has checked the length.
+fn word_at(block: &[u8], offset: usize) -> u64 {
+    block.get(offset..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// True when `number` is below 2^(8 × `value_bytes`).
+fn fits(number: u64, value_bytes: usize) -> bool {
+    value_bytes >= 8 || number >> (8 * value_bytes) == 0
 }

@@ -1,0 +1,148 @@
+//! Which codec a chunk gets. Depends on role, element type and bytes alone, so that the same input gives the same
+//! archive at any thread count.
+
+use super::zstd::{self, Search};
+use super::{Codec, Scratch, affine, bitpack, float32, raw};
+use crate::error::Result;
+use crate::stream::{ElementType, StreamRole};
+
+/// A chunk up to this long is its own sample.
+const WHOLE_SAMPLE_BYTES: usize = 65_536;
+/// A longer one is judged by this many pieces, 1/16 of it together.
+const PIECES: usize = 8;
+const PIECE_BYTES_MAX: usize = 32_768;
+/// f32 values looked at before zstd is tried against float32.
+const PROBED_VALUES: usize = 2_048;
+
+pub(super) fn encode(
+    role: StreamRole,
+    element_type: ElementType,
+    raw: &[u8],
+    block: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Result<Codec> {
+    let chosen = match role {
+        StreamRole::PLAN | StreamRole::DOCUMENT | StreamRole::PAYLOAD => text(raw, block, scratch)?,
+        _ if element_type == ElementType::F32 => floats(raw, block, scratch)?,
+        _ if element_type.is_integer() && (element_type.bytes() > 1 || holds_numbers(role)) => {
+            integers(element_type, raw, block, scratch)?
+        }
+        _ => bytes(raw, block, scratch)?,
+    };
+    Ok(chosen.unwrap_or_else(|| {
+        raw::encode(raw, block);
+        Codec::Raw
+    }))
+}
+
+/// The longest block that is worth decoding: 1 % saved.
+fn worth(raw_bytes: usize) -> usize {
+    raw_bytes - raw_bytes.div_ceil(100)
+}
+
+/// Roles whose bytes are numbers and not codes of a quantizer or text.
+fn holds_numbers(role: StreamRole) -> bool {
+    matches!(role, StreamRole::IDS | StreamRole::LINKS | StreamRole::LEVELS | StreamRole::LIST_SIZES)
+}
+
+/// Bytes known to compress: no sample is taken.
+fn text(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    Ok(zstd::encode(Search::Matches, raw, worth(raw.len()), block, scratch)?.then_some(Codec::Zstd))
+}
+
+/// Bytes of which nothing is known (opaque, literal, codes, half floats).
+fn bytes(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    if raw.len() <= WHOLE_SAMPLE_BYTES {
+        return text(raw, block, scratch);
+    }
+    let alone = sampled(Search::None, raw, scratch)?;
+    let matched = sampled(Search::Matches, raw, scratch)?;
+    if alone.min(matched) > worth(raw.len()) {
+        return Ok(None);
+    }
+    // Within 2 % the search is not worth its time: quantizer codes have skewed bytes but no repeats.
+    let search = if alone <= matched + matched / 50 { Search::None } else { Search::Matches };
+    Ok(zstd::encode(search, raw, worth(raw.len()), block, scratch)?.then_some(Codec::Zstd))
+}
+
+fn floats(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    if !float32::encode(ElementType::F32, raw, worth(raw.len()), block, scratch)? {
+        return bytes(raw, block, scratch);
+    }
+    if !repeats(raw) {
+        return Ok(Some(Codec::Float32));
+    }
+    // Zeros, whole numbers, widened half floats, rows that come again: matches may beat split planes. They must by
+    // 1/32, since they decode more slowly.
+    let limit = block.len() - block.len() / 32;
+    let codec = if challenge(raw, limit, block, scratch)? { Codec::Zstd } else { Codec::Float32 };
+    Ok(Some(codec))
+}
+
+/// Whether values come again, or their lowest bytes are few: never so among true f32 measurements.
+fn repeats(raw: &[u8]) -> bool {
+    let values = raw.as_chunks::<4>().0;
+    let step = (values.len() / PROBED_VALUES).max(1);
+    let (mut seen, mut low_counts) = ([0u32; 2 * PROBED_VALUES], [0usize; 256]);
+    let (mut probed, mut again) = (0, 0);
+    for value in values.iter().step_by(step).take(PROBED_VALUES) {
+        let bits = u32::from_le_bytes(*value);
+        let slot = (bits.wrapping_mul(0x9E37_79B1) >> 20) as usize % seen.len();
+        // Slots start as 0.0, so that one counts as seen from the start; a stream of zeros is meant to.
+        again += usize::from(seen[slot] == bits);
+        seen[slot] = bits;
+        low_counts[usize::from(value[0])] += 1;
+        probed += 1;
+    }
+    let commonest = low_counts.into_iter().max().unwrap_or(0);
+    again * 16 > probed || commonest * 32 > probed.max(256)
+}
+
+fn integers(
+    element_type: ElementType,
+    raw: &[u8],
+    block: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Result<Option<Codec>> {
+    if affine::encode(element_type, raw, block) && block.len() <= worth(raw.len()) {
+        return Ok(Some(Codec::Affine));
+    }
+    let Some(fit) = bitpack::measure(element_type, raw).filter(|fit| fit.block_bytes <= worth(raw.len())) else {
+        return bytes(raw, block, scratch);
+    };
+    bitpack::encode(fit, raw, block);
+    // Levels are nearly all alike, link slots often empty: matches may beat a fixed width, by 1/16 to be worth it.
+    let limit = block.len() - block.len() / 16;
+    let codec = if challenge(raw, limit, block, scratch)? { Codec::Zstd } else { Codec::Bitpack };
+    Ok(Some(codec))
+}
+
+/// Puts a zstd frame in place of `block` if one of at most `limit` bytes can be made and a sample promises it.
+fn challenge(raw: &[u8], limit: usize, block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<bool> {
+    if raw.len() > WHOLE_SAMPLE_BYTES && sampled(Search::Matches, raw, scratch)? > limit {
+        return Ok(false);
+    }
+    let mut trial = std::mem::take(&mut scratch.trial);
+    let outcome = zstd::encode(Search::Matches, raw, limit, &mut trial, scratch);
+    if matches!(outcome, Ok(true)) {
+        std::mem::swap(block, &mut trial);
+    }
+    scratch.trial = trial;
+    outcome
+}
+
+/// What a frame of all of `raw` should take, judged by pieces of it; `raw.len()` when a frame saves nothing.
+fn sampled(search: Search, raw: &[u8], scratch: &mut Scratch) -> Result<usize> {
+    let mut sample = std::mem::take(&mut scratch.sample);
+    let mut trial = std::mem::take(&mut scratch.trial);
+    sample.clear();
+    let stride = raw.len() / PIECES;
+    for piece in raw.chunks_exact(stride.max(1)) {
+        sample.extend(piece.iter().take((stride / 16).min(PIECE_BYTES_MAX)));
+    }
+    let outcome = zstd::encode(search, &sample, sample.len(), &mut trial, scratch);
+    let (sample_bytes, frame_bytes) = (sample.len(), trial.len());
+    (scratch.sample, scratch.trial) = (sample, trial);
+    // Chunks are far below 2^32 bytes, samples below 2^19: the product fits.
+    Ok(if outcome? { frame_bytes.saturating_mul(raw.len()) / sample_bytes.max(1) } else { raw.len() })
+}

@@ -1,0 +1,63 @@
+//! What one worker keeps between chunks.
+
+use zstd_safe::{CCtx, CParameter, DCtx};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys::LiteralsEncoder;
+
+/// Level of frames with matches: the knee of zstd's curve.
+const LEVEL: i32 = 3;
+
+/// Buffers that one worker keeps between chunks (zstd contexts, planes). Nothing is made before it is needed; no buffer
+/// grows beyond the longest chunk.
+#[derive(Default)]
+pub struct Scratch {
+    compressor: Option<CCtx<'static>>,
+    literals: Option<LiteralsEncoder>,
+    decompressor: Option<DCtx<'static>>,
+    /// The exponent bytes of a chunk.
+    pub(super) plane: Vec<u8>,
+    /// Pieces of a chunk that speak for the whole.
+    pub(super) sample: Vec<u8>,
+    /// A second block to compare with the first.
+    pub(super) trial: Vec<u8>,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Encoder of frames with matches.
+    pub(super) fn compressor(&mut self) -> Result<&mut CCtx<'static>> {
+        if self.compressor.is_none() {
+            let mut context = CCtx::try_create().ok_or_else(no_memory)?;
+            context.set_parameter(CParameter::CompressionLevel(LEVEL)).map_err(fault)?;
+            self.compressor = Some(context);
+        }
+        self.compressor.as_mut().ok_or_else(no_memory)
+    }
+
+    /// Encoder of frames of literals only.
+    pub(super) fn literals(&mut self) -> Result<&mut LiteralsEncoder> {
+        if self.literals.is_none() {
+            self.literals = LiteralsEncoder::new();
+        }
+        self.literals.as_mut().ok_or_else(no_memory)
+    }
+
+    pub(super) fn decompressor(&mut self) -> Result<&mut DCtx<'static>> {
+        if self.decompressor.is_none() {
+            self.decompressor = DCtx::try_create();
+        }
+        self.decompressor.as_mut().ok_or_else(no_memory)
+    }
+}
+
+fn no_memory() -> Error {
+    Error::new(ErrorKind::Io, "zstd", "no memory for a context; use fewer threads")
+}
+
+fn fault(code: usize) -> Error {
+    Error::new(ErrorKind::Io, "zstd", zstd_safe::get_error_name(code))
+}

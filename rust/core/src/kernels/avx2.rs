@@ -1,0 +1,104 @@
+//! AVX2 (Haswell, Zen and later): byte shuffles within 128-bit halves.
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_castsi256_si128,
+    _mm256_cvtepu8_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_permutevar8x32_epi32,
+    _mm256_set_m128i, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
+    _mm256_storeu_si256,
+};
+
+use super::{Extremes, portable};
+
+#[target_feature(enable = "avx2")]
+pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
+    portable::split_exponents(raw, exponents);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn split_lows(raw: &[u8], lows: &mut [u8]) {
+    #[rustfmt::skip]
+    let keep = _mm256_setr_epi8(
+        0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
+        0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
+    );
+    let close = _mm256_setr_epi32(0, 1, 2, 4, 5, 6, 3, 7);
+    let (groups, out_groups) = (raw.as_chunks::<32>().0, lows.as_chunks_mut::<24>().0);
+    let done = groups.len().min(out_groups.len());
+    for (group, out) in groups.iter().zip(out_groups) {
+        let bits = load_32(group);
+        let rotated = _mm256_or_si256(_mm256_slli_epi32::<1>(bits), _mm256_srli_epi32::<31>(bits));
+        store_24(out, _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(rotated, keep), close));
+    }
+    portable::split_lows(&raw[done * 32..], &mut lows[done * 24..]);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn merge(exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
+    #[rustfmt::skip]
+    let spread = _mm256_setr_epi8(
+        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
+        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
+    );
+    let part = _mm256_setr_epi32(0, 1, 2, 6, 3, 4, 5, 7);
+    let (groups, low_groups) = (raw.as_chunks_mut::<32>().0, lows.as_chunks::<24>().0);
+    let exponent_groups = exponents.as_chunks::<8>().0;
+    let done = groups.len().min(low_groups.len()).min(exponent_groups.len());
+    for (out, (exponent, low)) in groups.iter_mut().zip(exponent_groups.iter().zip(low_groups)) {
+        let low = _mm256_shuffle_epi8(_mm256_permutevar8x32_epi32(load_24(low), part), spread);
+        let top = _mm256_slli_epi32::<24>(_mm256_cvtepu8_epi32(load_8(exponent)));
+        let rotated = _mm256_or_si256(low, top);
+        store_32(out, _mm256_or_si256(_mm256_srli_epi32::<1>(rotated), _mm256_slli_epi32::<31>(rotated)));
+    }
+    portable::merge(&exponents[done * 8..], &lows[done * 24..], &mut raw[done * 32..]);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn extremes(value_bytes: usize, raw: &[u8]) -> Extremes {
+    portable::extremes(value_bytes, raw)
+}
+
+#[target_feature(enable = "avx2")]
+pub fn steps_are(value_bytes: usize, raw: &[u8], step: u64) -> bool {
+    portable::steps_are(value_bytes, raw, step)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_32(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: the array is 32 readable bytes; the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_24(bytes: &[u8; 24]) -> __m256i {
+    // SAFETY: the array is 24 readable bytes: the first load takes bytes 0 to 15, the second 16 to 23.
+    // Neither asks for alignment.
+    unsafe { _mm256_set_m128i(_mm_loadl_epi64(bytes.as_ptr().add(16).cast()), _mm_loadu_si128(bytes.as_ptr().cast())) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_8(bytes: &[u8; 8]) -> __m128i {
+    // SAFETY: the array is 8 readable bytes, which is all that this load takes; no alignment is asked for.
+    unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_32(bytes: &mut [u8; 32], value: __m256i) {
+    // SAFETY: the array is 32 writable bytes; the store asks for no alignment.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_24(bytes: &mut [u8; 24], value: __m256i) {
+    if let Some((front, back)) = bytes.split_first_chunk_mut::<16>() {
+        // SAFETY: `front` is 16 writable bytes, `back` the 8 after them; no alignment is asked for.
+        unsafe {
+            _mm_storeu_si128(front.as_mut_ptr().cast(), _mm256_castsi256_si128(value));
+            _mm_storel_epi64(back.as_mut_ptr().cast(), _mm256_extracti128_si256::<1>(value));
+        }
+    }
+}

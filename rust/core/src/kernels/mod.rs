@@ -1,0 +1,129 @@
+//! Pure loops over slices. Nothing here allocates, fails or knows a stream. Where slices disagree in length a loop
+//! stops at the shortest. The widest instruction set that the machine has is chosen here and nowhere else.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bits;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+/// Smallest and largest of a run of integers, as bit patterns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extremes {
+    pub low: u64,
+    pub high: u64,
+    pub signed_low: u64,
+    pub signed_high: u64,
+}
+
+/// An instruction set that this machine was found to have. Only `detect` and `available` make one that is not
+/// `Portable`, so holding it is the proof that its kernels may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// Runs the AVX2 form of a kernel where there is AVX2, else the portable one.
+macro_rules! dispatch {
+    ($machine:expr, $kernel:ident($($argument:expr),*)) => {
+        match $machine.0 {
+            // SAFETY: `available` makes these two only after it found AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 | Set::Avx512 => unsafe { avx2::$kernel($($argument),*) },
+            Set::Portable => portable::$kernel($($argument),*),
+        }
+    };
+}
+
+impl Machine {
+    pub const PORTABLE: Self = Self(Set::Portable);
+
+    /// The widest set of this machine. Cheap: the standard library remembers what it found.
+    #[inline]
+    pub fn detect() -> Self {
+        Self::available().last().unwrap_or(Self::PORTABLE)
+    }
+
+    /// Every set of this machine, narrowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let sets = [
+            Some(Set::Portable),
+            #[cfg(target_arch = "x86_64")]
+            is_x86_feature_detected!("avx2").then_some(Set::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vbmi"))
+            .then_some(Set::Avx512),
+        ];
+        sets.into_iter().flatten().map(Self)
+    }
+
+    /// Exponent bytes of the f32 values in `raw` (spec, `codecs/float32.md`).
+    pub fn split_exponents(self, raw: &[u8], exponents: &mut [u8]) {
+        dispatch!(self, split_exponents(raw, exponents));
+    }
+
+    /// The three low bytes of each rotated value.
+    pub fn split_lows(self, raw: &[u8], lows: &mut [u8]) {
+        dispatch!(self, split_lows(raw, lows));
+    }
+
+    /// The values again.
+    pub fn merge(self, exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
+        dispatch!(self, merge(exponents, lows, raw));
+    }
+
+    /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.
+    pub fn extremes(self, value_bytes: usize, raw: &[u8]) -> Extremes {
+        dispatch!(self, extremes(value_bytes, raw))
+    }
+
+    /// True when each integer is the one before plus `step`, wrapping.
+    pub fn steps_are(self, value_bytes: usize, raw: &[u8], step: u64) -> bool {
+        dispatch!(self, steps_are(value_bytes, raw, step))
+    }
+
+    /// `values - base` as a run of `width`-bit numbers, the first in the lowest bits (spec, `codecs/bitpack.md`).
+    /// Every difference must fit.
+    pub fn pack(self, value_bytes: usize, raw: &[u8], base: u64, width: u32, packed: &mut [u8]) {
+        match value_bytes {
+            1 => bits::pack::<1>(raw, base, width, packed),
+            2 => bits::pack::<2>(raw, base, width, packed),
+            4 => bits::pack::<4>(raw, base, width, packed),
+            _ => bits::pack::<8>(raw, base, width, packed),
+        }
+    }
+
+    /// The values again. Numbers past the end of `packed` read as 0.
+    pub fn unpack(self, value_bytes: usize, packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
+        match value_bytes {
+            1 => self.unpack_as::<1>(packed, base, width, raw),
+            2 => self.unpack_as::<2>(packed, base, width, raw),
+            4 => self.unpack_as::<4>(packed, base, width, raw),
+            _ => self.unpack_as::<8>(packed, base, width, raw),
+        }
+    }
+
+    fn unpack_as<const BYTES: usize>(self, packed: &[u8], base: u64, width: u32, raw: &mut [u8]) {
+        match self.0 {
+            // SAFETY: `available` makes this one only after it found every feature that the kernel names.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::unpack::<BYTES>(packed, base, width, raw) },
+            _ => bits::unpack::<BYTES>(packed, base, width, raw),
+        }
+    }
+}
