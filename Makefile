@@ -47,7 +47,7 @@ demo: build ## back up an index, damage the archive, restore it, prove the answe
 	$(BIN)/python demo/run.py
 
 .PHONY: test
-test: test-rust test-python ## all tests
+test: test-rust stubtest test-python ## all tests
 
 .PHONY: test-rust
 test-rust:

@@ -106,6 +106,11 @@ def _take(record: object, key: str, kind: type, place: str, top: int = U64_MAX) 
     return value
 
 
+def _groups(run: object) -> int:
+    groups = run.get("groups") if isinstance(run, dict) else None
+    return groups if type(groups) is int and groups > 0 else 0
+
+
 def _check_names(members: list[str], folders: list[str]) -> None:
     for name in members + folders:
         in_plan(len(name.encode()) <= 4096, "name", "up to 4096 bytes", len(name))
@@ -172,7 +177,9 @@ class _Checker:
         stream, first = self.stream(record, place), _take(record, "first", int, place)
         if isinstance(record, dict) and record.get("rows") == "counted":
             return Field(stream, first, None)
-        return Field(stream, first, _take(record, "rows", int, place, (1 << 32) - 1))
+        rows = _take(record, "rows", int, place, (1 << 32) - 1)
+        in_plan(rows >= 1, place, "1 row or more in a group", rows)
+        return Field(stream, first, rows)
 
     def derived(self, record: dict[str, Any], groups: int, place: str) -> tuple[Run, int]:
         in_plan(_take(record, "rule", str, place) == "running-offsets", place, "the rule running-offsets")
@@ -208,6 +215,8 @@ def check_plan(source: Source, plan: dict[str, Any]) -> list[Member]:
         digest = _take({"blake3": "0" * 64, **record}, "blake3", str, place)
         in_plan(re.fullmatch("[0-9a-f]{64}", digest), place, "blake3 of 64 hex digits", digest)
         byte_count, runs, length = _take(record, "bytes", int, place), [], 0
+        groups = sum(_groups(entry) for entry in record["runs"])
+        in_plan(groups <= byte_count, place, f"up to {byte_count} groups in all runs", groups)
         for number, entry in enumerate(record["runs"]):
             run, run_bytes = checker.run(entry, f"run {number} of {place}")
             runs.append(run)
@@ -258,8 +267,8 @@ def _run_pieces(source: Source, run: Run, place: str) -> Iterator[Bytes]:
         if run.counts:
             for slab in run.counts.slabs(source, run.groups, place):
                 yield from _interleave(source, run.fields, at, slab)
-        # Groups without a byte may be very many.
-        elif group_bytes := sum((f.rows or 0) * f.stream.row_bytes for f in run.fields):
+        else:
+            group_bytes = sum((f.rows or 0) * f.stream.row_bytes for f in run.fields)
             step = max(1, min(SLAB_GROUPS, SLAB_BYTES // group_bytes))
             for start in range(0, run.groups, step):
                 yield from _interleave(source, run.fields, at, np.zeros(min(step, run.groups - start), np.uint64))

@@ -6,6 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import vark
 from vark.errors import ERROR_CLASSES, error_for, error_from_os, exit_code_for
@@ -28,6 +30,23 @@ def test_rows_come_back_by_number_slice_and_list(archive_path, vectors):
         assert np.array_equal(view[3:9, 1:4], vectors[3:9, 1:4])
         assert np.array_equal(np.asarray(view), vectors)
         assert np.array_equal(np.stack(list(view)), vectors)
+
+
+BOUNDS = st.none() | st.integers(-700, 700)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(rows=st.slices(600) | st.builds(slice, BOUNDS, BOUNDS, st.sampled_from([None, 1, -1, 7, -300])))
+def test_any_slice_is_that_of_numpy(archive_path, vectors, rows):
+    with vark.open_archive(archive_path) as archive:
+        assert np.array_equal(archive["vectors"][rows], vectors[rows])
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(rows=st.lists(st.integers(-600, 599), max_size=40))
+def test_any_list_of_rows_is_that_of_numpy(archive_path, vectors, rows):
+    with vark.open_archive(archive_path) as archive:
+        assert np.array_equal(archive["vectors"].rows_of(rows), vectors[np.array(rows, dtype=int)])
 
 
 @pytest.mark.parametrize("row", [600, -601, 10**12])

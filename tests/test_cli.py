@@ -147,9 +147,9 @@ def test_an_archive_can_be_written_to_stdout(source, tmp_path):
 
 def test_cat_writes_rows_as_text_csv_npy_and_raw(archive_path, vectors):
     text = run("cat", archive_path, "vectors", "--rows", "3:5").stdout.decode().splitlines()
-    assert np.allclose([[float(cell) for cell in line.split()] for line in text], vectors[3:5])
+    assert np.array_equal(np.array([line.split() for line in text], np.float32), vectors[3:5])
     csv = run("cat", archive_path, "vectors", "--rows", "-1", "--format", "csv").stdout.decode()
-    assert np.allclose([float(cell) for cell in csv.split(",")], vectors[-1])
+    assert np.array_equal(np.array(csv.split(","), np.float32), vectors[-1])
     npy = run("cat", archive_path, "vectors", "--rows", ":10", "--format", "npy").stdout
     assert np.array_equal(np.load(io.BytesIO(npy)), vectors[:10])
     raw = run("cat", archive_path, "vectors", "--format", "raw").stdout
@@ -210,20 +210,15 @@ def test_a_signal_stops_a_backup_and_leaves_nothing(tmp_path, number, code):
     assert os.listdir(tmp_path) == ["root"]
 
 
-def test_help_has_examples_and_is_quick():
-    best = 10.0
-    for _ in range(3):
-        start = time.perf_counter()
-        result = run("--help")
-        best = min(best, time.perf_counter() - start)
-        assert result.returncode == 0
+def test_help_has_examples_for_each_command():
+    result = run("--help")
+    assert result.returncode == 0
     for command in (b"pack", b"unpack", b"verify", b"inspect", b"cat"):
         assert command in result.stdout
         assert b"vark " + command in run(command.decode(), "--help").stdout
-    assert best < 1.0  # 0.2 s on an idle machine; heavy libraries would add more than this allows
 
 
-def test_help_does_not_import_heavy_libraries():
+def test_help_stays_quick_because_it_does_not_import_heavy_libraries():
     script = "import sys, vark.cli; print([m for m in ('faiss', 'hnswlib', 'pyarrow', 'rich') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "[]"

@@ -177,15 +177,35 @@ def test_a_live_faiss_index_comes_back_equal(tmp_path, vectors, factory):
     assert (tmp_path / "x.faiss").read_bytes() == expected
 
 
-def test_a_live_binary_index_of_faiss_comes_back_equal(tmp_path):
+@pytest.mark.parametrize("kind", ["binary", "LSH", "PCA8,LSH"])
+def test_a_live_index_of_a_kind_that_is_not_split_is_kept_whole(tmp_path, vectors, kind):
     import faiss
 
-    index = faiss.IndexBinaryFlat(64)
-    index.add(np.random.default_rng(2).integers(0, 256, (300, 8), dtype=np.uint8))
-    _, archive = round_trip(index, tmp_path)
+    if kind == "binary":
+        index = faiss.IndexBinaryFlat(64)
+        index.add(np.random.default_rng(2).integers(0, 256, (300, 8), dtype=np.uint8))
+        expected = faiss.serialize_index_binary(index).tobytes()
+    else:
+        index = faiss.index_factory(16, kind)
+        index.train(vectors)
+        index.add(vectors)
+        expected = faiss.serialize_index(index).tobytes()
+    report, archive = round_trip(index, tmp_path)
     with archive:
+        assert report.members[0].layout == "opaque"
+        assert "not split" in report.members[0].facts["note"]
         archive.restore(tmp_path / "x.faiss")
-    assert (tmp_path / "x.faiss").read_bytes() == faiss.serialize_index_binary(index).tobytes()
+        with pytest.raises(vark.InvalidArgumentError, match="restore"):
+            archive.load()
+    assert (tmp_path / "x.faiss").read_bytes() == expected
+
+
+def test_layout_opaque_keeps_arrays_and_live_indexes_unsplit(tmp_path, vectors, faiss_index):
+    for source in (vectors, vectors[::2], faiss_index):
+        report, archive = round_trip(source, tmp_path, layout="opaque")
+        archive.close()
+        assert report.members[0].layout == "opaque"
+        assert {info.role for info in report.streams} == {"opaque", "plan"}
 
 
 def test_a_live_hnswlib_index_keeps_space_and_search_width(tmp_path, vectors, hnswlib_index):

@@ -237,7 +237,8 @@ class Archive:
         number = 0 if member is None else self._member_numbers(member)[0]
         found = self.members[number]
         budget = parse_bytes(memory, name="memory")
-        if found.layout.partition("/")[0] == "npy":
+        # The engine keeps arrays that it does not split (big-endian, records …) as plain bytes; they load all the same.
+        if found.layout.partition("/")[0] == "npy" or (found.layout == "opaque" and found.name.endswith(".npy")):
             return self._load_array(number, threads or 0, budget)
         adapter = adapter_for_layout(found.layout)
         if adapter is None:

@@ -154,6 +154,7 @@ def groups() -> Iterator[Fault]:
         ("too-many", "a group past the stream", {"groups": 5}),
         ("huge", "groups x rows wraps around 2^64", {"groups": (1 << 63) + 4}),
         ("rows-4g", "2^32 rows in a group", {"groups": 0, "fields": [take("links", 1 << 32)]}),
+        ("rows-0", "no rows in a group", {"groups": 1, "fields": [take("literal", 16), take("links", 0)]}),
         ("rows-word", "rows of another word", {"fields": [take("links", "all")]}),
         ("rows-list", "rows of a list", {"fields": [{**take("links", 1), "rows": [1]}]}),
         ("rows-negative", "negative rows", {"fields": [take("links", -1)]}),
@@ -164,7 +165,7 @@ def groups() -> Iterator[Fault]:
         ("counts-absent", "a counted field without counts", {"fields": [take("codes", "counted")]}),
         ("first-huge", "first + rows wraps around 2^64", {"fields": [take("links", 1, first=WIDE)]}),
     ):
-        length = {"fields-0": 0, "fields-9": 16, "too-many": 30, "rows-4g": 0}.get(name, 24)
+        length = {"fields-0": 0, "fields-9": 16, "too-many": 30, "rows-4g": 0, "rows-0": 16}.get(name, 24)
         yield of_run(f"groups-{name}", comment, fixed, length, **changes)
     counted: dict[str, Any] = {"kind": "groups", "groups": 4, "fields": [take("codes", "counted")]}
     good = counts("sizes", 2)
@@ -191,6 +192,9 @@ def groups() -> Iterator[Fault]:
     yield of_run("counts-text", "counts that are a text", counted, 27, counts="sizes")
     wide = {**counted, "groups": 2, "counts": counts("large", 8)}
     yield of_run("counts-huge", "counts near 2^64", wide, 27)
+    idle = {**counted, "groups": 1, "counts": counts("sizes", 2, first=2)}
+    many = member(idle, idle, idle, rows("literal", 0, 2), byte_count=2)
+    yield of_members("groups-many", "three groups of no rows in a member of two bytes", many)
     yield of_run(
         "counts-sum-wraps", "counts whose sum wraps around 2^64", {**wide, "fields": [take("codes", "counted", 9)]}, 0
     )

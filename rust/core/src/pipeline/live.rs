@@ -137,14 +137,15 @@ impl LiveTape<'_, '_> {
 
     /// Executes one run while its bytes come out of the pipe.
     fn carry(&mut self, run: Run) -> Result<()> {
-        let compiled = [compile_run(&run, u64::MAX, &self.packer.table)?];
+        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table)?];
         let mut cursor = Cursor::default();
+        let mut last = None;
         loop {
             let taken = cursor.offset;
-            let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken };
+            let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken, last };
             let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts)? else { break };
-            let mut bytes = vec![0; batch.bytes];
-            self.pipe.take(&mut bytes)?;
+            last = counts.last;
+            let bytes = self.pipe.take_exactly(batch.bytes)?;
             if let Content::Rows { slices, .. } = &batch.content
                 && let [slice] = slices.as_slice()
                 && let Some(kept) = self.kept.get_mut(&slice.stream)
@@ -230,11 +231,11 @@ impl Tape for LiveTape<'_, '_> {
         let counts = self.counts(counts);
         let run =
             Run::Derived { rule: DerivedRule::RunningOffsets, groups: group_count, counts, table: table.to_vec() };
-        let compiled = [compile_run(&run, u64::MAX, &self.packer.table)?];
+        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table)?];
         let mut cursor = Cursor::default();
         let mut found = Vec::new();
         loop {
-            let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken: cursor.offset };
+            let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken: cursor.offset, last: None };
             let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts)? else { break };
             found.resize(batch.bytes, 0);
             self.pipe.take(&mut found)?;
@@ -257,14 +258,21 @@ struct LiveCounts<'a> {
     kept: &'a HashMap<usize, KeptRows>,
     /// Bytes of the run taken from the pipe so far.
     taken: u64,
+    /// The inline count of the last group: when the group is cut, its start has left the pipe.
+    last: Option<(u64, u64)>,
 }
 
 impl CountReader for LiveCounts<'_> {
     fn value(&mut self, counts: &CompiledCounts, group: u64, group_offset: u64) -> Result<u64> {
         let width = to_usize(counts.bytes, "count")?;
         if counts.inline {
+            if let Some((_, value)) = self.last.filter(|(last, _)| *last == group) {
+                return Ok(value);
+            }
             let ahead = to_usize((group_offset + counts.offset).saturating_sub(self.taken), "count")?;
-            return self.pipe.peek(ahead, width).map(little_endian);
+            let value = self.pipe.peek(ahead, width).map(little_endian)?;
+            self.last = Some((group, value));
+            return Ok(value);
         }
         let kept = self.kept.get(&counts.stream);
         let found = kept.and_then(|kept| {

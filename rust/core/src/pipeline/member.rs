@@ -2,7 +2,7 @@
 
 use super::coding::Feed;
 use super::packer::Packer;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits;
 use crate::plan::batch::{CountReader, Cursor, Slice, next_batch};
 use crate::plan::compile::{CompiledCounts, compile};
@@ -67,16 +67,33 @@ pub fn pack_file(
         bases.insert(stream.spec.name.clone(), declare(packer, stream, naming, shared_bytes_hint)?);
     }
     rename_runs(&mut member.runs, naming, &bases);
-    let runs = compile(&member, &packer.table)?;
+    let runs = compile(&member, &packer.table).map_err(|error| changed(&error))?;
     let mut counts = FileCounts { source: source.clone(), known: HashMap::new(), window: Vec::new(), start: 0 };
     let mut cursor = Cursor::default();
-    while let Some(batch) = next_batch(&runs, &mut cursor, &mut counts)? {
+    while let Some(batch) = next_batch(&runs, &mut cursor, &mut counts).map_err(|error| changed(&error))? {
         counts.note(&batch);
         let offset = batch.offset;
         packer.push(batch, Feed::At(source.clone(), offset))?;
     }
+    if cursor.offset != member.bytes {
+        let detail = format!("its counts made {} bytes when it was parsed, now {}", member.bytes, cursor.offset);
+        return Err(Error::new(ErrorKind::SourceChanged, name, detail));
+    }
     close_private(packer, first_private)?;
     Ok(member)
+}
+
+/// A plan that was just made from the source and does not fit it now: the source is to blame, not the plan.
+fn changed(error: &Error) -> Error {
+    match error.layer() {
+        Some(Layer::Plan) => Error::new(ErrorKind::SourceChanged, error.place(), error.detail()),
+        _ => error.clone(),
+    }
+}
+
+/// True when restoring the member depends on values in its rows.
+pub fn has_counts(member: &Member) -> bool {
+    member.runs.iter().any(|run| matches!(run, Run::Groups { counts: Some(_), .. } | Run::Derived { .. }))
 }
 
 /// Writes out the last chunks of the streams that only this member has, so that tails do not pile up.

@@ -2,7 +2,7 @@
 
 use super::coding::{self, Feed, PackState, Recycler};
 use super::live::pack_pipe;
-use super::member::{Naming, pack_file};
+use super::member::{Naming, has_counts, pack_file};
 use super::packer::{Packer, PackerParts, Progress, Sink};
 use super::report::{MemberReport, PackReport, StreamReport};
 use super::workers::{thread_count, with_pool};
@@ -19,9 +19,10 @@ use crate::store::file::FileSource;
 use crate::store::pipe::PipeSource;
 use crate::store::target::FileTarget;
 use crate::stream::{StreamRole, StreamSpec};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Where bytes of a source come from. A pipe can be read once only: no retry.
@@ -53,7 +54,7 @@ pub struct PackOptions {
     pub archive_id: Option<ArchiveId>,
     pub threads: usize,
     pub memory_bytes: u64,
-    /// Keep the BLAKE3 of each whole member too (reads file-like members a second time).
+    /// Keep the BLAKE3 of each whole member too (reads files a second time, memory a second and third time).
     pub digest_members: bool,
     /// How often a changing source is read again before it is reported as partial.
     pub attempts: u32,
@@ -74,6 +75,7 @@ pub fn pack(
     progress: Progress<'_>,
 ) -> Result<PackReport> {
     let started = Instant::now();
+    check_names(members, options)?;
     let report = match output {
         Output::Path { path, replace, sync } => {
             let mut target = FileTarget::create(&path, replace)?;
@@ -89,6 +91,25 @@ pub fn pack(
         }
     };
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
+}
+
+/// Names are checked before anything is read: a backup must not fail for them at its end.
+fn check_names(members: &[MemberInput], options: &PackOptions) -> Result<()> {
+    let named = |member: &MemberInput| Member {
+        name: member.name.clone(),
+        bytes: 0,
+        layout: String::new(),
+        facts: serde_json::Map::new(),
+        warning: None,
+        blake3: None,
+        runs: Vec::new(),
+    };
+    let members = members.iter().map(named).collect();
+    let plan = Plan { version: 1, members, folders: options.folders.clone(), skipped: Vec::new() };
+    check_plan(&plan).map_err(|error| {
+        let place = error.place().trim_start_matches("plan, ");
+        Error::new(ErrorKind::InvalidArgument, place, error.detail())
+    })
 }
 
 trait Restart: Sink {
@@ -134,21 +155,22 @@ fn attempts(
     let restartable = can_restart && !members.iter().any(|member| matches!(member.input, Input::Pipe(_)));
     let restartable = restartable && !streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
     let mut left_out = Vec::new();
+    let mut whole = HashSet::new();
     let mut attempt = 1;
     loop {
         let last = attempt >= options.attempts || !restartable;
-        let pass = Pass { options, left_out: &left_out, accept_changes: last };
-        match pass.run(sink, members, streams, progress) {
-            Ok(Outcome::Done(report)) => return Ok(report),
-            Ok(Outcome::Changed) => {}
-            Ok(Outcome::Lost(skipped)) if last && restartable && left_out.len() + 1 < members.len() => {
-                left_out.push(skipped);
+        let pass = Pass { options, left_out: &left_out, whole: &whole, accept_changes: last };
+        match pass.run(sink, members, streams, progress)? {
+            Outcome::Done(report) => return Ok(report),
+            Outcome::Changed(_) | Outcome::Lost(_) if !last => {}
+            // Its counts may be of another moment than its rows; as plain bytes it can be restored in any case.
+            Outcome::Changed(skipped) | Outcome::Lost(skipped) if restartable && !whole.contains(&skipped.name) => {
+                whole.insert(skipped.name);
             }
-            Ok(Outcome::Lost(skipped)) if last => {
+            Outcome::Lost(skipped) if restartable && left_out.len() + 1 < members.len() => left_out.push(skipped),
+            Outcome::Changed(skipped) | Outcome::Lost(skipped) => {
                 return Err(Error::new(ErrorKind::SourceChanged, skipped.name, skipped.reason));
             }
-            Ok(Outcome::Lost(_)) => {}
-            Err(error) => return Err(error),
         }
         sink.restart()?;
         attempt += 1;
@@ -157,8 +179,8 @@ fn attempts(
 
 enum Outcome {
     Done(PackReport),
-    /// A source changed; nothing is lost by reading it again.
-    Changed,
+    /// A member changed, so that reading it again is better than keeping what was read.
+    Changed(Skipped),
     /// A member could not be read to its end.
     Lost(Skipped),
 }
@@ -166,6 +188,8 @@ enum Outcome {
 struct Pass<'a> {
     options: &'a PackOptions,
     left_out: &'a [Skipped],
+    /// Members that are not split any more because they do not hold still.
+    whole: &'a HashSet<String>,
     accept_changes: bool,
 }
 
@@ -222,14 +246,15 @@ impl Pass<'_> {
                 }
                 other => other?,
             };
-            plan.members.push(packed);
             if let Some(reason) = change {
                 changed = true;
-                if !self.accept_changes {
-                    return Ok(Outcome::Changed);
+                let skipped = Skipped { name: member.name.clone(), reason };
+                if !self.accept_changes || has_counts(&packed) {
+                    return Ok(Outcome::Changed(skipped));
                 }
-                plan.skipped.push(Skipped { name: member.name.clone(), reason });
+                plan.skipped.push(skipped);
             }
+            plan.members.push(packed);
         }
         packer.close_streams(0..packer.stream_count())?;
         for stream in streams {
@@ -257,7 +282,14 @@ impl Pass<'_> {
             }
             Input::Shared(source) => {
                 let source = source.clone();
-                self.digested(packer, &source, member, naming, shared_hint)?
+                // Memory does not say when it changes: its digest is taken before and after.
+                let before = self.options.digest_members.then(|| whole_digest(&*source)).transpose()?;
+                let packed = self.digested(packer, &source, member, naming, shared_hint)?;
+                if before != packed.blake3 {
+                    let detail = "its bytes changed while they were read";
+                    return Err(Error::new(ErrorKind::SourceChanged, member.name.clone(), detail));
+                }
+                packed
             }
             Input::Pipe(reader) => {
                 let Some(reader) = reader.take() else {
@@ -267,10 +299,23 @@ impl Pass<'_> {
                         "its pipe was used before",
                     ));
                 };
-                pack_pipe(packer, PipeSource::new(reader), &member.name, member.layout, naming)?
+                if self.options.digest_members {
+                    let hasher = Arc::new(Mutex::new(blake3::Hasher::new()));
+                    let pipe = PipeSource::new(Box::new(Hashed { reader, hasher: hasher.clone() }));
+                    let packed = pack_pipe(packer, pipe, &member.name, member.layout, naming)?;
+                    // Every byte of the pipe was taken: the digest is that of the member.
+                    let digest = hasher.lock().unwrap_or_else(PoisonError::into_inner).finalize();
+                    Member { blake3: Some(digest.to_hex().to_string()), ..packed }
+                } else {
+                    pack_pipe(packer, PipeSource::new(reader), &member.name, member.layout, naming)?
+                }
             }
         };
         packed.facts.extend(member.facts.clone());
+        if change.is_some() {
+            // It was read a second time for the digest, which may not be that of the rows.
+            packed.blake3 = None;
+        }
         Ok((packed, change))
     }
 
@@ -282,7 +327,12 @@ impl Pass<'_> {
         naming: &Naming,
         shared_hint: u64,
     ) -> Result<Member> {
-        let mut packed = pack_file(packer, source, &member.name, member.layout, naming, shared_hint)?;
+        let whole = self.whole.contains(&member.name);
+        let layout = if whole { Layout::Opaque } else { member.layout };
+        let mut packed = pack_file(packer, source, &member.name, layout, naming, shared_hint)?;
+        if whole {
+            packed.warning = Some("is kept whole, not split: it changed while it was read".to_owned());
+        }
         if self.options.digest_members {
             packed.blake3 = Some(whole_digest(&**source)?);
         }
@@ -403,6 +453,20 @@ fn known_bytes(members: &[MemberInput], streams: &[StreamInput]) -> Option<u64> 
         total = total.zip(bytes).and_then(|(total, bytes)| total.checked_add(bytes));
     }
     total
+}
+
+/// A pipe whose bytes are hashed as they come.
+struct Hashed {
+    reader: Box<dyn Read + Send>,
+    hasher: Arc<Mutex<blake3::Hasher>>,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 fn file_bytes(path: &Path) -> Option<u64> {

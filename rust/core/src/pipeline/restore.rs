@@ -4,12 +4,15 @@ use super::packer::Progress;
 use super::rows::RowReader;
 use super::view::{AssemblyState, MemberView, read_plan};
 use super::workers::{Pool, thread_count, with_pool};
-use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
+use crate::plan::batch::Batch;
+use crate::plan::{Member, Plan};
 use crate::store::target::{FileTarget, FolderTarget, free_bytes};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,8 +47,12 @@ pub fn restore(
     let started = Instant::now();
     let plan = plan_of(reader)?;
     let chosen: Vec<usize> = members.map_or_else(|| (0..plan.members.len()).collect(), <[usize]>::to_vec);
-    let views: Vec<MemberView> = chosen.iter().map(|number| view(reader, &plan, *number)).collect::<Result<_>>()?;
-    let total = check_room(&views, target, options)?;
+    let records = chosen.iter().map(|number| record(&plan, *number)).collect::<Result<Vec<_>>>()?;
+    check_once(&chosen)?;
+    // What the plan declares is compared with the room there is before any count is looked at.
+    let total = check_room(&records, target, options)?;
+    let mut beat = || progress(0, Some(total));
+    let views = records.iter().map(|member| MemberView::new(reader, member, &mut beat)).collect::<Result<Vec<_>>>()?;
     let as_file = chosen.len() == 1 && (members.is_some() || plan.folders.is_empty());
     with_pool(
         options.threads,
@@ -72,7 +79,8 @@ pub fn restore(
     Ok(RestoreReport { members: chosen.len(), bytes: total, seconds: started.elapsed().as_secs_f64() })
 }
 
-/// Writes a member from front to back, to a pipe for instance; returns its bytes.
+/// Writes a member from front to back, to a pipe for instance; returns its bytes. When the plan has its digest and
+/// it differs, that is an error after the last byte: what was written cannot be taken back.
 ///
 /// # Errors
 /// Those of reading and writing.
@@ -83,31 +91,98 @@ pub fn write_member(
     options: &RestoreOptions,
     progress: Progress<'_>,
 ) -> Result<u64> {
-    let view = Arc::new(view(reader, &plan_of(reader)?, member)?);
-    let window = window(options, view.bytes, view.batch_count());
-    let work = |state: &mut AssemblyState, (number, mut buffer): (usize, Vec<u8>)| {
-        view.assemble(state, number, &mut buffer).map(|_| buffer)
+    let plan = plan_of(reader)?;
+    let record = record(&plan, member)?;
+    let view = MemberView::new(reader, record, &mut || progress(0, Some(record.bytes)))?;
+    stream_member(&view, output, options.threads, options.memory_bytes, &mut |done| progress(done, Some(view.bytes)))
+}
+
+/// As `write_member`, of a view.
+///
+/// # Errors
+/// Those of reading and writing.
+pub fn stream_member(
+    view: &MemberView,
+    output: &mut dyn Write,
+    threads: usize,
+    memory_bytes: u64,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<u64> {
+    let work = |state: &mut AssemblyState, (batch, mut buffer): (Batch, Vec<u8>)| {
+        view.assemble(state, batch, &mut buffer).map(|()| buffer)
     };
-    with_pool(options.threads, AssemblyState::default, work, |pool| {
-        let mut pending = VecDeque::new();
+    let mut hasher = view.digest.map(|_| blake3::Hasher::new());
+    let done = with_pool(threads, AssemblyState::default, work, |pool| {
+        let mut flight = Flight::new(threads, memory_bytes);
         let mut free = Vec::new();
-        let mut next = 0;
         let mut done = 0;
-        while next < view.batch_count() || !pending.is_empty() {
-            if next < view.batch_count() && pending.len() < window {
-                pending.push_back(pool.submit((next, free.pop().unwrap_or_default())));
-                next += 1;
-            } else if let Some(ticket) = pending.pop_front() {
-                let buffer = pool.take(ticket)?;
+        let mut batches = view.batches();
+        let mut next = batches.next_batch()?;
+        loop {
+            if let Some(batch) = next.take_if(|batch| flight.has_room(batch.bytes)) {
+                let bytes = batch.bytes;
+                flight.push(pool.submit((batch, free.pop().unwrap_or_default())), bytes);
+                next = batches.next_batch()?;
+            } else if let Some(ticket) = flight.pop() {
+                let buffer: Vec<u8> = pool.take(ticket)?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&buffer);
+                }
                 output.write_all(&buffer).map_err(|error| Error::io("output", &error))?;
                 done += buffer.len() as u64;
                 free.push(buffer);
-                progress(done, Some(view.bytes))?;
+                progress(done)?;
+            } else {
+                output.flush().map_err(|error| Error::io("output", &error))?;
+                return Ok(done);
             }
         }
-        output.flush().map_err(|error| Error::io("output", &error))?;
-        Ok(done)
-    })
+    })?;
+    check_digest(view, hasher)?;
+    Ok(done)
+}
+
+fn check_digest(view: &MemberView, hasher: Option<blake3::Hasher>) -> Result<()> {
+    let (Some(expected), Some(hasher)) = (view.digest, hasher) else { return Ok(()) };
+    let found = hasher.finalize();
+    if *found.as_bytes() == expected {
+        return Ok(());
+    }
+    let expected = blake3::Hash::from_bytes(expected).to_hex();
+    let detail =
+        format!("BLAKE3 {}, expected {expected}; the rows are whole, but the plan is not theirs", found.to_hex());
+    Err(Error::damaged(Layer::Digest, format!("member {:?}", view.name), detail))
+}
+
+/// Batches in flight: bounded by number and by the memory budget, two copies each.
+struct Flight {
+    pending: VecDeque<(u64, u64)>,
+    bytes: u64,
+    count_max: usize,
+    bytes_max: u64,
+}
+
+impl Flight {
+    fn new(threads: usize, memory_bytes: u64) -> Self {
+        let count_max = thread_count(threads) * 2 + 2;
+        Self { pending: VecDeque::new(), bytes: 0, count_max, bytes_max: memory_bytes / 2 }
+    }
+
+    fn has_room(&self, batch_bytes: usize) -> bool {
+        let fits = self.bytes.saturating_add(batch_bytes as u64) <= self.bytes_max;
+        self.pending.is_empty() || (fits && self.pending.len() < self.count_max)
+    }
+
+    fn push(&mut self, ticket: u64, batch_bytes: usize) {
+        self.pending.push_back((ticket, batch_bytes as u64));
+        self.bytes += batch_bytes as u64;
+    }
+
+    fn pop(&mut self) -> Option<u64> {
+        let (ticket, bytes) = self.pending.pop_front()?;
+        self.bytes -= bytes;
+        Some(ticket)
+    }
 }
 
 /// A member, ready to be read by position.
@@ -115,11 +190,24 @@ pub fn write_member(
 /// # Errors
 /// `InvalidArgument` for a member that does not exist; `Damaged` at layer `Plan`.
 pub fn view(reader: &Arc<RowReader>, plan: &Plan, number: usize) -> Result<MemberView> {
-    let member = plan.members.get(number).ok_or_else(|| {
+    MemberView::new(reader, record(plan, number)?, &mut || Ok(()))
+}
+
+fn record(plan: &Plan, number: usize) -> Result<&Member> {
+    plan.members.get(number).ok_or_else(|| {
         let detail = format!("does not exist; the archive has {} members", plan.members.len());
         Error::new(ErrorKind::InvalidArgument, format!("member {number}"), detail)
-    })?;
-    MemberView::new(reader, member)
+    })
+}
+
+fn check_once(chosen: &[usize]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match chosen.iter().find(|number| !seen.insert(**number)) {
+        None => Ok(()),
+        Some(twice) => {
+            Err(Error::new(ErrorKind::InvalidArgument, format!("member {twice}"), "is asked for twice; name it once"))
+        }
+    }
 }
 
 /// # Errors
@@ -131,8 +219,8 @@ pub fn plan_of(reader: &RowReader) -> Result<Plan> {
     })
 }
 
-fn check_room(views: &[MemberView], target: &Path, options: &RestoreOptions) -> Result<u64> {
-    let total = views.iter().try_fold(0u64, |total, view| total.checked_add(view.bytes));
+fn check_room(members: &[&Member], target: &Path, options: &RestoreOptions) -> Result<u64> {
+    let total = members.iter().try_fold(0u64, |total, member| total.checked_add(member.bytes));
     let over = |limit: u64, kind: ErrorKind, what: &str| {
         let needed = total.map_or_else(|| "more than 2^64".to_owned(), |total| total.to_string());
         Err(Error::new(kind, target.display().to_string(), format!("needs {needed} bytes; {what} {limit}")))
@@ -154,17 +242,12 @@ fn make_folders(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| Error::io(path.display().to_string(), &error))
 }
 
-/// Batches in flight: bounded by the memory budget, two copies each.
-fn window(options: &RestoreOptions, bytes: u64, batches: usize) -> usize {
-    let batch_bytes = (bytes / (batches.max(1) as u64)).max(1);
-    let fitting = usize::try_from(options.memory_bytes / batch_bytes.saturating_mul(2)).unwrap_or(usize::MAX);
-    (thread_count(options.threads) * 2 + 2).min(fitting).max(1)
-}
+const READ_BACK_BYTES: u64 = 1 << 20;
 
 struct WriteJob {
     view: Arc<MemberView>,
     target: Arc<FileTarget>,
-    batch: usize,
+    batch: Batch,
 }
 
 #[derive(Default)]
@@ -176,7 +259,8 @@ struct WriteState {
 impl WriteJob {
     /// Decodes and writes in place: no order between batches is needed.
     fn run(self, state: &mut WriteState) -> Result<u64> {
-        let offset = self.view.assemble(&mut state.assembly, self.batch, &mut state.bytes)?;
+        let offset = self.batch.offset;
+        self.view.assemble(&mut state.assembly, self.batch, &mut state.bytes)?;
         self.target.write_at(offset, &state.bytes)?;
         Ok(state.bytes.len() as u64)
     }
@@ -194,19 +278,21 @@ impl Writing<'_, '_> {
     fn file(&mut self, view: MemberView, path: &Path, replace: bool) -> Result<()> {
         let target = FileTarget::create(path, replace)?;
         target.reserve(view.bytes)?;
-        let window = window(self.options, view.bytes, view.batch_count());
         let (view, target) = (Arc::new(view), Arc::new(target));
-        let mut pending = VecDeque::new();
-        for batch in 0..view.batch_count() {
-            if pending.len() >= window {
-                self.settle(&mut pending)?;
+        let mut flight = Flight::new(self.options.threads, self.options.memory_bytes);
+        let mut batches = view.batches();
+        while let Some(batch) = batches.next_batch()? {
+            while !flight.has_room(batch.bytes) {
+                self.settle(&mut flight)?;
             }
+            let bytes = batch.bytes;
             let job = WriteJob { view: view.clone(), target: target.clone(), batch };
-            pending.push_back(self.pool.submit(job));
+            flight.push(self.pool.submit(job), bytes);
         }
-        while !pending.is_empty() {
-            self.settle(&mut pending)?;
+        while !flight.pending.is_empty() {
+            self.settle(&mut flight)?;
         }
+        self.check_written(&view, target.file())?;
         // A worker lets go of its target before it reports, so this is the last handle.
         let mut target = target;
         let target = loop {
@@ -219,8 +305,23 @@ impl Writing<'_, '_> {
         target.commit(self.options.sync)
     }
 
-    fn settle(&mut self, pending: &mut VecDeque<u64>) -> Result<()> {
-        if let Some(ticket) = pending.pop_front() {
+    /// The file as it stands is compared with the plan's digest before it gets its name.
+    fn check_written(&mut self, view: &MemberView, file: &File) -> Result<()> {
+        let Some(mut hasher) = view.digest.map(|_| blake3::Hasher::new()) else { return Ok(()) };
+        let mut window = vec![0; to_usize(view.bytes.min(READ_BACK_BYTES), "window")?];
+        let mut offset = 0;
+        while offset < view.bytes {
+            window.truncate(to_usize((view.bytes - offset).min(READ_BACK_BYTES), "window")?);
+            file.read_exact_at(&mut window, offset).map_err(|error| Error::io(view.name.clone(), &error))?;
+            hasher.update(&window);
+            offset += window.len() as u64;
+            (self.progress)(self.done, Some(self.total))?;
+        }
+        check_digest(view, Some(hasher))
+    }
+
+    fn settle(&mut self, flight: &mut Flight) -> Result<()> {
+        if let Some(ticket) = flight.pop() {
             self.done += self.pool.take(ticket)?;
             (self.progress)(self.done, Some(self.total))?;
         }

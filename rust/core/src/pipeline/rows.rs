@@ -177,13 +177,27 @@ pub struct ArchiveCounts<'a> {
     window: Vec<u8>,
     /// Stream and first row of the window.
     at: Option<(usize, u64)>,
+    /// Asked before each window: a plan may have more groups than anyone wants to wait for.
+    beat: Option<&'a mut dyn FnMut() -> Result<()>>,
 }
 
 const WINDOW_BYTES: u64 = 65_536;
 
 impl<'a> ArchiveCounts<'a> {
     pub fn new(reader: &'a RowReader) -> Self {
-        Self { reader, state: ReadState::default(), window: Vec::new(), at: None }
+        Self { reader, state: ReadState::default(), window: Vec::new(), at: None, beat: None }
+    }
+
+    /// An error of `beat` ends the walk.
+    #[must_use]
+    pub fn with_beat(self, beat: &'a mut dyn FnMut() -> Result<()>) -> Self {
+        Self { beat: Some(beat), ..self }
+    }
+
+    /// # Errors
+    /// Those of `with_beat`'s function.
+    pub fn beat(&mut self) -> Result<()> {
+        self.beat.as_mut().map_or(Ok(()), |beat| beat())
     }
 }
 
@@ -195,6 +209,7 @@ impl CountReader for ArchiveCounts<'_> {
         let first = if let Some((_, first)) = inside {
             first
         } else {
+            self.beat()?;
             let row_count = self.reader.archive.streams().get(counts.stream).map_or(0, |stream| stream.row_count);
             let rows = (WINDOW_BYTES / counts.row_bytes).max(1).min(row_count.saturating_sub(row)).max(1);
             self.at = None;

@@ -1,6 +1,7 @@
 //! Verification: every fault, each with stream, rows and byte range; one fault never hides another.
 
 use super::packer::Progress;
+use super::restore::stream_member;
 use super::rows::RowReader;
 use super::view::{MemberView, read_plan};
 use super::workers::{thread_count, with_pool};
@@ -47,6 +48,8 @@ pub struct Damage {
 
 /// Blocks of one read.
 const READ_BYTES: u64 = 4 << 20;
+/// Budget for batches in flight while the digest of a whole member is compared.
+const MEMBER_BYTES: u64 = 64 << 20;
 
 /// An archive that does not open is a report too, as long as it is one.
 ///
@@ -91,7 +94,7 @@ pub fn verify_source(
 /// Those of `progress` only; what is wrong with the archive is in the report.
 pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: Progress<'_>) -> Result<VerifyReport> {
     let started = Instant::now();
-    let mut check = Check { reader, damage: Vec::new(), checked_bytes: 0, progress };
+    let mut check = Check { reader, damage: Vec::new(), checked_bytes: 0, block_bytes: 0, progress };
     if let Err(error) = reader.archive().check_header() {
         check.note(&error, None, 0, limits::HEADER_BYTES as u64);
     }
@@ -104,7 +107,7 @@ pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: P
         check.whole(&blocks);
     }
     if level == Level::Full {
-        check.plan();
+        check.plan(threads)?;
     }
     Ok(VerifyReport {
         level: level.name(),
@@ -143,6 +146,7 @@ struct Check<'a, 'b> {
     reader: &'a Arc<RowReader>,
     damage: Vec<Damage>,
     checked_bytes: u64,
+    block_bytes: u64,
     progress: Progress<'b>,
 }
 
@@ -215,6 +219,7 @@ impl Check<'_, '_> {
 
     fn blocks(&mut self, blocks: &[Located], level: Level, threads: usize) -> Result<()> {
         let total: u64 = blocks.iter().map(|block| u64::from(block.entry.stored_bytes)).sum();
+        self.block_bytes = total;
         let reader = self.reader;
         let window = thread_count(threads) * 2;
         let work = |state: &mut CheckState, job: &[Located]| Ok(check_blocks(reader, state, job, level));
@@ -283,16 +288,43 @@ impl Check<'_, '_> {
         }
     }
 
-    fn plan(&mut self) {
-        let checked = read_plan(self.reader).and_then(|plan| {
-            let members = plan.map(|plan| plan.members).unwrap_or_default();
-            members.iter().try_for_each(|member| MemberView::new(self.reader, member).map(|_| ()))
-        });
-        let Err(error) = checked else { return };
+    fn plan(&mut self, threads: usize) -> Result<()> {
+        let reader = self.reader;
+        let checked = read_plan(reader).map(|plan| plan.map(|plan| plan.members).unwrap_or_default());
+        let members = match checked {
+            Ok(members) => members,
+            Err(error) => return self.note_plan(error),
+        };
+        for member in &members {
+            let mut checked = MemberView::new(reader, member, &mut || self.beat());
+            // A digest of the whole is there to be compared; where rows are damaged it cannot hold.
+            if let Ok(view) = &checked
+                && view.digest.is_some()
+                && self.damage.is_empty()
+            {
+                let compared = stream_member(view, &mut std::io::sink(), threads, MEMBER_BYTES, &mut |_| self.beat());
+                checked = compared.and(checked);
+            }
+            if let Err(error) = checked {
+                self.note_plan(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        (self.progress)(self.block_bytes, Some(self.block_bytes))
+    }
+
+    fn note_plan(&mut self, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::Cancelled {
+            return Err(error);
+        }
         // Damaged rows of the plan or of counts have been noted as such.
         if error.layer() == Some(Layer::Plan) || self.damage.is_empty() {
             self.note(&error, None, 0, 0);
         }
+        Ok(())
     }
 }
 
@@ -335,7 +367,14 @@ fn check_blocks(reader: &RowReader, state: &mut CheckState, blocks: &[Located], 
         state.bytes.resize(bytes, 0);
         reader.archive().read_range(start, &mut state.bytes)
     });
-    blocks.iter().map(|block| check_block(reader, state, block, start, level, together.as_ref().err())).collect()
+    let Err(error) = together else {
+        return blocks.iter().map(|block| check_block(reader, state, block, start, level, None)).collect();
+    };
+    if let [block] = blocks {
+        return vec![check_block(reader, state, block, start, level, Some(&error))];
+    }
+    // One place that cannot be read must not speak against its neighbours.
+    blocks.iter().flat_map(|block| check_blocks(reader, state, std::slice::from_ref(block), level)).collect()
 }
 
 fn check_block(
@@ -350,7 +389,7 @@ fn check_block(
     let length = usize::try_from(block.entry.stored_bytes).unwrap_or(usize::MAX);
     let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
     let (None, Some(bytes)) = (unread, bytes) else {
-        let why = unread.map_or_else(String::new, ToString::to_string);
+        let why = unread.map_or_else(|| "it ends outside the archive".to_owned(), ToString::to_string);
         return Some(Error::damaged(Layer::Block, "block", format!("cannot be read: {why}")));
     };
     let crc = digest::crc64(bytes);

@@ -4,8 +4,8 @@ use super::rows::{ArchiveCounts, ReadState, RowReader};
 use crate::archive::metadata::parse_strict;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
-use crate::plan::batch::{Content, Cursor, join, next_batch};
-use crate::plan::compile::{CompiledRun, check_plan, compile, fault};
+use crate::plan::batch::{Batch, Content, Cursor, join, next_batch};
+use crate::plan::compile::{CompiledRun, blake3_of_hex, check_plan, compile, fault};
 use crate::plan::{Member, Plan};
 use crate::store::ReadAt;
 use crate::stream::StreamRole;
@@ -36,18 +36,24 @@ pub fn read_plan(reader: &RowReader) -> Result<Option<Plan>> {
 pub struct MemberView {
     pub name: String,
     pub bytes: u64,
+    /// BLAKE3 of the whole member, if the plan has it.
+    pub digest: Option<[u8; 32]>,
     reader: Arc<RowReader>,
     runs: Vec<CompiledRun>,
-    /// One for each batch, in order.
-    starts: Vec<Cursor>,
-    last: Mutex<Held>,
+    /// Places to start from, in order, evenly spread: few, however many batches a hostile plan has.
+    marks: Vec<Cursor>,
+    held: Mutex<Held>,
 }
 
+const MARKS_MAX: usize = 4_096;
+
+/// The batch that positioned reads came to last.
 #[derive(Default)]
 struct Held {
     state: AssemblyState,
-    batch: Option<usize>,
+    start: u64,
     bytes: Vec<u8>,
+    next: Cursor,
 }
 
 /// Buffers of one thread that puts batches together.
@@ -57,57 +63,69 @@ pub struct AssemblyState {
     fields: Vec<Vec<u8>>,
 }
 
+/// The batches of a member, one after another.
+pub struct Batches<'a> {
+    runs: &'a [CompiledRun],
+    cursor: Cursor,
+    counts: ArchiveCounts<'a>,
+}
+
+impl Batches<'_> {
+    /// `None` after the last one.
+    ///
+    /// # Errors
+    /// Those of reading counts.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        next_batch(self.runs, &mut self.cursor, &mut self.counts)
+    }
+}
+
 impl MemberView {
     /// # Errors
-    /// `Damaged` at layer `Plan` when the runs do not tile the member; those of reading counts.
-    pub fn new(reader: &Arc<RowReader>, member: &Member) -> Result<Self> {
+    /// `Damaged` at layer `Plan` when the runs do not tile the member; those of reading counts and of `beat`,
+    /// which is asked now and then.
+    pub fn new(reader: &Arc<RowReader>, member: &Member, beat: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
         let runs = compile(member, &reader.table())?;
-        let mut counts = ArchiveCounts::new(reader);
-        let mut cursor = Cursor::default();
-        let mut starts = Vec::new();
-        loop {
-            let start = cursor.clone();
-            if next_batch(&runs, &mut cursor, &mut counts)?.is_none() {
-                break;
-            }
-            starts.push(start);
-            if cursor.offset > member.bytes {
-                break;
-            }
-        }
-        if cursor.offset != member.bytes {
+        let (end, marks) = walk(reader, &runs, member.bytes, beat)?;
+        if end != member.bytes {
             let place = format!("member {:?}", member.name);
-            let detail = format!("its runs make {} bytes or more; expected {}", cursor.offset, member.bytes);
-            return Err(fault(&place, &detail));
+            return Err(fault(&place, &format!("its runs make {end} bytes or more; expected {}", member.bytes)));
         }
-        let name = member.name.clone();
-        Ok(Self { name, bytes: member.bytes, reader: reader.clone(), runs, starts, last: Mutex::default() })
+        Ok(Self {
+            name: member.name.clone(),
+            bytes: member.bytes,
+            digest: member.blake3.as_deref().and_then(blake3_of_hex),
+            reader: reader.clone(),
+            runs,
+            marks,
+            held: Mutex::default(),
+        })
     }
 
-    pub fn batch_count(&self) -> usize {
-        self.starts.len()
+    /// From the start.
+    pub fn batches(&self) -> Batches<'_> {
+        self.batches_from(Cursor::default())
     }
 
-    /// Bytes of batch `number` into `out` (resized); returns where they go.
+    fn batches_from(&self, cursor: Cursor) -> Batches<'_> {
+        Batches { runs: &self.runs, cursor, counts: ArchiveCounts::new(&self.reader) }
+    }
+
+    /// Bytes of a batch of this member into `out` (resized).
     ///
     /// # Errors
     /// Those of reading rows.
-    pub fn assemble(&self, state: &mut AssemblyState, number: usize, out: &mut Vec<u8>) -> Result<u64> {
-        let missing = || Error::new(ErrorKind::InvalidArgument, format!("batch {number}"), "does not exist");
-        let mut cursor = self.starts.get(number).ok_or_else(missing)?.clone();
-        let mut counts = ArchiveCounts::new(&self.reader);
-        let batch = next_batch(&self.runs, &mut cursor, &mut counts)?.ok_or_else(missing)?;
+    pub fn assemble(&self, state: &mut AssemblyState, batch: Batch, out: &mut Vec<u8>) -> Result<()> {
         let (slices, pieces, repeat) = match batch.content {
             Content::Derived(bytes) => {
                 *out = bytes;
-                return Ok(batch.offset);
+                return Ok(());
             }
             Content::Rows { slices, pieces, repeat } => (slices, pieces, repeat),
         };
         out.resize(batch.bytes, 0);
         if let [slice] = slices.as_slice() {
-            self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, out)?;
-            return Ok(batch.offset);
+            return self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, out);
         }
         state.fields.resize_with(slices.len().max(state.fields.len()), Vec::new);
         for (slice, field) in slices.iter().zip(&mut state.fields) {
@@ -116,7 +134,59 @@ impl MemberView {
         }
         let fields: Vec<&[u8]> = state.fields.iter().take(slices.len()).map(Vec::as_slice).collect();
         join(&pieces, repeat, &fields, out);
-        Ok(batch.offset)
+        Ok(())
+    }
+
+    /// Puts the batch that holds byte `at` into `held`.
+    fn seek(&self, held: &mut Held, at: u64) -> Result<()> {
+        let mark = self.marks.partition_point(|mark| mark.offset <= at).checked_sub(1);
+        let mark = mark.and_then(|number| self.marks.get(number)).cloned().unwrap_or_default();
+        let reached = held.next.offset <= at && held.next.offset >= mark.offset;
+        held.bytes.clear();
+        let mut batches = self.batches_from(if reached { std::mem::take(&mut held.next) } else { mark });
+        while let Some(batch) = batches.next_batch()? {
+            if at < batches.cursor.offset {
+                held.start = batch.offset;
+                held.next = batches.cursor;
+                return self.assemble(&mut held.state, batch, &mut held.bytes).inspect_err(|_| held.bytes.clear());
+            }
+        }
+        Err(fault(&format!("member {:?}", self.name), &format!("has no bytes at {at}")))
+    }
+}
+
+/// Where the runs end (or that they go past `byte_count`), and marks on the way.
+fn walk(
+    reader: &RowReader,
+    runs: &[CompiledRun],
+    byte_count: u64,
+    beat: &mut dyn FnMut() -> Result<()>,
+) -> Result<(u64, Vec<Cursor>)> {
+    beat()?;
+    let mut batches = Batches { runs, cursor: Cursor::default(), counts: ArchiveCounts::new(reader).with_beat(beat) };
+    let mut marks = Vec::new();
+    let (mut number, mut spacing) = (0u64, 1u64);
+    loop {
+        if number.is_multiple_of(spacing) {
+            if marks.len() == MARKS_MAX {
+                let mut keep = false;
+                marks.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+                spacing *= 2;
+            }
+            if number.is_multiple_of(spacing) {
+                marks.push(batches.cursor.clone());
+            }
+        }
+        if batches.next_batch()?.is_none() || batches.cursor.offset > byte_count {
+            return Ok((batches.cursor.offset, marks));
+        }
+        number += 1;
+        if number.is_multiple_of(4_096) {
+            batches.counts.beat()?;
+        }
     }
 }
 
@@ -130,24 +200,19 @@ impl ReadAt for MemberView {
             let place = format!("member {:?}, bytes {offset} and {} on", self.name, buffer.len());
             return Err(Error::new(ErrorKind::InvalidArgument, place, format!("it has {} bytes", self.bytes)));
         }
-        let mut held = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = offset;
         let mut rest = buffer;
         while !rest.is_empty() {
-            let number = self.starts.partition_point(|start| start.offset <= at).saturating_sub(1);
-            let Held { state, batch, bytes } = &mut *held;
-            if *batch != Some(number) {
-                *batch = None;
-                self.assemble(state, number, bytes)?;
-                *batch = Some(number);
-            }
-            let skip = to_usize(at - self.starts[number].offset, "member")?;
-            let here = bytes.len().saturating_sub(skip).min(rest.len());
-            if here == 0 {
-                return Err(fault(&format!("member {:?}", self.name), &format!("has no bytes at {at}")));
-            }
+            let inside = at.checked_sub(held.start).filter(|inside| *inside < held.bytes.len() as u64);
+            let Some(inside) = inside else {
+                self.seek(&mut held, at)?;
+                continue;
+            };
+            let skip = to_usize(inside, "member")?;
+            let here = (held.bytes.len() - skip).min(rest.len());
             let (head, tail) = rest.split_at_mut(here);
-            head.copy_from_slice(&bytes[skip..skip + here]);
+            head.copy_from_slice(&held.bytes[skip..skip + here]);
             at += here as u64;
             rest = tail;
         }

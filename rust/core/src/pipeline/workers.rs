@@ -96,6 +96,8 @@ where
                     };
                     let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, job)));
                     let result = result.unwrap_or_else(|_| {
+                        // What the job left half done must not reach the next one.
+                        state = new_state();
                         Err(Error::new(ErrorKind::Io, "worker thread", "failed inside vark; please report this"))
                     });
                     if finished.send((ticket, result)).is_err() {

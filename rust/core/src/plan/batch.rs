@@ -8,7 +8,8 @@ use crate::error::{Result, to_usize};
 
 /// Reads the raw value that stands for a group's count.
 pub trait CountReader {
-    /// `group_offset`: where the group starts in the member (inline counts stand there).
+    /// `group_offset`: where the group starts in the member (inline counts stand there). A group that is cut
+    /// between two batches is asked for again, when its start has been passed.
     ///
     /// # Errors
     /// Those of reading.
@@ -79,6 +80,8 @@ pub struct Cursor {
 /// Batches hold about one chunk of the widest stream, and never more than this many times it.
 const BATCH_CHUNKS_MAX: u64 = 2;
 const DERIVED_GROUPS: u64 = 65_536;
+/// Pieces of a byte each would take many times the memory of the batch.
+const PIECES_MAX: usize = 65_536;
 
 /// The batch at `cursor`, which moves behind it; `None` after the last run.
 ///
@@ -121,11 +124,13 @@ impl GroupRun<'_> {
         }
         let widest = &self.fields[self.primary];
         let to_border = widest.chunk_rows - (widest.first + cursor.passed[self.primary]) % widest.chunk_rows;
+        let byte_limit = widest.chunk_rows.saturating_mul(widest.row_bytes).saturating_mul(BATCH_CHUNKS_MAX);
         let every_field_once = self.fields.len() > 1 && self.fields.iter().all(|field| field.fixed == Some(1));
         if every_field_once && cursor.field == 0 && cursor.done == 0 {
-            return self.whole_groups(cursor, to_border.min(self.groups - cursor.group)).map(Some);
+            let group_bytes = self.fields.iter().map(|field| field.row_bytes).fold(0, u64::saturating_add);
+            let fitting = (byte_limit / group_bytes.max(1)).max(1);
+            return self.whole_groups(cursor, to_border.min(self.groups - cursor.group).min(fitting)).map(Some);
         }
-        let byte_limit = widest.chunk_rows.saturating_mul(widest.row_bytes).saturating_mul(BATCH_CHUNKS_MAX);
         self.pieces(cursor, counts, to_border, byte_limit)
     }
 
@@ -158,7 +163,7 @@ impl GroupRun<'_> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut bytes = 0u64;
         let mut group_rows = None;
-        while cursor.group < self.groups && to_border > 0 && bytes < byte_limit {
+        while cursor.group < self.groups && to_border > 0 && bytes < byte_limit && pieces.len() < PIECES_MAX {
             let field = &self.fields[cursor.field];
             let total = match (field.fixed, self.counts, group_rows) {
                 (Some(rows), _, _) | (None, _, Some(rows)) => rows,

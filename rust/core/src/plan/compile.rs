@@ -4,7 +4,7 @@ use super::{Counts, Field, FieldRows, Member, Plan, Run};
 use crate::error::{Error, Layer, Result};
 use crate::limits;
 use crate::names::path_is_safe;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What a plan needs to know of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,26 +104,49 @@ pub fn check_plan(plan: &Plan) -> Result<()> {
     if plan.members.len() > limits::MEMBERS_MAX || run_count > limits::RUNS_MAX {
         return Err(fault("members", &format!("{} with {run_count} runs; over the limit", plan.members.len())));
     }
-    let names = plan.members.iter().map(|member| &member.name).chain(&plan.folders);
-    let mut seen = HashSet::new();
-    for name in names.clone() {
+    for digest in plan.members.iter().filter_map(|member| member.blake3.as_deref()) {
+        if blake3_of_hex(digest).is_none() {
+            let shown: String = digest.chars().take(80).collect();
+            return Err(fault("blake3", &format!("{shown:?}; expected 64 digits of 0-9 and a-f")));
+        }
+    }
+    check_names(plan)
+}
+
+/// Names are safe, unique, and none lies below a member.
+fn check_names(plan: &Plan) -> Result<()> {
+    let members = plan.members.iter().map(|member| (&member.name, true));
+    let mut sorted = Vec::with_capacity(plan.members.len() + plan.folders.len());
+    for (name, is_member) in members.chain(plan.folders.iter().map(|folder| (folder, false))) {
         if !path_is_safe(name) {
             let shown: String = name.chars().take(80).collect();
             return Err(fault(&format!("name {shown:?}"), "is no safe relative path; nothing is written under it"));
         }
-        if !seen.insert(name.as_str()) {
-            return Err(fault(&format!("name {name:?}"), "stands twice"));
-        }
+        // With NUL for the slash, what lies below a name sorts directly behind it.
+        sorted.push((name.replace('/', "\0"), is_member));
     }
-    let members: HashSet<&str> = plan.members.iter().map(|member| member.name.as_str()).collect();
-    for name in names {
-        for (at, _) in name.match_indices('/') {
-            if members.contains(&name[..at]) {
-                return Err(fault(&format!("name {name:?}"), "lies below another member"));
+    sorted.sort_unstable();
+    for pair in sorted.windows(2) {
+        let [(one, is_member), (two, _)] = pair else { continue };
+        let place = || format!("name {:?}", two.replace('\0', "/"));
+        match two.strip_prefix(one.as_str()) {
+            Some("") => return Err(fault(&place(), "stands twice")),
+            Some(rest) if *is_member && rest.starts_with('\0') => {
+                return Err(fault(&place(), "lies below another member"));
             }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The digest that 64 lower-case hex digits stand for.
+pub fn blake3_of_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !digits {
+        return None;
+    }
+    blake3::Hash::from_hex(text).ok().map(|hash| *hash.as_bytes())
 }
 
 /// Checks and resolves the runs of one member.
@@ -131,18 +154,21 @@ pub fn check_plan(plan: &Plan) -> Result<()> {
 /// # Errors
 /// `Damaged` at layer `Plan`.
 pub fn compile(member: &Member, streams: &StreamTable) -> Result<Vec<CompiledRun>> {
+    // Counts stand in the member itself, a byte each at least. Without this rule a tiny archive could ask for
+    // 2^64 groups of no bytes.
+    let mut group_limit = member.bytes;
     let compiled = member.runs.iter().enumerate().map(|(number, run)| {
-        compile_run(run, member.bytes, streams)
+        compile_run(run, &mut group_limit, streams)
             .map_err(|error| error.within(&format!("member {:?}, run {number}", member.name)))
     });
     compiled.collect()
 }
 
-/// Checks and resolves one run of a member of `member_bytes` bytes.
+/// Checks and resolves one run of a member whose runs may have `group_limit` more groups; lowers it.
 ///
 /// # Errors
 /// `Damaged` at layer `Plan`.
-pub fn compile_run(run: &Run, member_bytes: u64, streams: &StreamTable) -> Result<CompiledRun> {
+pub fn compile_run(run: &Run, group_limit: &mut u64, streams: &StreamTable) -> Result<CompiledRun> {
     match run {
         Run::Rows { stream, first, rows } => {
             let (number, shape) = find(stream, streams)?;
@@ -158,12 +184,12 @@ pub fn compile_run(run: &Run, member_bytes: u64, streams: &StreamTable) -> Resul
             Ok(CompiledRun::Groups { groups: u64::from(*rows > 0), fields: vec![field], counts: None, primary: 0 })
         }
         Run::Groups { groups, fields, counts, .. } => {
-            compile_groups(*groups, fields, counts.as_ref(), member_bytes, streams)
+            compile_groups(*groups, fields, counts.as_ref(), group_limit, streams)
         }
         Run::Derived { groups, counts, table, .. } => {
-            bounded_groups(*groups, member_bytes)?;
-            if table.is_empty() || table.len() > limits::DERIVED_TABLE_MAX {
-                return Err(fault("table", &format!("{} entries; expected 1 to 1,024", table.len())));
+            take_groups(*groups, group_limit)?;
+            if table.len() > limits::DERIVED_TABLE_MAX {
+                return Err(fault("table", &format!("{} entries; expected at most 1,024", table.len())));
             }
             let counts = compile_counts(counts, *groups, None, streams)?;
             Ok(CompiledRun::Derived { groups: *groups, counts, table: table.clone() })
@@ -175,10 +201,10 @@ fn compile_groups(
     groups: u64,
     fields: &[Field],
     counts: Option<&Counts>,
-    member_bytes: u64,
+    group_limit: &mut u64,
     streams: &StreamTable,
 ) -> Result<CompiledRun> {
-    bounded_groups(groups, member_bytes)?;
+    take_groups(groups, group_limit)?;
     if fields.is_empty() || fields.len() > limits::GROUP_FIELDS_MAX {
         return Err(fault("fields", &format!("{}; expected 1 to 8", fields.len())));
     }
@@ -237,13 +263,16 @@ fn compile_counts(
     })
 }
 
-/// Counts stand in the member itself, a byte each at least; without this rule a tiny archive could ask for
-/// 2^64 empty groups.
-fn bounded_groups(groups: u64, member_bytes: u64) -> Result<()> {
-    if groups <= member_bytes {
-        return Ok(());
+fn take_groups(groups: u64, group_limit: &mut u64) -> Result<()> {
+    match group_limit.checked_sub(groups) {
+        Some(rest) => {
+            *group_limit = rest;
+            Ok(())
+        }
+        None => {
+            Err(fault("groups", &format!("{groups}; expected no more of them in all runs than the member has bytes")))
+        }
     }
-    Err(fault("groups", &format!("{groups}; expected at most the member's {member_bytes} bytes")))
 }
 
 fn find(name: &str, streams: &StreamTable) -> Result<(usize, StreamShape)> {

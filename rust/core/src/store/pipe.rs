@@ -6,17 +6,19 @@ use std::io::Read;
 /// A reader with a window that can be looked into before it is taken.
 pub struct PipeSource {
     reader: Box<dyn Read + Send>,
-    /// Bytes read from the pipe and not taken yet; the first is at `position`.
+    /// `window[start..end]` was read from the pipe and not taken yet; its first byte is at `position`.
     window: Vec<u8>,
-    taken: usize,
+    start: usize,
+    end: usize,
     position: u64,
 }
 
+/// A pipe of Linux holds 64 KiB to 1 MiB.
 const READ_BYTES: usize = 1 << 20;
 
 impl PipeSource {
     pub fn new(reader: Box<dyn Read + Send>) -> Self {
-        Self { reader, window: Vec::new(), taken: 0, position: 0 }
+        Self { reader, window: Vec::new(), start: 0, end: 0, position: 0 }
     }
 
     /// Bytes taken so far.
@@ -29,19 +31,14 @@ impl PipeSource {
     /// # Errors
     /// `Malformed` when the pipe ends before.
     pub fn peek(&mut self, ahead: usize, bytes: usize) -> Result<&[u8]> {
-        let end = self.taken + ahead + bytes;
-        while self.window.len() < end {
-            if self.taken >= READ_BYTES {
-                self.window.drain(..self.taken);
-                self.taken = 0;
-                return self.peek(ahead, bytes);
-            }
-            let missing = end - self.window.len();
-            if self.fill(missing.max(READ_BYTES))? == 0 {
-                return Err(self.ended(bytes));
+        let wanted = ahead.checked_add(bytes).ok_or_else(|| self.ended(bytes))?;
+        while self.end - self.start < wanted {
+            if self.fill()? == 0 {
+                return Err(self.ended(wanted - (self.end - self.start)));
             }
         }
-        Ok(&self.window[end - bytes..end])
+        let from = self.start + ahead;
+        Ok(&self.window[from..from + bytes])
     }
 
     /// Fills `buffer` and moves on.
@@ -49,14 +46,10 @@ impl PipeSource {
     /// # Errors
     /// `Malformed` when the pipe ends before.
     pub fn take(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let kept = (self.window.len() - self.taken).min(buffer.len());
+        let kept = (self.end - self.start).min(buffer.len());
         let (head, rest) = buffer.split_at_mut(kept);
-        head.copy_from_slice(&self.window[self.taken..self.taken + kept]);
-        self.taken += kept;
-        if self.taken == self.window.len() {
-            self.window.clear();
-            self.taken = 0;
-        }
+        head.copy_from_slice(&self.window[self.start..self.start + kept]);
+        self.start += kept;
         let wanted = rest.len();
         // Large rows go straight to the caller's buffer.
         self.reader.read_exact(rest).map_err(|error| match error.kind() {
@@ -67,23 +60,30 @@ impl PipeSource {
         Ok(())
     }
 
+    /// Takes exactly `bytes` bytes; memory grows with what has come, not with what was asked for.
+    ///
+    /// # Errors
+    /// `Malformed` when the pipe ends before.
+    pub fn take_exactly(&mut self, bytes: usize) -> Result<Vec<u8>> {
+        let mut taken = Vec::new();
+        while taken.len() < bytes {
+            let at = taken.len();
+            taken.resize(bytes.min(at + at.max(READ_BYTES)), 0);
+            self.take(&mut taken[at..])?;
+        }
+        Ok(taken)
+    }
+
     /// Takes what comes next, up to `bytes`; empty at the end.
     ///
     /// # Errors
     /// Those of reading.
     pub fn take_some(&mut self, bytes: usize, buffer: &mut Vec<u8>) -> Result<()> {
         buffer.clear();
-        while buffer.len() < bytes {
-            if self.taken == self.window.len() {
-                self.window.clear();
-                self.taken = 0;
-                if self.fill(READ_BYTES)? == 0 {
-                    break;
-                }
-            }
-            let end = self.window.len().min(self.taken + bytes - buffer.len());
-            buffer.extend_from_slice(&self.window[self.taken..end]);
-            self.taken = end;
+        while buffer.len() < bytes && (self.start < self.end || self.fill()? > 0) {
+            let here = (self.end - self.start).min(bytes - buffer.len());
+            buffer.extend_from_slice(&self.window[self.start..self.start + here]);
+            self.start += here;
         }
         self.position += buffer.len() as u64;
         Ok(())
@@ -92,20 +92,32 @@ impl PipeSource {
     /// # Errors
     /// Those of reading.
     pub fn at_end(&mut self) -> Result<bool> {
-        Ok(self.taken == self.window.len() && self.fill(READ_BYTES)? == 0)
+        Ok(self.start == self.end && self.fill()? == 0)
     }
 
-    fn fill(&mut self, bytes: usize) -> Result<usize> {
-        let start = self.window.len();
-        self.window.resize(start + bytes, 0);
+    /// One read of the pipe behind what is held.
+    fn fill(&mut self) -> Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.end == self.window.len() {
+            if self.start > 0 {
+                self.window.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            }
+            // Twice what is held: looking far ahead then moves each byte a few times only.
+            let room = self.window.len().max(self.end.saturating_mul(2)).max(READ_BYTES);
+            self.window.resize(room, 0);
+        }
         let read = loop {
-            match self.reader.read(&mut self.window[start..]) {
+            match self.reader.read(&mut self.window[self.end..]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.window.truncate(start + read.as_ref().copied().unwrap_or(0));
-        read.map_err(|error| Error::io("live source", &error))
+        let read = read.map_err(|error| Error::io("live source", &error))?;
+        self.end += read;
+        Ok(read)
     }
 
     fn ended(&self, wanted: usize) -> Error {
