@@ -47,7 +47,7 @@ def pack(
     "chunk_count", "codecs": {"float32": 12}}]}
     """
 
-def plan_file(path: str, layout: str) -> str:
+def plan_file(path: str, layout_name: str) -> str:
     """Parse an index file and return its member record (name, bytes, layout, facts, warning, runs) as JSON."""
 
 def verify_path(path: str, *, level: str, threads: int, progress: Progress) -> str:

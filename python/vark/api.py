@@ -11,13 +11,13 @@ from typing import Any
 
 from vark import _core
 from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat
-from vark.errors import InvalidArgumentError, error_from_os
+from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
 from vark.names import check_name
 from vark.payload import payload_stream
 from vark.probes import make_probes
 from vark.sources import Gathered, Source, gather
-from vark.target import published
+from vark.target import check_target, published
 from vark.types import VerifyReport, WriteReport
 from vark.units import parse_bytes
 
@@ -53,38 +53,56 @@ def write_archive(
     payload: pyarrow Table or RecordBatchReader, or the path of a Parquet file. payload_key: its column of ids;
         None when row i belongs to vector i.
     documents: name -> text or bytes or Path, or a list of paths. attach: name -> bytes or path, or a list of paths.
-    probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth.
+    probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth, and index: the
+        live index that answers them when the source is files.
     application: JSON object for your own use (integers and text, no floats).
-    layout: "auto", or "opaque" | "faiss" | "hnswlib" | "npy" for files. compression: "auto" | "none".
+    layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" for files. compression: "auto" | "none".
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
     replace: an existing target is replaced at the end. sync: return when the disk has it.
     digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a
         second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
-    with FeedGroup() as feeds:
-        streams = _named_streams("document", documents) + _named_streams("attachment", attach)
-        gathered = gather(source, feeds, layout=layout)
-        metadata: dict[str, Any] = {"source": {"kind": gathered.kind, "name": gathered.name}}
-        if application is not None:
-            metadata["application"] = dict(application)
-        if probes is not None:
-            answered = make_probes(probes, gathered)
-            metadata["probes"] = answered.metadata()
-            streams += answered.streams()
-        if payload is not None:
-            stream, entry = payload_stream(payload, feeds, key=payload_key, row_count=gathered.row_count())
-            metadata["payload"] = entry
-            streams.append(stream)
-        options: dict[str, Any] = {
-            "metadata": _json(metadata),
-            "compression": compression,
-            "threads": threads or 0,
-            "memory_bytes": parse_bytes(memory, name="memory"),
-            "digest_members": digest,
-            "progress": progress or _heartbeat,
-        }
-        return _pack(gathered, streams, target, feeds, options, replace=replace, sync=sync)
+    if not isinstance(target, int):
+        check_target(Path(os.fspath(target)), replace=replace)  # before anything is read; the engine checks again
+    options: dict[str, Any] = {
+        "compression": compression,
+        "threads": threads or 0,
+        "memory_bytes": parse_bytes(memory, name="memory"),
+        "digest_members": digest,
+        "progress": progress or _heartbeat,
+    }
+
+    def attempt(layout: str, note: str | None) -> WriteReport:
+        with FeedGroup() as feeds:
+            streams = _named_streams("document", documents) + _named_streams("attachment", attach)
+            gathered = gather(source, feeds, layout=layout, note=note)
+            metadata: dict[str, Any] = {"source": {"kind": gathered.kind, "name": gathered.name}}
+            if application is not None:
+                metadata["application"] = dict(application)
+            if probes is not None:
+                answered = make_probes(probes, gathered)
+                metadata["probes"] = answered.metadata()
+                streams += answered.streams()
+            if payload is not None:
+                stream, entry = payload_stream(payload, feeds, key=payload_key, row_count=gathered.row_count())
+                metadata["payload"] = entry
+                streams.append(stream)
+            options["metadata"] = _json(metadata)
+            return _pack(gathered, streams, target, feeds, options, replace=replace, sync=sync)
+
+    try:
+        return attempt(layout, None)
+    except SourceError as error:
+        if error.code != "malformed" or layout == "opaque" or isinstance(target, int) or not _repeatable(payload):
+            raise
+        # What flows from memory cannot be read twice: a kind of index that the engine does not split starts anew.
+        return attempt("opaque", f"kept as one opaque stream: {error.message}")
+
+
+def _repeatable(payload: Any) -> bool:
+    """Return whether `payload` can be read a second time; a RecordBatchReader cannot."""
+    return not hasattr(payload, "read_next_batch")
 
 
 def _pack(

@@ -237,14 +237,15 @@ class Archive:
         number = 0 if member is None else self._member_numbers(member)[0]
         found = self.members[number]
         budget = parse_bytes(memory, name="memory")
-        if found.layout.partition("/")[0] == "npy":
+        # The engine keeps arrays that it does not split (big-endian, records …) as plain bytes; they load all the same.
+        if found.layout.partition("/")[0] == "npy" or (found.layout == "opaque" and found.name.endswith(".npy")):
             return self._load_array(number, threads or 0, budget)
         adapter = adapter_for_layout(found.layout)
         if adapter is None:
             raise InvalidArgumentError(f"member {found.name!r}: layout {found.layout!r} cannot be loaded; use restore")
         checked = json.loads(self._reader.check_member(number, adapter.name))
         facts = {**checked, **found.facts}
-        return adapter.load(LoadRequest(self._reader, number, facts, space, threads or 0, budget))
+        return adapter.load(LoadRequest(self._reader, number, found.layout, facts, space, threads or 0, budget))
 
     def _load_array(self, number: int, threads: int, memory_bytes: int) -> Any:
         def send(descriptor: int) -> None:

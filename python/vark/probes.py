@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vark.adapters import adapter_for_index
+from vark.adapters import Adapter, adapter_for_index
 from vark.errors import InvalidArgumentError
 from vark.sources import Gathered
 from vark.types import ProbeReport
@@ -46,30 +46,34 @@ class Probes:
 
 
 def make_probes(request: Any, gathered: Gathered) -> Probes:
-    """Answer the queries of `request`: an array (count, d), or a dict with queries and optionally k, metric, truth.
+    """Answer the queries of `request`: an array (count, d), or a dict with queries and maybe k, metric, truth, index.
 
-    truth "source": the live index answers (default for one). truth "exact": all vectors of an array are compared.
-    Errors: InvalidArgumentError.
+    truth "source": the live index answers (default where there is one); index: the live index that a source of files
+    was saved from. truth "exact": all vectors of an array are compared. Errors: InvalidArgumentError.
     """
     options = dict(request) if isinstance(request, Mapping) else {"queries": request}
-    unknown = set(options) - {"queries", "k", "metric", "truth"}
+    unknown = set(options) - {"queries", "k", "metric", "truth", "index"}
     if unknown:
-        raise InvalidArgumentError(f"probes: unknown keys {sorted(unknown)}; expected queries, k, metric, truth")
+        raise InvalidArgumentError(f"probes: unknown keys {sorted(unknown)}; expected queries, k, metric, truth, index")
     queries = _queries(options.get("queries"))
     k = options.get("k", K_DEFAULT)
     if not isinstance(k, int) or not 1 <= k <= 10_000:
         raise InvalidArgumentError(f"probes: k is {k!r}; expected 1 to 10,000")
-    truth = options.get("truth", "exact" if gathered.adapter is None else "source")
-    if truth == "source" and gathered.adapter is not None:
-        metric = gathered.adapter.metric(gathered.index)
-        ids, distances = gathered.adapter.search(gathered.index, queries, k)
-        return Probes(queries, ids, distances, metric, truth)
+    index, adapter = gathered.index, gathered.adapter
+    if options.get("index") is not None:
+        index = options["index"]
+        adapter = _adapter_of(index)
+    truth = options.get("truth", "exact" if adapter is None else "source")
+    if truth == "source" and adapter is not None:
+        ids, distances, _ = _ask(adapter, index, queries, k)
+        return Probes(queries, ids, distances, adapter.metric(index), truth)
     if truth == "exact" and gathered.array is not None:
         metric = options.get("metric", "l2")
         ids, distances = exact_answers(gathered.array, queries, k=k, metric=metric)
         return Probes(queries, ids, distances, metric, truth)
     raise InvalidArgumentError(
-        f"probes: truth {truth!r} is not known for this source; a live index gives 'source', one array gives 'exact'"
+        f"probes: truth {truth!r} is not known for this source; one array gives 'exact', a live index gives 'source': "
+        "for files, give the index that they were saved from as index="
     )
 
 
@@ -114,18 +118,8 @@ def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def check(probes: Probes, index: object) -> ProbeReport:
     """Ask a live index the stored queries, one at a time, and compare. Errors: InvalidArgumentError."""
-    adapter = adapter_for_index(index)
-    if adapter is None:
-        raise InvalidArgumentError(f"index: {type(index).__name__}; expected a live index of faiss or hnswlib")
     count, k = probes.ids.shape
-    found = np.full((count, k), -1, np.int64)
-    distances = np.full((count, k), np.inf, np.float32)
-    seconds = np.zeros(count)
-    for number in range(count):
-        start = time.perf_counter()
-        ids, near = adapter.search(index, probes.queries[number : number + 1], k)
-        seconds[number] = time.perf_counter() - start
-        found[number, : ids.shape[1]], distances[number, : ids.shape[1]] = ids[0], near[0]
+    found, distances, seconds = _ask(_adapter_of(index), index, probes.queries, k)
     p50, p95, p99 = np.percentile(seconds, [50, 95, 99]) * 1e3 if count else (0.0, 0.0, 0.0)
     return ProbeReport(
         count=count,
@@ -141,12 +135,42 @@ def check(probes: Probes, index: object) -> ProbeReport:
     )
 
 
+def _adapter_of(index: object) -> Adapter:
+    adapter = adapter_for_index(index)
+    if adapter is None:
+        raise InvalidArgumentError(f"index: {type(index).__name__}; expected a live index of faiss or hnswlib")
+    return adapter
+
+
+def _ask(
+    adapter: Adapter, index: Any, queries: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Return ids and distances, each (count, k), and the seconds of each search.
+
+    One query at a time, at backup and at the check alike: faiss computes a batch by other kernels, so that the last
+    bits of a distance, and with them the ids, may differ from those of a single search.
+    """
+    count = len(queries)
+    found = np.full((count, k), -1, np.int64)
+    distances = np.full((count, k), np.inf, np.float32)
+    seconds = np.zeros(count)
+    for number in range(count):
+        start = time.perf_counter()
+        ids, near = adapter.search(index, queries[number : number + 1], k)
+        seconds[number] = time.perf_counter() - start
+        found[number, : ids.shape[1]], distances[number, : ids.shape[1]] = ids[0], near[0]
+    return found, distances, seconds
+
+
 def _recall(probes: Probes, found: NDArray[np.int64], distances: NDArray[np.float32]) -> float:
-    """A neighbour counts when its id was stored, or when it is no farther than the last one stored (a tie)."""
+    """A neighbour counts when its id was stored, or when it ties with the last one stored.
+
+    Not when it is merely as near as some other one: an index whose ids were shuffled must not pass.
+    """
     stored = probes.ids >= 0
     farthest = np.where(stored, probes.distances, -np.inf).max(axis=1, initial=-np.inf)[:, None]
     known = (found[:, :, None] == probes.ids[:, None, :]).any(axis=2)
-    hits = (found >= 0) & (known | (distances <= farthest))
+    hits = (found >= 0) & (known | np.isclose(distances, farthest, rtol=1e-6, atol=0))
     wanted = int(stored.sum())
     return float(np.minimum(hits.sum(axis=1), stored.sum(axis=1)).sum() / wanted) if wanted else 1.0
 

@@ -61,20 +61,21 @@ class Gathered:
         return None if self.array is None or self.array.ndim == 0 else int(self.array.shape[0])
 
 
-def gather(source: Source, feeds: FeedGroup, *, layout: str = "auto") -> Gathered:
+def gather(source: Source, feeds: FeedGroup, *, layout: str = "auto", note: str | None = None) -> Gathered:
     """Return the members of `source`; live sources start to flow into `feeds`.
 
+    layout: "opaque" keeps arrays and live indexes unsplit, too; note says why and becomes a fact of the member.
     Errors: InvalidArgumentError, NotFoundError, AccessDeniedError.
     """
     if isinstance(source, (str, PathLike)):
         return _from_paths([Path(os.fspath(source))], layout)
     if isinstance(source, np.ndarray):
-        return _from_arrays({"array": source}, feeds)
+        return _from_arrays({"array": source}, feeds, layout)
     if isinstance(source, Mapping):
-        return _from_arrays(source, feeds)
+        return _from_arrays(source, feeds, layout)
     adapter = adapter_for_index(source)
     if adapter is not None:
-        return _from_index(source, adapter, feeds)
+        return _from_index(source, adapter, feeds, layout, note)
     if isinstance(source, Sequence) and source and all(isinstance(item, (str, PathLike)) for item in source):
         return _from_paths([Path(os.fspath(item)) for item in source], layout)
     raise InvalidArgumentError(
@@ -83,13 +84,15 @@ def gather(source: Source, feeds: FeedGroup, *, layout: str = "auto") -> Gathere
     )
 
 
-def _from_index(index: Any, adapter: Adapter, feeds: FeedGroup) -> Gathered:
+def _from_index(index: Any, adapter: Adapter, feeds: FeedGroup, layout: str, note: str | None) -> Gathered:
     live = adapter.live_member(index, feeds)
-    member = (live.name, live.source, live.layout, json.dumps(live.facts, sort_keys=True))
+    facts = live.facts if note is None else {**live.facts, "note": note}
+    split = "opaque" if layout == "opaque" else live.layout
+    member = (live.name, live.source, split, json.dumps(facts, sort_keys=True))
     return Gathered("live", type(index).__name__, [member], index=index, adapter=adapter)
 
 
-def _from_arrays(arrays: Mapping[str, Any], feeds: FeedGroup) -> Gathered:
+def _from_arrays(arrays: Mapping[str, Any], feeds: FeedGroup, layout: str) -> Gathered:
     if not arrays:
         raise InvalidArgumentError("source: an empty mapping; give at least one array")
     gathered = Gathered("array", ", ".join(arrays))
@@ -98,7 +101,8 @@ def _from_arrays(arrays: Mapping[str, Any], feeds: FeedGroup) -> Gathered:
             kinds = f"{type(name).__name__} -> {type(array).__name__}"
             raise InvalidArgumentError(f"source: {kinds}; a mapping gives names to numpy arrays")
         file_name = check_name(f"{name}.npy", what="array")
-        gathered.members.append((file_name, array_bytes(array, feeds, what=f"array {name!r}"), "npy", "{}"))
+        split = "opaque" if layout == "opaque" else "npy"
+        gathered.members.append((file_name, array_bytes(array, feeds, what=f"array {name!r}"), split, "{}"))
     if len(arrays) == 1:
         gathered.array = next(iter(arrays.values()))
     return gathered
@@ -149,7 +153,11 @@ def _walk(folder: Path, prefix: str, gathered: Gathered, layout: str) -> None:
     for entry in entries:
         name = prefix + entry.name
         fault = name_fault(entry.name)
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError as error:
+            gathered.skip(name, f"it could not be looked at: {error.strerror}")
+            continue
         if fault is not None:
             gathered.skip(name, f"its name cannot be stored: {fault}")
         elif stat.S_ISDIR(mode):

@@ -188,6 +188,15 @@ class Damage:
     offset: int | None
     byte_count: int | None
 
+    def __str__(self) -> str:
+        """One sentence: layer, stream and rows, bytes of the archive, what is wrong."""
+        place = f'stream "{self.stream}"' if self.stream is not None else ""
+        if self.first_row is not None and self.row_count is not None:
+            place += f" rows {self.first_row} to {self.first_row + self.row_count - 1}"
+        if self.offset is not None:
+            place += f"{', ' if place else ''}{self.byte_count or 0} bytes at offset {self.offset}"
+        return f"{self.layer}: {place + ': ' if place else ''}{self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
@@ -233,7 +242,7 @@ class RestoreReport:
 class ProbeReport:
     """How a restored index answers the stored probes.
 
-    recall: share of the stored k neighbours found again, 0 to 1 (equal distances count as found).
+    recall: share of the stored k neighbours found again, 0 to 1 (one that ties with the last counts, too).
     changed: probes whose list of ids differs in any place. Latencies: one search at a time, in milliseconds.
     """
 

@@ -28,6 +28,7 @@ class LoadRequest:
 
     reader: Reader
     member: int
+    layout: str
     facts: dict[str, Any]
     space: str | None
     threads: int

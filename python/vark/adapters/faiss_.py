@@ -51,7 +51,8 @@ class FaissAdapter:
                 request.member, descriptor, threads=request.threads, memory_bytes=request.memory_bytes, progress=None
             )
 
-        read = faiss.read_index_binary if request.facts.get("binary") else faiss.read_index
+        # The tags of faiss's binary indexes, and only those, begin with IB.
+        read = faiss.read_index_binary if request.layout.startswith("faiss/IB") else faiss.read_index
         feed = ThreadFeed(send, what="archive member")
         feeds = FeedGroup()
         reader = feeds.add(feed)

@@ -51,7 +51,7 @@ class HnswlibAdapter:
         space = request.space or request.facts.get("space")
         if space not in SPACES:
             raise InvalidArgumentError(f"space: {space!r}; an hnswlib file does not name it, give one of {SPACES}")
-        dim = request.facts.get("dim")
+        dim = request.facts.get("dim", request.facts.get("d"))
         if not isinstance(dim, int) or dim < 1:
             raise InvalidArgumentError("the archive does not say the dimension; restore the file and load it yourself")
         descriptor = _memory_file()

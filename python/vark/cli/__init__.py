@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from vark._core import __version__
+from vark import __version__
 from vark.cli.cat import cat
 from vark.cli.inspect import inspect
 from vark.cli.output import Output
@@ -66,8 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code."""
+    terminated: list[int] = []
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        terminated.append(number)
+        raise _Terminated
+
     output = Output(as_json="--json" in arguments)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         result = cli.main(args=arguments, prog_name="vark", standalone_mode=False)
         sys.stdout.flush()
@@ -87,6 +93,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has gone: nothing to say to it
         return ExitCode.FAILED
     except Exception as error:
+        if terminated:  # the engine may turn what interrupts it into an error of its own
+            output.fail("terminated", exit_code=ExitCode.TERMINATED, code="cancelled")
+            return ExitCode.TERMINATED
         return _failure(error, output)
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -104,7 +113,3 @@ def _failure(error: Exception, output: Output) -> int:
         message = f"an error inside vark: {type(error).__name__}: {error}; set VARK_TRACEBACK=1 and report it"
         output.fail(message, exit_code=code, code="internal")
     return code
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated

@@ -59,8 +59,9 @@ def write(view: StreamView, first: int, stop: int, form: str, out: BinaryIO) -> 
             out.write(rows.data.cast("B") if rows.dtype.kind in "iu" else rows.tobytes())
             continue
         separator = "," if form == "csv" else " "
-        table = rows.reshape(len(rows), -1).tolist()
-        out.write("".join(separator.join(map(repr, row)) + "\n" for row in table).encode())
+        # str of a numpy scalar is the shortest text that gives the same number of its own width.
+        table = rows.reshape(len(rows), -1)
+        out.write("".join(separator.join(map(str, row)) + "\n" for row in table).encode())
 
 
 def _find(opened: Archive, name: str) -> StreamView:

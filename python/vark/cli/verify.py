@@ -9,7 +9,7 @@ import click
 from vark.cli import options
 from vark.cli.output import Output, as_record
 from vark.errors import ExitCode, VarkError, exit_code_for
-from vark.types import Damage, VerifyReport
+from vark.types import VerifyReport
 from vark.units import format_bytes, format_speed
 
 
@@ -55,19 +55,10 @@ def _show(archive: str, report: VerifyReport, output: Output) -> None:
         output.line("summary", command="verify", archive=archive, **as_record(report))
         return
     for item in report.damage:
-        output.data(f"{archive}: {_sentence(item)}")
+        output.data(f"{archive}: {item}")
     speed = format_speed(report.checked_bytes, report.seconds)
     size = format_bytes(report.checked_bytes)
     if report.ok:
         output.data(f"{archive}: whole ({report.level}: {report.chunk_count} chunks, {size}, {speed})")
     else:
         output.data(f"{archive}: DAMAGED in {len(report.damage)} places; restore from another copy")
-
-
-def _sentence(item: Damage) -> str:
-    place = f'stream "{item.stream}"' if item.stream is not None else ""
-    if item.first_row is not None and item.row_count is not None:
-        place += f" rows {item.first_row} to {item.first_row + item.row_count - 1}"
-    if item.offset is not None:
-        place += f"{', ' if place else ''}{item.byte_count or 0} bytes at offset {item.offset}"
-    return f"{item.layer}: {place + ': ' if place else ''}{item.detail}"

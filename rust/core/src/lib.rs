@@ -6,7 +6,7 @@ pub mod bytes;
 pub mod codec;
 pub mod digest;
 pub mod error;
-#[expect(unsafe_code, reason = "SIMD by run-time detection")]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "SIMD by run-time detection"))]
 pub mod kernels;
 pub mod limits;
 pub mod names;

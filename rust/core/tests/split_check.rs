@@ -1,5 +1,5 @@
 //! Files that split well but would make a library read outside its memory: each has one fault.
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod split_support;
 
@@ -196,8 +196,11 @@ fn layered() -> Vec<u8> {
 #[test]
 fn hnswlib_needs_room_for_its_elements() {
     let mut bytes = layered();
-    put(&mut bytes, 8, &11u64.to_le_bytes());
-    refuses(&bytes, "max_elements");
+    // The last one is 0 bytes for 12 elements once the product has wrapped.
+    for max_elements in [11u64, 1 << 32, 1 << 63] {
+        put(&mut bytes, 8, &max_elements.to_le_bytes());
+        refuses(&bytes, "max_elements");
+    }
 }
 
 #[test]
@@ -249,4 +252,14 @@ fn hnswlib_upper_links_lead_to_nodes_of_that_level() {
     let mut bytes = layered();
     bytes[list] = 3;
     refuses(&bytes, "level 1");
+}
+
+#[test]
+fn candidate_numbers_beyond_any_use_are_refused() {
+    let mut graph = graph();
+    put(&mut graph.bytes, graph.entry_point + 12, &i32::MAX.to_le_bytes());
+    refuses(&graph.bytes, "efSearch");
+    let mut bytes = layered();
+    put(&mut bytes, 88, &u64::MAX.to_le_bytes());
+    refuses(&bytes, "ef_construction");
 }

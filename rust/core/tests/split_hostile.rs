@@ -1,5 +1,5 @@
 //! Parsers under attack: whatever the bytes, they answer quickly, take little memory, and tile what they accept.
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod split_support;
 

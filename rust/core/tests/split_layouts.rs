@@ -1,5 +1,5 @@
 //! What the parsers make of well-formed files, and of files that are not what they seem.
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod split_support;
 

@@ -1,5 +1,4 @@
 //! No number in a file earns memory. Alone in its file: address space is counted for the whole process.
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 
 mod split_support;
 

@@ -1,5 +1,5 @@
 //! The file tape at its edges: windows that slide, counts that do not fit, runs that merge.
-#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use vark_core::error::{ErrorKind, Result};
 use vark_core::plan::{FieldRows, Run};

@@ -85,14 +85,11 @@ fn check_header(frame: &[u8], raw_bytes: u64) -> std::result::Result<(), String>
     if descriptor & 0x08 != 0 {
         return Err("has a reserved bit set in the frame header".to_owned());
     }
-    if descriptor & 0x03 != 0 {
+    let (window, rest) = rest.split_at_checked(usize::from(!single_segment)).ok_or_else(short)?;
+    let (dictionary, rest) = rest.split_at_checked([0, 1, 2, 4][usize::from(descriptor & 0x03)]).ok_or_else(short)?;
+    if dictionary.iter().any(|byte| *byte != 0) {
         return Err("names a dictionary; expected none".to_owned());
     }
-    let (window, rest) = if single_segment {
-        (None, rest)
-    } else {
-        rest.split_first().map(|(byte, rest)| (Some(*byte), rest)).ok_or_else(short)?
-    };
     let size_bytes = match descriptor >> 6 {
         0 if single_segment => 1,
         0 => return Err("does not say its content size".to_owned()),
@@ -106,7 +103,8 @@ fn check_header(frame: &[u8], raw_bytes: u64) -> std::result::Result<(), String>
     if content_bytes != raw_bytes {
         return Err(format!("says {content_bytes} bytes of content, expected {raw_bytes}"));
     }
-    let window_bytes = window.map_or(content_bytes, |byte| {
+    // A single-segment frame has no window field: its content is its window.
+    let window_bytes = window.first().map_or(content_bytes, |byte| {
         let base = 1u64 << (10 + (byte >> 3));
         base + base / 8 * u64::from(byte & 7)
     });
@@ -161,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn the_window_of_a_single_segment_is_its_content() {
+        let header = |content_bytes: u32| [&MAGIC[..], &[0xA0], &content_bytes.to_le_bytes()].concat();
+        assert_eq!(check_header(&header(1 << 27), 1 << 27), Ok(()));
+        assert!(check_header(&header((1 << 27) + 1), (1 << 27) + 1).is_err());
+    }
+
+    #[test]
     fn decode_refuses_frames_that_the_page_forbids() {
         let mut good = Vec::new();
         encode(Search::Matches, b"abc", 64, &mut good, &mut Scratch::new()).unwrap();
@@ -171,6 +176,8 @@ mod tests {
         let two = [good.as_slice(), &good].concat();
         let no_size = [&good[..4], &[0x00, 0x38], &good[6..]].concat();
         let window = |byte| [&good[..4], &[0x80, byte, 3, 0, 0, 0], &good[6..]].concat();
+        let no_dictionary = [&good[..4], &[0x21, 0x00], &good[5..]].concat();
+        decode(&no_dictionary, &mut [0; 3], &mut Scratch::new()).unwrap();
         let dictionary = [&good[..4], &[0x21, 0x07], &good[5..]].concat();
         decode(&window(0x88), &mut [0; 3], &mut Scratch::new()).unwrap();
         let legacy = [&[0x27], &good[1..]].concat();

@@ -55,12 +55,18 @@ pub struct Recycler {
 const KEPT_BUFFERS: usize = 64;
 
 impl Recycler {
+    /// A buffer with whatever it held before: coders overwrite it without zeroing it first.
     pub fn get(&self) -> Vec<u8> {
         self.free.lock().map(|mut free| free.pop()).unwrap_or_default().unwrap_or_default()
     }
 
-    pub fn put(&self, mut buffer: Vec<u8>) {
+    pub fn get_empty(&self) -> Vec<u8> {
+        let mut buffer = self.get();
         buffer.clear();
+        buffer
+    }
+
+    pub fn put(&self, buffer: Vec<u8>) {
         if let Ok(mut free) = self.free.lock()
             && free.len() < KEPT_BUFFERS
         {
@@ -119,7 +125,7 @@ fn split(
     {
         return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, *kind, raw, recycler)?)]);
     }
-    let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get()).collect();
+    let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
     let mut parts = Vec::with_capacity(slices.len());
     for ((slice, kind), bytes) in slices.iter().zip(rows) {

@@ -190,7 +190,7 @@ impl<'a> Packer<'a> {
         let mut rest = fragment;
         while !rest.is_empty() {
             if self.tails[stream].capacity() == 0 {
-                self.tails[stream] = self.recycler.get();
+                self.tails[stream] = self.recycler.get_empty();
             }
             let room = chunk_bytes - self.tails[stream].len();
             let (head, tail) = rest.split_at(room.min(rest.len()));

@@ -117,12 +117,12 @@ pub fn stream_member(
         let mut free = Vec::new();
         let mut done = 0;
         let mut batches = view.batches();
-        let mut next = batches.next()?;
+        let mut next = batches.next_batch()?;
         loop {
             if let Some(batch) = next.take_if(|batch| flight.has_room(batch.bytes)) {
                 let bytes = batch.bytes;
                 flight.push(pool.submit((batch, free.pop().unwrap_or_default())), bytes);
-                next = batches.next()?;
+                next = batches.next_batch()?;
             } else if let Some(ticket) = flight.pop() {
                 let buffer: Vec<u8> = pool.take(ticket)?;
                 if let Some(hasher) = &mut hasher {
@@ -281,7 +281,7 @@ impl Writing<'_, '_> {
         let (view, target) = (Arc::new(view), Arc::new(target));
         let mut flight = Flight::new(self.options.threads, self.options.memory_bytes);
         let mut batches = view.batches();
-        while let Some(batch) = batches.next()? {
+        while let Some(batch) = batches.next_batch()? {
             while !flight.has_room(batch.bytes) {
                 self.settle(&mut flight)?;
             }

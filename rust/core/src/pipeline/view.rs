@@ -75,7 +75,7 @@ impl Batches<'_> {
     ///
     /// # Errors
     /// Those of reading counts.
-    pub fn next(&mut self) -> Result<Option<Batch>> {
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
         next_batch(self.runs, &mut self.cursor, &mut self.counts)
     }
 }
@@ -144,7 +144,7 @@ impl MemberView {
         let reached = held.next.offset <= at && held.next.offset >= mark.offset;
         held.bytes.clear();
         let mut batches = self.batches_from(if reached { std::mem::take(&mut held.next) } else { mark });
-        while let Some(batch) = batches.next()? {
+        while let Some(batch) = batches.next_batch()? {
             if at < batches.cursor.offset {
                 held.start = batch.offset;
                 held.next = batches.cursor;
@@ -180,7 +180,7 @@ fn walk(
                 marks.push(batches.cursor.clone());
             }
         }
-        if batches.next()?.is_none() || batches.cursor.offset > byte_count {
+        if batches.next_batch()?.is_none() || batches.cursor.offset > byte_count {
             return Ok((batches.cursor.offset, marks));
         }
         number += 1;

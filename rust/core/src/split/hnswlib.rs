@@ -18,6 +18,9 @@ pub(super) const HEADER_BYTES: usize = 96;
 /// A degree is stored in 16 bits.
 const DEGREE_MAX: u64 = 65_535;
 
+/// An insertion allocates this many candidates; beyond any use.
+const EF_MAX: u64 = 1 << 20;
+
 struct Header {
     max_elements: u64,
     count: u64,
@@ -97,6 +100,10 @@ fn judge(reader: &mut Reader<'_>, header: &Header) {
     reader.require(header.max_elements >= header.count, "max_elements", || {
         format!("expected at least {}, found {}", header.count, header.max_elements)
     });
+    // hnswlib multiplies without a check and allocates the product; ids have 32 bits.
+    let room = header.max_elements.checked_mul(header.element_bytes);
+    let fits = header.max_elements <= u64::from(u32::MAX) && room.is_some_and(|bytes| i64::try_from(bytes).is_ok());
+    reader.require(fits, "max_elements", || format!("expected at most 2^32, found {}", header.max_elements));
     let empty = header.count == 0;
     reader.require(empty == (header.max_level == -1) && header.max_level >= -1, "maxlevel", || {
         format!("expected -1 when empty, else 0 or more; found {}", header.max_level)
@@ -109,6 +116,9 @@ fn judge(reader: &mut Reader<'_>, header: &Header) {
     let expected = 1.0 / degree.ln();
     reader.require(header.upper_degree == 1 || (header.mult - expected).abs() < 1e-6, "mult", || {
         format!("expected {expected}, found {}", header.mult)
+    });
+    reader.require(header.ef_construction <= EF_MAX, "ef_construction", || {
+        format!("expected at most {EF_MAX}, found {}", header.ef_construction)
     });
     if header.data_bytes.is_multiple_of(4) {
         reader.fact("d", header.data_bytes / 4);

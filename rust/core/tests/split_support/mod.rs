@@ -1,9 +1,10 @@
 //! Shared by the tests of parsers: the small real files, and a plain executor of plans to compare with.
 #![allow(
-    clippy::unwrap_used,
     dead_code,
+    clippy::unwrap_used,
+    clippy::ptr_arg,
     clippy::allow_attributes,
-    reason = "each test file uses a part of this module"
+    reason = "a test fails by panicking, uses a part of this module, and a plain slice is no `dyn ReadAt`"
 )]
 
 use std::collections::BTreeMap;

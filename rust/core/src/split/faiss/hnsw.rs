@@ -13,6 +13,9 @@ use crate::split::walk::{GraphExtent, Walk};
 use crate::split::{CountsSpec, FieldSpec};
 use crate::stream::{ElementType, StreamRole};
 
+/// A search allocates this many candidates; beyond any use, and one flipped bit is enough to hang a search.
+const EF_MAX: i32 = 1 << 20;
+
 pub(super) fn read(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
     let header = header::read(reader)?;
     let graph = read_graph(reader, header.row_count)?;
@@ -79,6 +82,9 @@ fn read_graph(reader: &mut Reader<'_>, row_count: u64) -> Result<GraphExtent> {
     let ef_construction = reader.i32("efConstruction")?;
     let ef_search = reader.i32("efSearch")?;
     reader.i32("upper_beam")?;
+    for (name, ef) in [("efConstruction", ef_construction), ("efSearch", ef_search)] {
+        reader.require((0..=EF_MAX).contains(&ef), name, || format!("expected 0 to {EF_MAX}, found {ef}"));
+    }
     reader.fact("M", slots.upper);
     reader.fact("M0", slots.base);
     reader.fact("ef_construction", ef_construction);

@@ -1,0 +1,98 @@
+# Every recipe sets up what it needs: Python >= 3.11, stable Rust, a C and a C++ compiler and make are enough.
+# Stamps in .venv remember what is done, so nothing is installed or built twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# Not the newest Python first: wheels of numba and faiss arrive later than Python itself.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+CARGO_FLAGS := --locked
+RUST_FILES := Cargo.toml Cargo.lock $(shell find rust/core rust/python -name '*.rs' -o -name Cargo.toml 2>/dev/null)
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 with venv found; install it, or set PYTHON=" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "make: no cargo found; install stable Rust (rustup.rs)" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+	touch $@
+
+# Dependency groups need pip 25.1.
+$(VENV)/.dependencies: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	touch $@
+
+$(VENV)/.extension: $(VENV)/.dependencies $(RUST_FILES)
+	VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release $(CARGO_FLAGS)
+	touch $@
+
+.PHONY: build
+build: $(VENV)/.extension ## virtual environment with the package, extension built with optimisation
+
+.PHONY: wheel
+wheel: $(VENV)/.dependencies ## a wheel in dist/
+	$(BIN)/maturin build --release $(CARGO_FLAGS) --out dist
+
+.PHONY: demo
+demo: build ## back up an index, damage the archive, restore it, prove the answers
+	$(BIN)/python demo/run.py
+
+.PHONY: test
+test: test-rust stubtest test-python ## all tests
+
+.PHONY: test-rust
+test-rust:
+	cargo test --package vark-core $(CARGO_FLAGS)
+
+.PHONY: test-python
+test-python: build
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.dependencies ## formatters and linters, nothing is changed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dependencies ## format and fix what can be fixed
+	cargo fmt --all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: stubtest
+stubtest: build ## compare _core.pyi with the extension
+	$(BIN)/python -m mypy.stubtest vark._core --allowlist tests/stubtest_allowlist.txt
+
+.PHONY: bench
+bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+# Fuzzing needs a nightly compiler. Without one the same inputs run as property tests with many more cases.
+.PHONY: fuzz-smoke
+fuzz-smoke: ## a minute of fuzzing for each target
+	@if command -v cargo-fuzz >/dev/null && cargo +nightly --version >/dev/null 2>&1; then \
+		cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
+			cargo +nightly fuzz run "$$target" -- -max_total_time=60; done; \
+	else PROPTEST_CASES=4096 cargo test --package vark-core $(CARGO_FLAGS); fi
+
+.PHONY: ci
+ci: ## exactly what CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## remove all that was made here
+	rm -rf $(VENV) target dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/vark/_core*.so python/vark/_core*.pyd

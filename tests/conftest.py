@@ -1,0 +1,59 @@
+"""Small seeded sources that many tests share."""
+
+import numpy as np
+import pytest
+
+import vark
+
+ROWS, DIM = 600, 16
+
+
+@pytest.fixture
+def vectors():
+    return np.random.default_rng(7).standard_normal((ROWS, DIM), dtype=np.float32)
+
+
+@pytest.fixture
+def archive_path(tmp_path, vectors):
+    """An archive of one array with a document, an attachment and probes."""
+    path = tmp_path / "array.vark"
+    vark.write_archive(
+        vectors,
+        path,
+        documents={"README.md": "# Königsberg\n"},
+        attach={"model.bin": bytes(range(256)) * 40},
+        probes={"queries": vectors[:20], "k": 5},
+        application={"model": "e5", "revision": 3},
+        sync=False,
+    )
+    return path
+
+
+@pytest.fixture
+def faiss_index(vectors):
+    import faiss
+
+    index = faiss.index_factory(DIM, "HNSW16")
+    index.add(vectors)
+    return index
+
+
+@pytest.fixture
+def hnswlib_index(vectors):
+    import hnswlib
+
+    index = hnswlib.Index("cosine", DIM)
+    index.init_index(ROWS + 100, M=8, random_seed=3)
+    index.add_items(vectors, np.arange(ROWS) * 3, num_threads=1)
+    index.set_ef(77)
+    return index
+
+
+@pytest.fixture
+def damaged_path(archive_path, tmp_path):
+    """The archive with one byte of its first block changed: it opens, but rows cannot be read."""
+    data = bytearray(archive_path.read_bytes())
+    data[70] ^= 0x10
+    path = tmp_path / "damaged.vark"
+    path.write_bytes(data)
+    return path
