@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vark_core::codec::{Codec, Compression, Scratch, decode, encode};
 use vark_core::kernels::Machine;
-use vark_core::stream::{ElementType, StreamRole};
+use vark_core::stream::{ChunkShape, ElementType, StreamRole};
 
 const CHUNK_BYTES: usize = 512 * 1024;
 const NPY_HEADER_BYTES: usize = 128;
@@ -53,13 +53,14 @@ fn integers<const BYTES: usize>(count: usize, below: u64) -> Vec<u8> {
 
 /// Times both ways over whole chunks; checks the answer and prints the ratio first.
 fn both_ways(criterion: &mut Criterion, name: &str, role: StreamRole, element_type: ElementType, data: &[u8]) {
+    let shape = ChunkShape::plain(role, element_type);
     let mut scratch = Scratch::new();
     let mut blocks: Vec<(Codec, Vec<u8>, usize)> = Vec::new();
     for raw in data.chunks(CHUNK_BYTES) {
         let mut block = Vec::new();
-        let codec = encode(Compression::Auto, role, element_type, raw, &mut block, &mut scratch).unwrap();
+        let codec = encode(Compression::Auto, &shape, raw, &mut block, &mut scratch).unwrap();
         let mut found = vec![0; raw.len()];
-        decode(codec, element_type, &block, &mut found, &mut scratch).unwrap();
+        decode(codec, &shape, &block, &mut found, &mut scratch).unwrap();
         assert!(found == raw);
         blocks.push((codec, block, raw.len()));
     }
@@ -72,7 +73,7 @@ fn both_ways(criterion: &mut Criterion, name: &str, role: StreamRole, element_ty
     group.bench_function(BenchmarkId::new("encode", name), |bencher| {
         bencher.iter(|| {
             for raw in data.chunks(CHUNK_BYTES) {
-                let codec = encode(Compression::Auto, role, element_type, raw, &mut block, &mut scratch);
+                let codec = encode(Compression::Auto, &shape, raw, &mut block, &mut scratch);
                 black_box((codec.unwrap(), block.len()));
             }
         });
@@ -81,7 +82,7 @@ fn both_ways(criterion: &mut Criterion, name: &str, role: StreamRole, element_ty
     group.bench_function(BenchmarkId::new("decode", name), |bencher| {
         bencher.iter(|| {
             for (codec, block, raw_bytes) in &blocks {
-                decode(*codec, element_type, block, &mut raw[..*raw_bytes], &mut scratch).unwrap();
+                decode(*codec, &shape, block, &mut raw[..*raw_bytes], &mut scratch).unwrap();
                 black_box(&raw);
             }
         });

@@ -163,6 +163,23 @@ impl StreamSpec {
     }
 }
 
+/// What a codec knows of a chunk besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkShape {
+    pub role: StreamRole,
+    pub element_type: ElementType,
+    pub row_elements: u32,
+    /// Number of the chunk's first row in its stream: link lists name rows.
+    pub first_row: u64,
+}
+
+impl ChunkShape {
+    /// The first chunk of a stream of single values.
+    pub fn plain(role: StreamRole, element_type: ElementType) -> Self {
+        Self { role, element_type, row_elements: 1, first_row: 0 }
+    }
+}
+
 /// A stream as the archive describes it (spec 5, stream record).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamDescription {
@@ -179,6 +196,12 @@ pub struct StreamDescription {
 }
 
 impl StreamDescription {
+    /// What a codec is told of chunk `chunk`.
+    pub fn chunk_shape(&self, chunk: u64) -> ChunkShape {
+        let first_row = chunk.saturating_mul(self.chunk_rows);
+        ChunkShape { role: self.role, element_type: self.element_type, row_elements: self.row_elements, first_row }
+    }
+
     /// Rows of chunk `chunk`; the last one may be shorter. `chunk` must be below `chunk_count`.
     pub fn rows_in_chunk(&self, chunk: u64) -> u64 {
         self.chunk_rows.min(self.row_count.saturating_sub(chunk.saturating_mul(self.chunk_rows)))

@@ -4,7 +4,7 @@
 use super::zstd::{self, Search};
 use super::{Codec, Scratch, affine, bitpack, float32, raw};
 use crate::error::Result;
-use crate::stream::{ElementType, StreamRole};
+use crate::stream::{ChunkShape, ElementType, StreamRole};
 
 /// A chunk up to this long is its own sample.
 const WHOLE_SAMPLE_BYTES: usize = 65_536;
@@ -14,13 +14,8 @@ const PIECE_BYTES_MAX: usize = 32_768;
 /// f32 values looked at before zstd is tried against float32.
 const PROBED_VALUES: usize = 2_048;
 
-pub(super) fn encode(
-    role: StreamRole,
-    element_type: ElementType,
-    raw: &[u8],
-    block: &mut Vec<u8>,
-    scratch: &mut Scratch,
-) -> Result<Codec> {
+pub(super) fn encode(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Codec> {
+    let ChunkShape { role, element_type, .. } = *shape;
     let chosen = match role {
         StreamRole::PLAN | StreamRole::DOCUMENT | StreamRole::PAYLOAD => text(raw, block, scratch)?,
         _ if element_type == ElementType::F32 => floats(raw, block, scratch)?,

@@ -13,7 +13,7 @@ mod tests;
 mod zstd;
 
 use crate::error::{Error, Layer, Result};
-use crate::stream::{ElementType, StreamRole};
+use crate::stream::{ChunkShape, ElementType};
 
 pub use scratch::Scratch;
 
@@ -71,15 +71,14 @@ pub enum Compression {
 }
 
 /// Codes `raw` (whole rows of one chunk) into `block` (what it held before is lost) and says which codec it chose.
-/// The choice depends on role, element type and the bytes alone. `block.len() <= raw.len() + 64` always.
+/// The choice depends on `shape` and the bytes alone. `block.len() <= raw.len() + 64` always.
 /// Handing the same `block` again, uncleared, spares clearing fresh memory.
 ///
 /// # Errors
 /// `Io` when the zstd library fails.
 pub fn encode(
     compression: Compression,
-    role: StreamRole,
-    element_type: ElementType,
+    shape: &ChunkShape,
     raw: &[u8],
     block: &mut Vec<u8>,
     scratch: &mut Scratch,
@@ -89,7 +88,7 @@ pub fn encode(
             raw::encode(raw, block);
             Ok(Codec::Raw)
         }
-        Compression::Auto => choose::encode(role, element_type, raw, block, scratch),
+        Compression::Auto => choose::encode(shape, raw, block, scratch),
     }
 }
 
@@ -98,13 +97,8 @@ pub fn encode(
 ///
 /// # Errors
 /// `Damaged` at layer `Codec` for any block that breaks the codec's page; `Io` when zstd finds no memory.
-pub fn decode(
-    codec: Codec,
-    element_type: ElementType,
-    block: &[u8],
-    raw: &mut [u8],
-    scratch: &mut Scratch,
-) -> Result<()> {
+pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+    let element_type = shape.element_type;
     match codec {
         Codec::Raw => raw::decode(block, raw),
         Codec::Zstd => zstd::decode(block, raw, scratch),

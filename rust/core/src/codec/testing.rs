@@ -4,7 +4,7 @@
 
 use super::{Codec, Scratch, decode};
 use crate::error::{Layer, Result};
-use crate::stream::ElementType;
+use crate::stream::{ChunkShape, ElementType, StreamRole};
 
 pub(super) const ELEMENT_TYPES: [ElementType; 12] = [
     ElementType::U8,
@@ -20,6 +20,10 @@ pub(super) const ELEMENT_TYPES: [ElementType; 12] = [
     ElementType::F32,
     ElementType::F64,
 ];
+
+fn shape(element_type: ElementType) -> ChunkShape {
+    ChunkShape::plain(StreamRole::OPAQUE, element_type)
+}
 
 /// Encodes by one codec, choice aside; false when it cannot take the bytes.
 pub(super) type Encode = fn(ElementType, &[u8], &mut Vec<u8>, &mut Scratch) -> Result<bool>;
@@ -102,7 +106,7 @@ pub(super) fn chunks_come_back_exactly(codec: Codec, encode: Encode) {
     let mut scratch = Scratch::new();
     for (element_type, raw, block) in coded(encode, &[1, 2, 3, 7, 8, 9, 63, 64, 65, 300, 5000, 140_000]) {
         let mut found = vec![0xA5; raw.len()];
-        decode(codec, element_type, &block, &mut found, &mut scratch).unwrap();
+        decode(codec, &shape(element_type), &block, &mut found, &mut scratch).unwrap();
         assert!(found == raw, "{codec:?}, {element_type:?}, {} bytes", raw.len());
     }
 }
@@ -110,7 +114,7 @@ pub(super) fn chunks_come_back_exactly(codec: Codec, encode: Encode) {
 pub(super) fn cut_and_lengthened_blocks_are_refused(codec: Codec, encode: Encode) {
     let mut scratch = Scratch::new();
     let mut refused = |element_type, block: &[u8], raw_bytes: usize| {
-        let fault = decode(codec, element_type, block, &mut vec![0; raw_bytes], &mut scratch).unwrap_err();
+        let fault = decode(codec, &shape(element_type), block, &mut vec![0; raw_bytes], &mut scratch).unwrap_err();
         assert_eq!(fault.layer(), Some(Layer::Codec), "{fault}");
     };
     for (element_type, raw, block) in coded(encode, &[1, 9, 50]) {
@@ -134,13 +138,13 @@ pub(super) fn flipped_bits_never_panic(codec: Codec, encode: Encode) {
         let mut found = vec![0; raw.len()];
         for bit in 0..block.len() * 8 {
             block[bit / 8] ^= 1 << (bit % 8);
-            if let Err(fault) = decode(codec, element_type, &block, &mut found, &mut scratch) {
+            if let Err(fault) = decode(codec, &shape(element_type), &block, &mut found, &mut scratch) {
                 assert_eq!(fault.layer(), Some(Layer::Codec), "{fault}");
             }
             block[bit / 8] ^= 1 << (bit % 8);
         }
         // Nothing of the faults stays in the scratch.
-        decode(codec, element_type, &block, &mut found, &mut scratch).unwrap();
+        decode(codec, &shape(element_type), &block, &mut found, &mut scratch).unwrap();
         assert!(found == raw);
     }
 }
@@ -151,7 +155,7 @@ pub(super) fn any_bytes_never_panic(codec: Codec) {
         let block = noise((seed % 90) as usize, seed);
         for element_type in [ElementType::U8, ElementType::I16, ElementType::F32, ElementType::U64] {
             for raw_bytes in [0, 1, 4, 7, 64, 1000] {
-                let _ = decode(codec, element_type, &block, &mut vec![0; raw_bytes], &mut scratch);
+                let _ = decode(codec, &shape(element_type), &block, &mut vec![0; raw_bytes], &mut scratch);
             }
         }
     }
@@ -177,6 +181,6 @@ pub(super) fn the_example_of_the_page_is_what_the_codec_does(codec: Codec, encod
     assert!(encode(element_type, &raw, &mut block, &mut scratch).unwrap());
     assert_eq!(block, expected, "{block:02X?}");
     let mut found = vec![0; raw.len()];
-    decode(codec, element_type, &expected, &mut found, &mut scratch).unwrap();
+    decode(codec, &shape(element_type), &expected, &mut found, &mut scratch).unwrap();
     assert_eq!(found, raw);
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::testing::{ELEMENT_TYPES, chunks, noise};
 use super::*;
+use crate::stream::{ChunkShape, ElementType, StreamRole};
 
 const ROLES: [StreamRole; 17] = [
     StreamRole::LITERAL,
@@ -30,11 +31,11 @@ const ROLES: [StreamRole; 17] = [
 /// Encodes, checks the bound and the way back, and says what was chosen and how long the block is.
 fn round_trip(role: StreamRole, element_type: ElementType, raw: &[u8], scratch: &mut Scratch) -> (Codec, usize) {
     let mut block = vec![0xEE; raw.len() % 100];
-    let codec = encode(Compression::Auto, role, element_type, raw, &mut block, scratch).unwrap();
+    let codec = encode(Compression::Auto, &ChunkShape::plain(role, element_type), raw, &mut block, scratch).unwrap();
     assert!(block.len() <= raw.len() + 64);
     assert!(codec == Codec::Raw || block.len() < raw.len());
     let mut found = vec![0xA5; raw.len()];
-    decode(codec, element_type, &block, &mut found, scratch).unwrap();
+    decode(codec, &ChunkShape::plain(role, element_type), &block, &mut found, scratch).unwrap();
     assert!(found == raw, "{codec:?} {role:?} {element_type:?}, {} bytes", raw.len());
     (codec, block.len())
 }
@@ -69,7 +70,14 @@ fn every_role_and_type_comes_back_and_stays_within_the_bound() {
 fn no_compression_means_raw() {
     let (mut block, mut scratch) = (vec![1; 9], Scratch::new());
     let raw = [7; 100];
-    let codec = encode(Compression::None, StreamRole::PLAN, ElementType::U8, &raw, &mut block, &mut scratch).unwrap();
+    let codec = encode(
+        Compression::None,
+        &ChunkShape::plain(StreamRole::PLAN, ElementType::U8),
+        &raw,
+        &mut block,
+        &mut scratch,
+    )
+    .unwrap();
     assert_eq!((codec, block.as_slice()), (Codec::Raw, raw.as_slice()));
 }
 
@@ -124,7 +132,13 @@ fn the_choice_does_not_depend_on_what_was_coded_before() {
     for element_type in ELEMENT_TYPES {
         for raw in chunks(element_type, 30_000) {
             let coded = |scratch: &mut Scratch, mut block: Vec<u8>| {
-                let codec = encode(Compression::Auto, StreamRole::OPAQUE, element_type, &raw, &mut block, scratch);
+                let codec = encode(
+                    Compression::Auto,
+                    &ChunkShape::plain(StreamRole::OPAQUE, element_type),
+                    &raw,
+                    &mut block,
+                    scratch,
+                );
                 (codec.unwrap(), block)
             };
             assert!(coded(&mut used, vec![1; 300_000]) == coded(&mut Scratch::new(), Vec::new()));
@@ -176,7 +190,7 @@ proptest! {
     fn any_block_is_decoded_or_refused(codec in 0..5usize, kind in 0..12usize, raw_bytes in 0..200usize,
                                        block in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut raw = vec![0; raw_bytes];
-        if let Err(fault) = decode(Codec::ALL[codec], ELEMENT_TYPES[kind], &block, &mut raw, &mut Scratch::new()) {
+        if let Err(fault) = decode(Codec::ALL[codec], &ChunkShape::plain(StreamRole::OPAQUE, ELEMENT_TYPES[kind]), &block, &mut raw, &mut Scratch::new()) {
             prop_assert_eq!(fault.layer(), Some(Layer::Codec));
         }
     }

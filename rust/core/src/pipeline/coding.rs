@@ -5,15 +5,8 @@ use crate::digest;
 use crate::error::Result;
 use crate::plan::batch::{self, Piece, Slice};
 use crate::store::ReadAt;
-use crate::stream::{ElementType, StreamRole};
+use crate::stream::ChunkShape;
 use std::sync::{Arc, Mutex};
-
-/// How the rows of a stream are to be read.
-#[derive(Debug, Clone, Copy)]
-pub struct RowKind {
-    pub role: StreamRole,
-    pub element_type: ElementType,
-}
 
 pub enum Feed {
     At(Arc<dyn ReadAt>, u64),
@@ -22,13 +15,14 @@ pub enum Feed {
 
 pub enum PackJob {
     /// A batch of a member.
-    Split { feed: Feed, bytes: usize, slices: Vec<(Slice, RowKind)>, pieces: Vec<Piece>, repeat: u64 },
+    Split { feed: Feed, bytes: usize, slices: Vec<(Slice, ChunkShape)>, pieces: Vec<Piece>, repeat: u64 },
     /// A chunk put together from fragments.
-    Chunk { stream: usize, rows: u64, kind: RowKind, bytes: Vec<u8> },
+    Chunk { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8> },
 }
 
 pub struct CodedBlock {
     pub stream: usize,
+    pub first_row: u64,
     pub rows: u64,
     pub raw_bytes: u64,
     pub digest: [u8; 32],
@@ -86,8 +80,8 @@ pub struct PackState {
 /// Those of reading the source and of the codec.
 pub fn run(state: &mut PackState, job: PackJob, compression: Compression, recycler: &Recycler) -> Result<Vec<Part>> {
     match job {
-        PackJob::Chunk { stream, rows, kind, bytes } => {
-            let coded = encode(&mut state.scratch, compression, stream, rows, kind, &bytes, recycler)?;
+        PackJob::Chunk { stream, rows, shape, bytes } => {
+            let coded = encode(&mut state.scratch, compression, stream, rows, &shape, &bytes, recycler)?;
             recycler.put(bytes);
             Ok(vec![Part::Block(coded)])
         }
@@ -115,24 +109,24 @@ fn split(
     scratch: &mut codec::Scratch,
     compression: Compression,
     raw: &[u8],
-    slices: &[(Slice, RowKind)],
+    slices: &[(Slice, ChunkShape)],
     pieces: &[Piece],
     repeat: u64,
     recycler: &Recycler,
 ) -> Result<Vec<Part>> {
-    if let [(slice, kind)] = slices
+    if let [(slice, shape)] = slices
         && slice.is_chunk()
     {
-        return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, *kind, raw, recycler)?)]);
+        return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, shape, raw, recycler)?)]);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
     let mut parts = Vec::with_capacity(slices.len());
-    for ((slice, kind), bytes) in slices.iter().zip(rows) {
+    for ((slice, shape), bytes) in slices.iter().zip(rows) {
         if slice.rows == 0 {
             recycler.put(bytes);
         } else if slice.is_chunk() {
-            let coded = encode(scratch, compression, slice.stream, slice.rows, *kind, &bytes, recycler)?;
+            let coded = encode(scratch, compression, slice.stream, slice.rows, shape, &bytes, recycler)?;
             recycler.put(bytes);
             parts.push(Part::Block(coded));
         } else {
@@ -147,13 +141,15 @@ fn encode(
     compression: Compression,
     stream: usize,
     rows: u64,
-    kind: RowKind,
+    shape: &ChunkShape,
     raw: &[u8],
     recycler: &Recycler,
 ) -> Result<CodedBlock> {
     let digest = digest::blake3(raw);
     let mut block = recycler.get();
-    let codec = codec::encode(compression, kind.role, kind.element_type, raw, &mut block, scratch)?;
+    let codec = codec::encode(compression, shape, raw, &mut block, scratch)?;
     let block_crc = digest::crc64(&block);
-    Ok(CodedBlock { stream, rows, raw_bytes: raw.len() as u64, digest, block_crc, codec: codec.number(), block })
+    let first_row = shape.first_row;
+    let raw_bytes = raw.len() as u64;
+    Ok(CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
 }

@@ -3,13 +3,13 @@
 //! The order of blocks depends on the batches alone, never on threads or memory: a chunk completed by fragments
 //! is placed right behind the batch that completed it.
 
-use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, RowKind};
+use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler};
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::plan::batch::{Batch, Content};
 use crate::plan::compile::{StreamShape, StreamTable};
-use crate::stream::{StreamSpec, chunk_rows_for};
+use crate::stream::{ChunkShape, StreamSpec, chunk_rows_for};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where archive bytes go, in order.
@@ -32,7 +32,8 @@ pub struct Packer<'a> {
     pub writer: ArchiveWriter,
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
-    kinds: Vec<RowKind>,
+    /// Of the next chunk of each stream, in order of the file.
+    shapes: Vec<ChunkShape>,
     /// Rows of each stream that wait for a full chunk.
     tails: Vec<Vec<u8>>,
     pool: &'a mut Pool<PackJob, Vec<Part>>,
@@ -68,7 +69,7 @@ impl<'a> Packer<'a> {
             writer: parts.writer,
             table: StreamTable::default(),
             tallies: Vec::new(),
-            kinds: Vec::new(),
+            shapes: Vec::new(),
             tails: Vec::new(),
             pool: parts.pool,
             recycler: parts.recycler,
@@ -93,14 +94,15 @@ impl<'a> Packer<'a> {
         let number = self.writer.declare(spec, chunk_rows)?;
         let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
         self.table.push(&spec.name, shape);
-        self.kinds.push(RowKind { role: spec.role, element_type: spec.element_type });
+        let StreamSpec { role, element_type, row_elements, .. } = *spec;
+        self.shapes.push(ChunkShape { role, element_type, row_elements, first_row: 0 });
         self.tallies.push(StreamTally::default());
         self.tails.push(Vec::new());
         Ok(number)
     }
 
     pub fn stream_count(&self) -> usize {
-        self.kinds.len()
+        self.shapes.len()
     }
 
     /// Hands a batch to the workers; waits while too much is in flight.
@@ -117,8 +119,8 @@ impl<'a> Packer<'a> {
             self.settle_one()?;
         }
         let slices = slices.into_iter().map(|slice| {
-            let kind = self.kinds[slice.stream];
-            (slice, kind)
+            let shape = ChunkShape { first_row: slice.first_row, ..self.shapes[slice.stream] };
+            (slice, shape)
         });
         let job = PackJob::Split { feed, bytes: batch.bytes, slices: slices.collect(), pieces, repeat };
         let ticket = self.pool.submit(job);
@@ -171,7 +173,12 @@ impl<'a> Packer<'a> {
         let mut completed = Vec::new();
         for part in self.pool.take(ticket)? {
             match part {
-                Part::Block(coded) => self.write_block(coded)?,
+                Part::Block(coded) => {
+                    // A chunk put together here was counted when it was submitted; this one may not have been.
+                    let next = &mut self.shapes[coded.stream].first_row;
+                    *next = (*next).max(coded.first_row + coded.rows);
+                    self.write_block(coded)?;
+                }
                 Part::Fragment { stream, bytes } => {
                     self.append(stream, &bytes, &mut completed)?;
                     self.recycler.put(bytes);
@@ -214,11 +221,13 @@ impl<'a> Packer<'a> {
                 format!("ends in the middle of a row of {row_bytes} bytes"),
             ));
         }
-        Ok(self.pool.submit_urgent(PackJob::Chunk { stream, rows, kind: self.kinds[stream], bytes }))
+        let shape = self.shapes[stream];
+        self.shapes[stream].first_row += rows;
+        Ok(self.pool.submit_urgent(PackJob::Chunk { stream, rows, shape, bytes }))
     }
 
     fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
-        let CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec, block } = coded;
+        let CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec, block, .. } = coded;
         let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
         self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
         self.sink.write(&block)?;

@@ -59,7 +59,7 @@ impl RowReader {
         let read = || {
             let entry = self.archive.entry(stream, chunk)?;
             self.archive.read_block(&entry, &mut state.block)?;
-            self.decode(&mut state.scratch, stream, entry.codec, &entry.digest, &state.block, out)
+            self.decode(&mut state.scratch, (stream, chunk), entry.codec, &entry.digest, &state.block, out)
         };
         let result: Result<()> = { read }();
         result.map_err(|error| self.placed(error, stream, chunk))
@@ -72,7 +72,7 @@ impl RowReader {
     pub fn decode(
         &self,
         scratch: &mut codec::Scratch,
-        stream: usize,
+        (stream, chunk): (usize, u64),
         codec_number: u16,
         expected: &[u8; 32],
         block: &[u8],
@@ -83,7 +83,7 @@ impl RowReader {
             return Err(Error::unsupported(Layer::Codec, format!("codec {codec_number}"), detail));
         };
         let Some(description) = self.archive.streams().get(stream) else { return Err(no_stream(stream)) };
-        codec::decode(codec, description.element_type, block, out, scratch)?;
+        codec::decode(codec, &description.chunk_shape(chunk), block, out, scratch)?;
         let found = digest::blake3(out);
         if found != *expected {
             let detail = "the decoded rows are not those that were written; restore them from another copy";

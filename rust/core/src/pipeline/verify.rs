@@ -402,6 +402,6 @@ fn check_block(
     }
     let raw_bytes = reader.archive().streams().get(block.stream).map_or(0, |stream| stream.chunk_bytes(block.chunk));
     state.chunk.resize(usize::try_from(raw_bytes).unwrap_or(0), 0);
-    let Located { stream, entry, .. } = block;
-    reader.decode(&mut state.scratch, *stream, entry.codec, &entry.digest, bytes, &mut state.chunk).err()
+    let Located { stream, chunk, entry } = block;
+    reader.decode(&mut state.scratch, (*stream, *chunk), entry.codec, &entry.digest, bytes, &mut state.chunk).err()
 }
