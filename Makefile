@@ -79,13 +79,14 @@ stubtest: build ## compare _core.pyi with the extension
 bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
-# Fuzzing needs a nightly compiler. Without one the same inputs run as property tests with many more cases.
+# Fuzzing needs a nightly compiler and cargo-fuzz; the corpus is replayed without them.
 .PHONY: fuzz-smoke
-fuzz-smoke: ## a minute of fuzzing for each target
+fuzz-smoke: ## replay the fuzz corpus, then a minute of fuzzing for each target where cargo-fuzz is installed
+	cargo test --package vark-core $(CARGO_FLAGS) --test fuzz_corpus -- --nocapture
 	@if command -v cargo-fuzz >/dev/null && cargo +nightly --version >/dev/null 2>&1; then \
-		cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
-			cargo +nightly fuzz run "$$target" -- -max_total_time=60; done; \
-	else PROPTEST_CASES=4096 cargo test --package vark-core $(CARGO_FLAGS); fi
+		for target in $$(cargo +nightly fuzz list --fuzz-dir rust/fuzz); do \
+			mkdir -p target/fuzz/$$target; cargo +nightly fuzz run --fuzz-dir rust/fuzz "$$target" target/fuzz/$$target rust/fuzz/corpus/$$target \
+				-- -max_total_time=60; done; fi
 
 .PHONY: ci
 ci: ## exactly what CI runs
