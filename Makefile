@@ -79,14 +79,16 @@ stubtest: build ## compare _core.pyi with the extension
 bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
-# Fuzzing needs a nightly compiler and cargo-fuzz; the corpus is replayed without them.
 .PHONY: fuzz-smoke
-fuzz-smoke: ## replay the fuzz corpus, then a minute of fuzzing for each target where cargo-fuzz is installed
-	cargo test --package vark-core $(CARGO_FLAGS) --test fuzz_corpus -- --nocapture
-	@if command -v cargo-fuzz >/dev/null && cargo +nightly --version >/dev/null 2>&1; then \
-		for target in $$(cargo +nightly fuzz list --fuzz-dir rust/fuzz); do \
-			mkdir -p target/fuzz/$$target; cargo +nightly fuzz run --fuzz-dir rust/fuzz "$$target" target/fuzz/$$target rust/fuzz/corpus/$$target \
-				-- -max_total_time=60; done; fi
+fuzz-smoke: ## replay the fuzzing corpus on stable Rust
+	cargo test --package vark-core --features testing --test fuzz_corpus $(CARGO_FLAGS) -- --nocapture
+
+# The campaign needs a nightly compiler and cargo-fuzz. FUZZ_SECONDS for each target.
+FUZZ_SECONDS ?= 300
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZ_SECONDS (nightly Rust, cargo-fuzz)
+	cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; done
 
 .PHONY: ci
 ci: ## exactly what CI runs

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import indexes
 import numpy as np
 import pyarrow
 
+import indexes
 import vark
 
 SPEC = Path(__file__).resolve().parent.parent / "spec"

@@ -13,13 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import case
-import indexes
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import case
+import indexes
 import vark
 
 LIVE_TOO = ("faiss HNSW", "hnswlib")  # these are also backed up straight from memory

@@ -9,9 +9,9 @@ from pathlib import Path
 import faiss
 import pyarrow as pa
 import pytest
-from indexes import DIMENSIONS, FAISS, HNSWLIB, HNSWLIB_STREAMS, ROW_COUNTS, build_faiss, build_hnswlib, rows
 
 import vark
+from indexes import DIMENSIONS, FAISS, HNSWLIB, HNSWLIB_STREAMS, ROW_COUNTS, build_faiss, build_hnswlib, rows
 
 SPEC = Path(__file__).resolve().parent.parent / "spec"
 

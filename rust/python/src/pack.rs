@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use vark_core::archive::ArchiveId;
 use vark_core::codec::Compression;
 use vark_core::error::Error;
-use vark_core::pipeline::pack::{Input, Output, PackOptions, pack as pack_archive};
+use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
 use vark_core::store::file::FileSource;
 
@@ -72,9 +72,7 @@ pub fn pack(
         TargetArgument::Path(path) => Output::Path { path, replace, sync },
         TargetArgument::Descriptor(fd) => Output::Pipe(Box::new(File::from(crate::buffers::duplicate(fd)?))),
     };
-    let live = members.iter().any(|member| matches!(member.input, Input::Pipe(_)))
-        || streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
-    let mut reporter = Reporter::new(progress, !live);
+    let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         pack_archive(output, &mut members, &mut streams, &options, &mut |done, total| reporter.report(done, total))
     });

@@ -26,8 +26,11 @@ use std::sync::{Arc, Mutex};
 /// Rows of a stream, and members, are only read up to this many bytes: a tiny archive may rightly hold 1 TiB.
 const BYTES_MAX: u64 = 1 << 20;
 
+/// A name and what is done with the bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Name and body of every target; the corpus lies in a folder of that name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [Target; 6] = [
     ("archive_open", archive_open),
     ("block_decode", block_decode),
     ("faiss_split", faiss_split),
