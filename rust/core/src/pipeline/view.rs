@@ -8,7 +8,7 @@ use crate::plan::batch::{Batch, Content, Cursor, join, next_batch};
 use crate::plan::compile::{CompiledRun, blake3_of_hex, check_plan, compile, fault};
 use crate::plan::{Member, Plan};
 use crate::store::ReadAt;
-use crate::stream::StreamRole;
+use crate::stream::{ElementType, StreamRole};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The split plan, checked as far as it can be without reading counts; `None` when there is none.
@@ -19,7 +19,12 @@ pub fn read_plan(reader: &RowReader) -> Result<Option<Plan>> {
     let streams = reader.archive().streams();
     let found = streams.iter().position(|stream| stream.name == "plan" && stream.role == StreamRole::PLAN);
     let Some(number) = found else { return Ok(None) };
-    let bytes = streams[number].raw_bytes();
+    let stream = &streams[number];
+    if (stream.element_type, stream.row_elements) != (ElementType::U8, 1) {
+        let found = format!("rows of {} {}", stream.row_elements, stream.element_type.name());
+        return Err(fault("stream", &format!("{found}; expected single bytes (u8)")));
+    }
+    let bytes = stream.raw_bytes();
     if bytes > limits::PLAN_BYTES_MAX {
         return Err(fault("length", &format!("{bytes} bytes; expected at most {}", limits::PLAN_BYTES_MAX)));
     }

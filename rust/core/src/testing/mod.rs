@@ -156,23 +156,44 @@ pub fn plan(data: &[u8]) {
     }
 }
 
-/// Streams `b` (u8 × 1), `w` (u16 × 3), `c` (u32 × 1, small numbers) and the plan.
-fn archive_with_plan(plan: &[u8]) -> Result<Vec<u8>> {
+/// Streams `b` (u8 × 1), `w` (u16 × 3), `c` (u32 × 1, small numbers) and the plan, stored raw.
+///
+/// # Errors
+/// `InvalidArgument` for a plan without a byte.
+pub fn archive_with_plan(plan: &[u8]) -> Result<Vec<u8>> {
     let small: Vec<u8> = (0..64u32).flat_map(|number| (number % 5 * 3).to_le_bytes()).collect();
     let noise: Vec<u8> = (0..192u32).map(|number| number.wrapping_mul(151).to_le_bytes()[0]).collect();
+    let stream = |name, role, element, width, chunk_rows, data| RawStream {
+        spec: StreamSpec::new(name, role, element, width),
+        chunk_rows,
+        data,
+    };
     let streams = [
-        ("b", StreamRole::LITERAL, ElementType::U8, 1, 50, noise.clone()),
-        ("w", StreamRole::VECTORS, ElementType::U16, 3, 7, noise),
-        ("c", StreamRole::LEVELS, ElementType::U32, 1, 16, small),
-        ("plan", StreamRole::PLAN, ElementType::U8, 1, 4_096, plan.to_vec()),
+        stream("b", StreamRole::LITERAL, ElementType::U8, 1, 50, noise.clone()),
+        stream("w", StreamRole::VECTORS, ElementType::U16, 3, 7, noise),
+        stream("c", StreamRole::LEVELS, ElementType::U32, 1, 16, small),
+        stream("plan", StreamRole::PLAN, ElementType::U8, 1, 4_096, plan.to_vec()),
     ];
-    let mut writer = ArchiveWriter::new(ArchiveId([1; 16]));
+    archive_of(&streams, 3_584)
+}
+
+pub struct RawStream {
+    pub spec: StreamSpec,
+    pub chunk_rows: u64,
+    pub data: Vec<u8>,
+}
+
+/// An archive of raw blocks, the streams one after another.
+///
+/// # Errors
+/// Those of the archive writer.
+pub fn archive_of(streams: &[RawStream], entries_per_block: u32) -> Result<Vec<u8>> {
+    let mut writer = ArchiveWriter::new(ArchiveId([1; 16])).with_entries_per_block(entries_per_block);
     let mut bytes = writer.header().to_vec();
-    for (name, role, element, width, chunk_rows, data) in streams {
-        let spec = StreamSpec::new(name, role, element, width);
+    for RawStream { spec, chunk_rows, data } in streams {
         let row_bytes = to_usize(u64::from(spec.row_bytes()?));
-        let number = writer.declare(&spec, chunk_rows)?;
-        for chunk in data.chunks(to_usize(chunk_rows) * row_bytes) {
+        let number = writer.declare(spec, *chunk_rows)?;
+        for chunk in data.chunks(to_usize(*chunk_rows) * row_bytes) {
             let rows = (chunk.len() / row_bytes) as u64;
             let length = chunk.len() as u64;
             let placed = writer.place(number, rows, length, digest::crc64(chunk), digest::blake3(chunk), 0)?;
@@ -182,6 +203,28 @@ fn archive_with_plan(plan: &[u8]) -> Result<Vec<u8>> {
     }
     bytes.extend(writer.finish("{}")?.tail);
     Ok(bytes)
+}
+
+/// Numbers that are the same for the same seed, on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Below `end`, which is at least 1.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub fn bytes(&mut self, count: u64) -> Vec<u8> {
+        (0..count).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
 }
 
 /// Operations on a pipe against the same on a slice. Byte by byte: even looks ahead, odd takes.
