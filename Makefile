@@ -79,13 +79,16 @@ stubtest: build ## compare _core.pyi with the extension
 bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
-# Fuzzing needs a nightly compiler. Without one the same inputs run as property tests with many more cases.
 .PHONY: fuzz-smoke
-fuzz-smoke: ## a minute of fuzzing for each target
-	@if command -v cargo-fuzz >/dev/null && cargo +nightly --version >/dev/null 2>&1; then \
-		cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
-			cargo +nightly fuzz run "$$target" -- -max_total_time=60; done; \
-	else PROPTEST_CASES=4096 cargo test --package vark-core $(CARGO_FLAGS); fi
+fuzz-smoke: ## replay the fuzzing corpus on stable Rust
+	cargo test --package vark-core --features testing --test fuzz_corpus $(CARGO_FLAGS) -- --nocapture
+
+# The campaign needs a nightly compiler and cargo-fuzz. FUZZ_SECONDS for each target.
+FUZZ_SECONDS ?= 300
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZ_SECONDS (nightly Rust, cargo-fuzz)
+	cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; done
 
 .PHONY: ci
 ci: ## exactly what CI runs

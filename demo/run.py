@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import case
 import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import case
 import indexes
 import vark
 

@@ -128,4 +128,5 @@ def test_the_path_check_sees_names_of_files_that_are_gone():
     assert tidy.dead_paths("README.md", "see `gone.md`")
     assert tidy.dead_paths("README.md", "see [x](spec/gone.md)")
     assert not tidy.dead_paths("README.md", "see `spec/FORMAT.md`, `spec/codecs/*.md` and [x](spec/FORMAT.md#y)")
+    assert not tidy.dead_paths("benchmarks/README.md", "see `results/made.md`")
     assert not tidy.dead_paths("spec/FORMAT.md", "see `codecs/README.md` and `pack/unpack`")

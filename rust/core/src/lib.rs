@@ -17,3 +17,6 @@ pub mod store;
 pub mod stream;
 #[expect(unsafe_code, reason = "calls of the zstd library that have no safe wrapper")]
 pub mod sys;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;

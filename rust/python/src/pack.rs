@@ -72,7 +72,7 @@ pub fn pack(
         TargetArgument::Path(path) => Output::Path { path, replace, sync },
         TargetArgument::Descriptor(fd) => Output::Pipe(Box::new(File::from(crate::buffers::duplicate(fd)?))),
     };
-    let mut reporter = Reporter::new(progress, true);
+    let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         pack_archive(output, &mut members, &mut streams, &options, &mut |done, total| reporter.report(done, total))
     });

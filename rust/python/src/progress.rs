@@ -6,23 +6,21 @@ use vark_core::error::{Error, ErrorKind, Result};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Reports to a Python callable, and lets Ctrl-C through.
+/// Reports to a Python callable, and lets Ctrl-C through. It waits for the GIL: whatever feeds or drains a pipe of
+/// ours must not hold the GIL while it does (hnswlib's own saving would, so it runs in another process).
 pub struct Reporter {
     callable: Option<Py<PyAny>>,
-    /// False when a Python thread may hold the GIL until we have read what it writes: waiting for the GIL would
-    /// then wait for ever.
-    may_attach: bool,
     last: Instant,
     raised: Option<PyErr>,
 }
 
 impl Reporter {
-    pub fn new(callable: Option<Py<PyAny>>, may_attach: bool) -> Self {
-        Self { callable, may_attach, last: Instant::now(), raised: None }
+    pub fn new(callable: Option<Py<PyAny>>) -> Self {
+        Self { callable, last: Instant::now(), raised: None }
     }
 
     pub fn report(&mut self, done: u64, total: Option<u64>) -> Result<()> {
-        if !self.may_attach || (self.last.elapsed() < INTERVAL && total != Some(done)) {
+        if self.last.elapsed() < INTERVAL && total != Some(done) {
             return Ok(());
         }
         self.last = Instant::now();

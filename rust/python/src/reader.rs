@@ -162,7 +162,7 @@ impl Reader {
     ) -> PyResult<String> {
         let reader = self.get()?;
         let options = RestoreOptions { replace, sync, threads, memory_bytes, max_bytes };
-        let mut reporter = Reporter::new(progress, true);
+        let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
             restore::restore(&reader, &target, members.as_deref(), &options, report)
@@ -183,8 +183,7 @@ impl Reader {
         let reader = self.get()?;
         let mut output = File::from(duplicate(fd)?);
         let options = RestoreOptions { replace: false, sync: false, threads, memory_bytes, max_bytes: None };
-        let may_attach = progress.is_some();
-        let mut reporter = Reporter::new(progress, may_attach);
+        let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
             restore::write_member(&reader, member, &mut output, &options, report)
@@ -212,7 +211,7 @@ impl Reader {
     fn verify(&self, py: Python<'_>, level: &str, threads: usize, progress: Option<Py<PyAny>>) -> PyResult<String> {
         let reader = self.get()?;
         let level = level_of(level)?;
-        let mut reporter = Reporter::new(progress, true);
+        let mut reporter = Reporter::new(progress);
         let result =
             py.detach(|| verify::verify(&reader, level, threads, &mut |done, total| reporter.report(done, total)));
         json(&reporter.finish(result)?)
@@ -233,7 +232,7 @@ pub fn verify_path(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let level = level_of(level)?;
-    let mut reporter = Reporter::new(progress, true);
+    let mut reporter = Reporter::new(progress);
     let result = py.detach(|| verify_file(&path, level, threads, &mut reporter));
     json(&reporter.finish(result)?)
 }

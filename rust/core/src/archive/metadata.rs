@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits::{JSON_DEPTH_MAX, METADATA_BYTES_MAX};
 
 /// A JSON object from an archive: no float, no key twice, at most `JSON_DEPTH_MAX` levels (the outermost object
-/// is the first). Order and blanks are free here; see `check_canonical`.
+/// is the first). Readers do not check order and blanks (spec 8).
 ///
 /// # Errors
 /// `Damaged` at `layer`.
@@ -53,34 +53,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String> {
         Error::damaged(Layer::Metadata, format!("metadata, byte {}", error.valid_up_to()), "not UTF-8")
     })?;
     parse_strict(text, Layer::Metadata)?;
-    check_canonical(text, Layer::Metadata)?;
     Ok(text.to_owned())
-}
-
-/// Spec 8: no blanks outside strings, keys sorted. Strings may be escaped in more than one way, so the text
-/// cannot be compared with `to_canonical`.
-///
-/// # Errors
-/// `Damaged` at `layer`.
-pub fn check_canonical(text: &str, layer: Layer) -> Result<()> {
-    let (mut in_string, mut escaped) = (false, false);
-    for (offset, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b' ' | b'\t' | b'\r' | b'\n' if !in_string => {
-                let place = format!("{}, byte {offset}", layer.name());
-                return Err(Error::damaged(layer, place, "a blank outside a string"));
-            }
-            _ => {}
-        }
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    match (Strict { depth: 0, sorted: true }).deserialize(&mut deserializer) {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(Error::damaged(layer, layer.name(), fault.to_string())),
-    }
 }
 
 fn refuse(fault: &serde_json::Error) -> Error {
@@ -89,7 +62,7 @@ fn refuse(fault: &serde_json::Error) -> Error {
 
 fn parse(text: &str) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict { depth: 0, sorted: false }.deserialize(&mut deserializer)?;
+    let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     if value.is_object() { Ok(value) } else { Err(serde_json::Error::custom("expected a JSON object")) }
 }
@@ -98,7 +71,6 @@ fn parse(text: &str) -> serde_json::Result<Value> {
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
-    sorted: bool,
 }
 
 impl Strict {
@@ -106,7 +78,7 @@ impl Strict {
         if self.depth >= JSON_DEPTH_MAX {
             return Err(E::custom(format!("nested deeper than {JSON_DEPTH_MAX} levels")));
         }
-        Ok(Self { depth: self.depth + 1, ..self })
+        Ok(Self { depth: self.depth + 1 })
     }
 }
 
@@ -161,16 +133,11 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> std::result::Result<Value, A::Error> {
         let inner = self.deeper()?;
         let mut values = Map::new();
-        let mut last: Option<String> = None;
         while let Some(key) = object.next_key::<String>()? {
-            if self.sorted && last.as_ref().is_some_and(|last| *last >= key) {
-                return Err(A::Error::custom(format!("the key {key:?} is out of order")));
-            }
             if values.contains_key(&key) {
                 return Err(A::Error::custom(format!("the key {key:?} stands twice")));
             }
             let value = object.next_value_seed(inner)?;
-            last = self.sorted.then(|| key.clone());
             values.insert(key, value);
         }
         Ok(Value::Object(values))
