@@ -4,6 +4,7 @@
 //! anything that is not what went in. Only built for tests.
 #![expect(clippy::unwrap_used, reason = "a fault here is what fuzzing looks for")]
 
+pub mod files;
 mod seal;
 
 pub use seal::seal;
@@ -19,7 +20,7 @@ use crate::pipeline::verify::{Level, verify_source};
 use crate::pipeline::view::{MemberView, read_plan};
 use crate::split::{Layout, check_faiss, check_hnswlib};
 use crate::store::pipe::PipeSource;
-use crate::stream::{ChunkShape, ElementType, StreamRole, StreamSpec};
+use crate::stream::{ElementType, StreamRole, StreamSpec};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
@@ -83,20 +84,20 @@ pub fn block_decode(data: &[u8]) {
     let codec = Codec::ALL[usize::from(codec) % Codec::ALL.len()];
     let element = ElementType::from_number(u16::from(element % 12) + 1).unwrap();
     let mut raw = vec![0; usize::from(u16::from_le_bytes([low, high]))];
-    let shape = ChunkShape::plain(StreamRole(u16::from(low % 17)), element);
     let mut scratch = Scratch::default();
-    let decoded = codec::decode(codec, &shape, block, &mut raw, &mut scratch);
+    let decoded = codec::decode(codec, element, block, &mut raw, &mut scratch);
     if decoded.is_ok() {
         // A second time with used buffers: the result is a function of the block.
         let mut again = vec![0xA5; raw.len()];
-        codec::decode(codec, &shape, block, &mut again, &mut scratch).unwrap();
+        codec::decode(codec, element, block, &mut again, &mut scratch).unwrap();
         assert_eq!(raw, again);
     }
+    let role = StreamRole(u16::from(low % 17));
     let mut coded = Vec::new();
-    let chosen = codec::encode(Compression::Auto, &shape, block, &mut coded, &mut scratch).unwrap();
+    let chosen = codec::encode(Compression::Auto, role, element, block, &mut coded, &mut scratch).unwrap();
     assert!(coded.len() <= block.len() + 64);
     let mut back = vec![0; block.len()];
-    codec::decode(chosen, &shape, &coded, &mut back, &mut scratch).unwrap();
+    codec::decode(chosen, element, &coded, &mut back, &mut scratch).unwrap();
     assert_eq!(back, block);
 }
 
@@ -209,7 +210,7 @@ pub fn archive_of(streams: &[RawStream], entries_per_block: u32) -> Result<Vec<u
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next_number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -219,11 +220,11 @@ impl Random {
 
     /// Below `end`, which is at least 1.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next_number() % end
+        self.number() % end
     }
 
     pub fn bytes(&mut self, count: u64) -> Vec<u8> {
-        (0..count).map(|_| self.next_number().to_le_bytes()[0]).collect()
+        (0..count).map(|_| self.number().to_le_bytes()[0]).collect()
     }
 }
 
