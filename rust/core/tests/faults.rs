@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Folder, hnswlib, open, pack_to, restored_files};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -474,6 +475,31 @@ fn many_runs_over_many_tiny_chunks_stay_small_and_can_be_stopped() {
     });
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Cancelled);
     assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+#[test]
+fn an_attachment_that_changes_is_read_again_and_then_partial() {
+    let folder = Folder::new();
+    let log = folder.path("log");
+    let spec = StreamSpec::bytes("attachment/log", StreamRole::ATTACHMENT);
+    let pack_with = |name: &str, changes: u32| {
+        std::fs::write(&log, vec![1; 2_000_000]).unwrap();
+        let mut streams = [StreamInput { spec: spec.clone(), input: Input::File(log.clone()) }];
+        let mut left = changes;
+        let mut members = [member("a", shared(vec![7; 10]))];
+        pack(to_path(&folder.path(name)), &mut members, &mut streams, &pack_options(), &mut |done, _| {
+            if done > 10 && left > 0 {
+                left -= 1;
+                // Longer, never shorter: a file that shrinks is an error of its own.
+                std::fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&[2]).unwrap();
+            }
+            Ok(())
+        })
+    };
+    assert!(!pack_with("once.vark", 1).unwrap().partial);
+    let report = pack_with("always.vark", u32::MAX).unwrap();
+    assert!(report.partial);
+    assert_eq!(report.skipped.iter().map(|skipped| skipped.name.as_str()).collect::<Vec<_>>(), ["attachment/log"]);
 }
 
 #[test]

@@ -258,7 +258,19 @@ impl Pass<'_> {
         }
         packer.close_streams(0..packer.stream_count())?;
         for stream in streams {
-            pack_stream(packer, stream)?;
+            let change = match pack_stream(packer, stream) {
+                Err(error) if error.kind() == ErrorKind::SourceChanged && !self.accept_changes => {
+                    Some(error.to_string())
+                }
+                other => other?,
+            };
+            let Some(reason) = change else { continue };
+            let skipped = Skipped { name: stream.spec.name.clone(), reason };
+            if !self.accept_changes {
+                return Ok(Outcome::Changed(skipped));
+            }
+            changed = true;
+            plan.skipped.push(skipped);
         }
         self.finish(packer, plan, changed).map(Outcome::Done)
     }
@@ -383,18 +395,20 @@ impl Pass<'_> {
     }
 }
 
-/// Packs a stream that belongs to no member: payload, documents, attachments, probes, the plan.
-fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<()> {
+/// Packs a stream that belongs to no member: payload, documents, attachments, probes, the plan. Returns what changed
+/// while it was read.
+fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<Option<String>> {
     let row_bytes = u64::from(stream.spec.row_bytes()?);
     let place = || format!("stream {:?}", stream.spec.name);
+    let mut file = None;
     let source: Arc<dyn ReadAt> = match &mut stream.input {
-        Input::File(path) => Arc::new(FileSource::open(path)?),
+        Input::File(path) => file.insert(Arc::new(FileSource::open(path)?)).clone(),
         Input::Shared(source) => source.clone(),
         Input::Pipe(reader) => {
             let Some(reader) = reader.take() else {
                 return Err(Error::new(ErrorKind::InvalidArgument, place(), "its pipe was used before"));
             };
-            return pack_stream_pipe(packer, &stream.spec, row_bytes, PipeSource::new(reader));
+            return pack_stream_pipe(packer, &stream.spec, row_bytes, PipeSource::new(reader)).map(|()| None);
         }
     };
     let bytes = source.byte_count();
@@ -411,7 +425,8 @@ fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<()> 
         packer.push(batch, Feed::At(source.clone(), first_row * row_bytes))?;
         first_row += rows;
     }
-    packer.close_streams(number..number + 1)
+    packer.close_streams(number..number + 1)?;
+    Ok(file.and_then(|file| file.change()))
 }
 
 fn pack_stream_pipe(packer: &mut Packer<'_>, spec: &StreamSpec, row_bytes: u64, mut pipe: PipeSource) -> Result<()> {
