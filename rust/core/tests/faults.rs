@@ -210,6 +210,19 @@ fn cancelling_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_second_reading_for_a_digest_can_be_cancelled() {
+    let mut calls = 0;
+    let mut members = [member("a", shared(vec![4; 20 << 20]))];
+    let options = PackOptions { digest_members: true, ..pack_options() };
+    let pipe = Output::Pipe(Box::new(std::io::sink()));
+    let cancelled = pack(pipe, &mut members, &mut [], &options, &mut |done, _| {
+        calls += 1;
+        if done == 0 && calls > 5 { Err(Error::new(ErrorKind::Cancelled, "", "enough")) } else { Ok(()) }
+    });
+    assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[test]
 fn targets_in_the_way_are_left_alone() {
     let folder = Folder::new();
     std::fs::write(folder.path("file"), b"mine").unwrap();

@@ -295,7 +295,7 @@ impl Pass<'_> {
             Input::Shared(source) => {
                 let source = source.clone();
                 // Memory does not say when it changes: its digest is taken before and after.
-                let before = self.options.digest_members.then(|| whole_digest(&*source)).transpose()?;
+                let before = self.options.digest_members.then(|| whole_digest(packer, &*source)).transpose()?;
                 let packed = self.digested(packer, &source, member, naming, shared_hint)?;
                 if before != packed.blake3 {
                     let detail = "its bytes changed while they were read";
@@ -346,7 +346,7 @@ impl Pass<'_> {
             packed.warning = Some("is kept whole, not split: it changed while it was read".to_owned());
         }
         if self.options.digest_members {
-            packed.blake3 = Some(whole_digest(&**source)?);
+            packed.blake3 = Some(whole_digest(packer, &**source)?);
         }
         Ok(packed)
     }
@@ -488,7 +488,8 @@ fn file_bytes(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|metadata| metadata.len())
 }
 
-fn whole_digest(source: &dyn ReadAt) -> Result<String> {
+/// Reads all of it again, so progress is asked on the way: it may take as long as the backup itself.
+fn whole_digest(packer: &mut Packer<'_>, source: &dyn ReadAt) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut window = vec![0; 1 << 20];
     let mut offset = 0;
@@ -497,6 +498,7 @@ fn whole_digest(source: &dyn ReadAt) -> Result<String> {
         source.read_at(offset, &mut window[..bytes])?;
         hasher.update(&window[..bytes]);
         offset += bytes as u64;
+        packer.report_progress(0)?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
