@@ -253,6 +253,14 @@ fn targets_in_the_way_are_left_alone() {
 }
 
 #[test]
+fn a_target_may_have_the_longest_name_of_any_letters() {
+    let folder = Folder::new();
+    let name = "\u{1F4E6}".repeat(63);
+    pack_file(&folder.path(&name), &mut [member("a", shared(vec![1]))], &pack_options()).unwrap();
+    assert_eq!(folder.names(), [name]);
+}
+
+#[test]
 fn a_folder_that_may_not_be_written_is_said_so() {
     let folder = Folder::new();
     let locked = folder.path("locked");
