@@ -326,6 +326,28 @@ fn names_are_checked_before_anything_is_read() {
 }
 
 /// Restores an archive with this plan; the error must come before a target was made.
+#[test]
+fn streams_and_metadata_are_checked_before_anything_is_read() {
+    let folder = Folder::new();
+    let refused = |names: &[&str], options: &PackOptions| {
+        let unread = Moody::input(vec![1; 10], |_| panic!("read before streams were checked"));
+        let attachment = |name: &&str| StreamSpec::bytes(*name, StreamRole::ATTACHMENT);
+        let mut streams: Vec<StreamInput> =
+            names.iter().map(|name| StreamInput { spec: attachment(name), input: shared(vec![2]) }).collect();
+        let target = to_path(&folder.path("x"));
+        pack(target, &mut [member("a", unread)], &mut streams, options, &mut |_, _| Ok(())).unwrap_err().kind()
+    };
+    for names in [["attachment/../x", "attachment/y"], ["attachment/x", "attachment/x"]] {
+        assert_eq!(refused(&names, &pack_options()), ErrorKind::InvalidArgument, "{names:?}");
+    }
+    let names: Vec<String> = (0..300).map(|number| format!("attachment/{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(refused(&names, &pack_options()), ErrorKind::LimitExceeded);
+    let metadata = [("application".to_owned(), "x".repeat(8_192).into())].into_iter().collect();
+    let options = PackOptions { metadata, ..pack_options() };
+    assert_eq!(refused(&[], &options), ErrorKind::LimitExceeded);
+}
+
 fn refused(plan: &str, options: &RestoreOptions) -> Error {
     let folder = Folder::new();
     let reader = open(&archive_with_plan(plan.as_bytes()).unwrap());

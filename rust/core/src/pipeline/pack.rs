@@ -76,6 +76,7 @@ pub fn pack(
 ) -> Result<PackReport> {
     let started = Instant::now();
     check_names(members, options)?;
+    check_streams(streams, options)?;
     let report = match output {
         Output::Path { path, replace, sync } => {
             let mut target = FileTarget::create(&path, replace)?;
@@ -110,6 +111,35 @@ fn check_names(members: &[MemberInput], options: &PackOptions) -> Result<()> {
         let place = error.place().trim_start_matches("plan, ");
         Error::new(ErrorKind::InvalidArgument, place, error.detail())
     })
+}
+
+/// So are streams and metadata, by an archive of them alone.
+fn check_streams(streams: &[StreamInput], options: &PackOptions) -> Result<()> {
+    let mut draft = ArchiveWriter::new(ArchiveId([0; 16]));
+    for stream in streams {
+        draft.declare(&stream.spec, 1)?;
+    }
+    let metadata = metadata_of(options, true, Some((u64::MAX, u64::MAX)));
+    draft.finish(&serde_json::Value::Object(metadata).to_string()).map(|_| ())
+}
+
+/// What the archive says of itself. `members`: their number and bytes, if there are any.
+fn metadata_of(
+    options: &PackOptions,
+    partial: bool,
+    members: Option<(u64, u64)>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut metadata = options.metadata.clone();
+    metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
+    if partial {
+        metadata.insert("partial".to_owned(), true.into());
+    }
+    let source = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut);
+    if let (Some((count, bytes)), Some(source)) = (members, source) {
+        source.insert("members".to_owned(), count.into());
+        source.insert("bytes".to_owned(), bytes.into());
+    }
+    metadata
 }
 
 trait Restart: Sink {
@@ -354,17 +384,10 @@ impl Pass<'_> {
     fn finish(&self, packer: &mut Packer<'_>, plan: Plan, changed: bool) -> Result<PackReport> {
         check_plan(&plan)?;
         let partial = changed || !plan.skipped.is_empty();
-        let mut metadata = self.options.metadata.clone();
-        metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
-        if partial {
-            metadata.insert("partial".to_owned(), true.into());
-        }
         let source_bytes: u64 = plan.members.iter().map(|member| member.bytes).sum();
+        let members = (!plan.members.is_empty()).then_some((plan.members.len() as u64, source_bytes));
+        let metadata = metadata_of(self.options, partial, members);
         if !plan.members.is_empty() {
-            if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
-                source.insert("members".to_owned(), plan.members.len().into());
-                source.insert("bytes".to_owned(), source_bytes.into());
-            }
             let value = serde_json::to_value(&plan)
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, "plan", error.to_string()))?;
             let text = to_canonical(&value)?.into_bytes();
