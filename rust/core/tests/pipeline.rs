@@ -250,6 +250,17 @@ fn a_member_whose_streams_have_no_room_is_kept_whole() {
     }
 }
 
+#[test]
+fn a_source_of_empty_folders_comes_back() {
+    let folder = Folder::new();
+    let source = [("source".to_owned(), serde_json::json!({"kind": "files"}))].into_iter().collect();
+    let options = PackOptions { folders: vec!["a/b".to_owned(), "c".to_owned()], metadata: source, ..pack_options() };
+    let reader = open(&pack_to(&mut [], &options).unwrap());
+    assert!(!reader.archive().metadata().contains("source"));
+    restore(&reader, &folder.path("out"), None, &restore_options(), &mut |_, _| Ok(())).unwrap();
+    assert!(folder.path("out/a/b").is_dir() && folder.path("out/c").is_dir());
+}
+
 fn blake3_hex(bytes: &[u8]) -> String {
     vark_core::digest::blake3(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

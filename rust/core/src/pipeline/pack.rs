@@ -134,8 +134,12 @@ fn metadata_of(
     if partial {
         metadata.insert("partial".to_owned(), true.into());
     }
-    let source = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut);
-    if let (Some((count, bytes)), Some(source)) = (members, source) {
+    let Some((count, bytes)) = members else {
+        // Spec 8: absent when the archive holds no member.
+        metadata.remove("source");
+        return metadata;
+    };
+    if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
         source.insert("members".to_owned(), count.into());
         source.insert("bytes".to_owned(), bytes.into());
     }
@@ -387,7 +391,8 @@ impl Pass<'_> {
         let source_bytes: u64 = plan.members.iter().map(|member| member.bytes).sum();
         let members = (!plan.members.is_empty()).then_some((plan.members.len() as u64, source_bytes));
         let metadata = metadata_of(self.options, partial, members);
-        if !plan.members.is_empty() {
+        // Empty folders and what was left out stand in the plan, too.
+        if !(plan.members.is_empty() && plan.folders.is_empty() && plan.skipped.is_empty()) {
             let value = serde_json::to_value(&plan)
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, "plan", error.to_string()))?;
             let text = to_canonical(&value)?.into_bytes();
