@@ -229,6 +229,36 @@ fn a_pipe_that_ends_early_or_goes_on_is_malformed() {
     assert_eq!(error.kind(), ErrorKind::Malformed);
 }
 
+#[test]
+fn a_member_whose_streams_have_no_room_is_kept_whole() {
+    let mut random = Random(3);
+    let index = hnswlib(&mut random, 5, 2, 3, 1);
+    let name = |number: usize| format!("{number:03}{}", "x".repeat(150));
+    let mut members: Vec<MemberInput> = (0..60).map(|number| member(&name(number), index.clone())).collect();
+    let archive = pack_to(&mut members, &pack_options()).unwrap();
+    let reader = open(&archive);
+    let plan = read_plan(&reader).unwrap().unwrap();
+    let split = plan.members.iter().take_while(|member| member.layout == "hnswlib").count();
+    assert!((20..46).contains(&split), "{split}");
+    for (number, member) in plan.members.iter().enumerate() {
+        assert_eq!(member.warning.is_some(), number >= split);
+        let mut bytes = Vec::new();
+        write_member(&reader, number, &mut bytes, &restore_options(), &mut |_, _| Ok(())).unwrap();
+        assert!(bytes == index);
+    }
+}
+
+#[test]
+fn a_source_of_empty_folders_comes_back() {
+    let folder = Folder::new();
+    let source = [("source".to_owned(), serde_json::json!({"kind": "files"}))].into_iter().collect();
+    let options = PackOptions { folders: vec!["a/b".to_owned(), "c".to_owned()], metadata: source, ..pack_options() };
+    let reader = open(&pack_to(&mut [], &options).unwrap());
+    assert!(!reader.archive().metadata().contains("source"));
+    restore(&reader, &folder.path("out"), None, &restore_options(), &mut |_, _| Ok(())).unwrap();
+    assert!(folder.path("out/a/b").is_dir() && folder.path("out/c").is_dir());
+}
+
 fn blake3_hex(bytes: &[u8]) -> String {
     vark_core::digest::blake3(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -23,6 +23,9 @@ pub struct RowReader {
     kept_bytes_max: u64,
 }
 
+/// Of tiny chunks the budget would keep millions, and each look-up walks the list.
+const KEPT_CHUNKS_MAX: usize = 512;
+
 type Key = (usize, u64);
 /// Locked while the chunk is decoded, so that it is decoded once.
 type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
@@ -152,7 +155,7 @@ impl RowReader {
         let cost =
             |(stream, chunk): Key| self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let mut total: u64 = kept.iter().map(|(key, _)| cost(*key)).sum();
-        while total > self.kept_bytes_max && kept.len() > 2 {
+        while (total > self.kept_bytes_max || kept.len() > KEPT_CHUNKS_MAX) && kept.len() > 2 {
             total -= kept.pop_front().map_or(0, |(key, _)| cost(key));
         }
         slot

@@ -6,16 +6,19 @@
 pub mod batch;
 pub mod compile;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 /// The JSON document of the stream `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub version: u32,
+    #[serde(deserialize_with = "objects")]
     pub members: Vec<Member>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects")]
     pub skipped: Vec<Skipped>,
 }
 
@@ -34,11 +37,12 @@ pub struct Member {
     /// For people and loaders, e.g. `faiss/IHNf`, `hnswlib`, `npy`, `opaque`.
     pub layout: String,
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub facts: serde_json::Map<String, serde_json::Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub warning: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub blake3: Option<String>,
+    #[serde(deserialize_with = "objects")]
     pub runs: Vec<Run>,
 }
 
@@ -52,13 +56,15 @@ pub enum Run {
     },
     Groups {
         groups: u64,
+        #[serde(deserialize_with = "objects")]
         fields: Vec<Field>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_object")]
         counts: Option<Counts>,
     },
     Derived {
         rule: DerivedRule,
         groups: u64,
+        #[serde(deserialize_with = "object")]
         counts: Counts,
         table: Vec<u64>,
     },
@@ -80,9 +86,18 @@ pub enum FieldRows {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Counted {
     #[serde(rename = "counted")]
     Counted,
+}
+
+impl TryFrom<String> for Counted {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        if word == "counted" { Ok(Self::Counted) } else { Err("expected a number of rows or \"counted\"") }
+    }
 }
 
 impl FieldRows {
@@ -102,7 +117,74 @@ pub struct Counts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub enum DerivedRule {
     #[serde(rename = "running-offsets")]
     RunningOffsets,
+}
+
+impl TryFrom<String> for DerivedRule {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        if word == "running-offsets" { Ok(Self::RunningOffsets) } else { Err("expected the rule running-offsets") }
+    }
+}
+
+// By itself serde also takes a list of the values for an object, null for what may be absent, and `{"word": null}`
+// for a word. Spec 8.1 has one form of each.
+
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, D::Error> {
+    let fields = Map::<String, Value>::deserialize(from)?;
+    T::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+}
+
+fn some_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    object(from).map(Some)
+}
+
+fn objects<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<Map<String, Value>>::deserialize(from)?;
+    list.into_iter().map(|fields| T::deserialize(Value::Object(fields)).map_err(D::Error::custom)).collect()
+}
+
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_has_one_form() {
+        let counts = r#"{"stream":"s","first":0,"offset":0,"bytes":8,"subtract":0,"divide":1}"#;
+        let field = r#"{"stream":"s","first":0,"rows":"counted"}"#;
+        let groups = format!(r#"{{"kind":"groups","groups":1,"fields":[{field}],"counts":{counts}}}"#);
+        let derived =
+            format!(r#"{{"kind":"derived","rule":"running-offsets","groups":1,"counts":{counts},"table":[0]}}"#);
+        let member = format!(r#"{{"name":"a","bytes":1,"layout":"x","runs":[{groups},{derived}]}}"#);
+        let skipped = r#"{"name":"n","reason":"r"}"#;
+        let good = format!(r#"{{"version":1,"members":[{member}],"skipped":[{skipped}]}}"#);
+        let read = |text: &str| serde_json::from_value::<Plan>(serde_json::from_str(text).unwrap());
+        let plan = read(&good).unwrap();
+        assert_eq!(read(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        let others = [
+            (skipped, r#"["n","r"]"#),
+            (field, r#"["s",0,"counted"]"#),
+            (counts, r#"["s",0,0,8,0,1]"#),
+            (counts, "null"),
+            (groups.as_str(), r#"["rows","s",0,1]"#),
+            (member.as_str(), r#"["a",1,"x",{},"w",null,[]]"#),
+            (r#""counted""#, r#"{"counted":null}"#),
+            (r#""counted""#, r#""Counted""#),
+            (r#""running-offsets""#, r#"{"running-offsets":null}"#),
+            (r#""layout""#, r#""warning":null,"layout""#),
+            (r#""layout""#, r#""blake3":null,"layout""#),
+        ];
+        for (one, other) in others {
+            assert!(read(&good.replacen(one, other, 1)).is_err(), "{other}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use crate::pipeline::verify::{Level, verify_source};
 use crate::pipeline::view::{MemberView, read_plan};
 use crate::split::{Layout, check_faiss, check_hnswlib};
 use crate::store::pipe::PipeSource;
-use crate::stream::{ElementType, StreamRole, StreamSpec};
+use crate::stream::{ChunkShape, ElementType, StreamRole, StreamSpec};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
@@ -84,20 +84,20 @@ pub fn block_decode(data: &[u8]) {
     let codec = Codec::ALL[usize::from(codec) % Codec::ALL.len()];
     let element = ElementType::from_number(u16::from(element % 12) + 1).unwrap();
     let mut raw = vec![0; usize::from(u16::from_le_bytes([low, high]))];
+    let shape = ChunkShape::plain(StreamRole(u16::from(low % 17)), element);
     let mut scratch = Scratch::default();
-    let decoded = codec::decode(codec, element, block, &mut raw, &mut scratch);
+    let decoded = codec::decode(codec, &shape, block, &mut raw, &mut scratch);
     if decoded.is_ok() {
         // A second time with used buffers: the result is a function of the block.
         let mut again = vec![0xA5; raw.len()];
-        codec::decode(codec, element, block, &mut again, &mut scratch).unwrap();
+        codec::decode(codec, &shape, block, &mut again, &mut scratch).unwrap();
         assert_eq!(raw, again);
     }
-    let role = StreamRole(u16::from(low % 17));
     let mut coded = Vec::new();
-    let chosen = codec::encode(Compression::Auto, role, element, block, &mut coded, &mut scratch).unwrap();
+    let chosen = codec::encode(Compression::Auto, &shape, block, &mut coded, &mut scratch).unwrap();
     assert!(coded.len() <= block.len() + 64);
     let mut back = vec![0; block.len()];
-    codec::decode(chosen, element, &coded, &mut back, &mut scratch).unwrap();
+    codec::decode(chosen, &shape, &coded, &mut back, &mut scratch).unwrap();
     assert_eq!(back, block);
 }
 
