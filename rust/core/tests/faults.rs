@@ -506,7 +506,7 @@ fn many_runs_over_many_tiny_chunks_stay_small_and_can_be_stopped() {
     let reader = Arc::new(RowReader::new(Archive::open(Arc::new(bytes)).unwrap(), 1 << 20));
     // 3,000,000 batches of a byte each.
     let plan = read_plan(&reader).unwrap().unwrap();
-    let view = vark_core::pipeline::restore::view(&reader, &plan, 0).unwrap();
+    let view = vark_core::pipeline::restore::view(&reader, &plan, 0, &mut || Ok(())).unwrap();
     let mut byte = [9];
     view.read_at(2_999_999, &mut byte).unwrap();
     assert_eq!(byte, [0]);
