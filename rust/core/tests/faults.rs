@@ -1,9 +1,6 @@
 //! Sources, targets and archives that misbehave: the right kind of error, and nothing half-written.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::{Folder, hnswlib, open, pack_to, restored_files};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +18,7 @@ use vark_core::pipeline::view::read_plan;
 use vark_core::split::Layout;
 use vark_core::store::ReadAt;
 use vark_core::stream::{ElementType, StreamRole, StreamSpec};
+use vark_core::testing::files::{Folder, hnswlib, open, pack_to, restored_files};
 use vark_core::testing::{Random, RawStream, archive_of, archive_with_plan, pack_options, restore_options};
 
 fn member(name: &str, input: Input) -> MemberInput {
@@ -201,7 +199,6 @@ fn cancelling_leaves_nothing_behind() {
         };
         let restored = restore(&reader, &folder.path("y"), None, &restore_options(), &mut cancel);
         assert_eq!(restored.unwrap_err().kind(), ErrorKind::Cancelled);
-        calls = 0;
         let mut cancel = |_: u64, _: Option<u64>| Err(Error::new(ErrorKind::Cancelled, "", "as asked"));
         let checked = verify(&reader, Level::Full, 2, &mut cancel);
         assert_eq!(checked.unwrap_err().kind(), ErrorKind::Cancelled);

@@ -1,9 +1,6 @@
 //! Packing and restoring from end to end: what goes in comes out, whatever the settings.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
-use common::{Folder, hnswlib, npy, open, pack_to, restored_files};
 use proptest::prelude::*;
 use std::sync::Arc;
 use vark_core::codec::Compression;
@@ -16,6 +13,7 @@ use vark_core::pipeline::view::read_plan;
 use vark_core::split::Layout;
 use vark_core::store::ReadAt;
 use vark_core::stream::{ElementType, StreamRole, StreamSpec};
+use vark_core::testing::files::{Folder, hnswlib, npy, open, pack_to, restored_files};
 use vark_core::testing::{Random, Shared, Trickle, pack_options, restore_options};
 
 fn member(name: &str, bytes: Vec<u8>) -> MemberInput {
@@ -53,7 +51,7 @@ fn some_file(random: &mut Random) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn members_folders_and_streams_come_back(seed in any::<u64>()) {
@@ -195,7 +193,7 @@ fn a_live_index_is_packed_like_its_file() {
 
 #[test]
 fn fixtures_come_back_from_files_and_pipes() {
-    let folder = common::indexes();
+    let folder = vark_core::testing::files::indexes();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let file = std::fs::read(&path).unwrap();

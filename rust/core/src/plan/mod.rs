@@ -162,9 +162,8 @@ mod tests {
         let counts = r#"{"stream":"s","first":0,"offset":0,"bytes":8,"subtract":0,"divide":1}"#;
         let field = r#"{"stream":"s","first":0,"rows":"counted"}"#;
         let groups = format!(r#"{{"kind":"groups","groups":1,"fields":[{field}],"counts":{counts}}}"#);
-        let derived = format!(
-            r#"{{"kind":"derived","rule":"running-offsets","groups":1,"counts":{counts},"table":[0]}}"#
-        );
+        let derived =
+            format!(r#"{{"kind":"derived","rule":"running-offsets","groups":1,"counts":{counts},"table":[0]}}"#);
         let member = format!(r#"{{"name":"a","bytes":1,"layout":"x","runs":[{groups},{derived}]}}"#);
         let skipped = r#"{"name":"n","reason":"r"}"#;
         let good = format!(r#"{{"version":1,"members":[{member}],"skipped":[{skipped}]}}"#);
