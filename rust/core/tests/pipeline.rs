@@ -146,7 +146,7 @@ fn a_view_gives_any_range_of_a_member() {
     let reader = open(&bytes);
     let plan = read_plan(&reader).unwrap().unwrap();
     assert_eq!(plan.members[0].layout, "hnswlib");
-    let view = vark_core::pipeline::restore::view(&reader, &plan, 0).unwrap();
+    let view = vark_core::pipeline::restore::view(&reader, &plan, 0, &mut || Ok(())).unwrap();
     for _ in 0..300 {
         let offset = random.below(file.len() as u64);
         let length = random.below((file.len() as u64 - offset).min(400_000) + 1);
