@@ -31,6 +31,8 @@ pub const CHUNK_BYTES_MAX: u64 = 268_435_456;
 pub const CHUNK_BYTES_DEFAULT: u64 = 524_288;
 /// Above this many chunks in a stream the writer doubles the chunk, so that the index stays small.
 pub const CHUNKS_PER_STREAM_SOFT_MAX: u64 = 131_072;
+/// Above this many chunks in all streams the writer doubles theirs, too: the index fits the tail beside many streams.
+pub const CHUNKS_SOFT_MAX: u64 = 1_048_576;
 /// A block may exceed its chunk by a codec header, never by more.
 pub const BLOCK_OVERHEAD_MAX: u64 = 64;
 

@@ -1,7 +1,7 @@
 //! Members into the packer: a file by its plan, a live stream while it is parsed.
 
 use super::coding::Feed;
-use super::packer::{CHUNKS_SOFT_MAX, Packer};
+use super::packer::Packer;
 use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits;
 use crate::plan::batch::{CountReader, Cursor, Slice, next_batch};
@@ -89,7 +89,7 @@ fn has_room(packer: &Packer<'_>, streams: &[TapeStream], naming: &Naming, total_
     let names = streams.iter().filter(|stream| !is_shared(&stream.spec));
     let names: Vec<usize> = names.map(|stream| naming.stream(&stream.spec.name).len()).collect();
     let name_bytes = names.iter().sum::<usize>() as u64 + STREAMS_RESERVED as u64 * NAME_BYTES_RESERVED;
-    let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(CHUNKS_SOFT_MAX);
+    let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(limits::CHUNKS_SOFT_MAX);
     names.iter().all(|bytes| *bytes <= limits::STREAM_NAME_BYTES_MAX)
         && packer.writer.has_room(names.len() + STREAMS_RESERVED, name_bytes, chunk_count)
 }

@@ -7,14 +7,11 @@ use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler};
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
-use crate::limits::CHUNKS_PER_STREAM_SOFT_MAX;
+use crate::limits::{CHUNKS_PER_STREAM_SOFT_MAX, CHUNKS_SOFT_MAX};
 use crate::plan::batch::{Batch, Content};
 use crate::plan::compile::{StreamShape, StreamTable};
 use crate::stream::{ChunkShape, StreamSpec, chunk_rows_for};
 use std::collections::{BTreeMap, VecDeque};
-
-/// Chunks that an archive has at most, about, when its bytes are known: the index holds them beside many streams.
-pub const CHUNKS_SOFT_MAX: u64 = 1 << 20;
 
 /// Where archive bytes go, in order.
 pub trait Sink {
