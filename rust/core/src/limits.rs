@@ -24,6 +24,8 @@ pub const STREAM_NAME_BYTES_MAX: usize = 255;
 /// What is left of the tail for the JSON metadata in the largest archive.
 pub const METADATA_BYTES_MAX: usize = 8_192;
 pub const JSON_DEPTH_MAX: usize = 32;
+/// A plan of 65,536 files stays well below; more would let a small text ask for much memory.
+pub const JSON_VALUES_MAX: usize = 2_097_152;
 
 /// A reader holds one chunk at a time; a link partition of 2^19 nodes at M = 64 needs this much.
 pub const CHUNK_BYTES_MAX: u64 = 268_435_456;

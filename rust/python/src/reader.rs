@@ -15,7 +15,7 @@ use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
 use vark_core::pipeline::rows::{ReadState, RowReader};
 use vark_core::pipeline::verify::{self, Level};
-use vark_core::pipeline::view::read_plan;
+use vark_core::pipeline::view::read_plan_text;
 use vark_core::store::counted::{Counted, Counts};
 use vark_core::store::file::FileSource;
 use vark_core::stream::StreamDescription;
@@ -143,8 +143,8 @@ impl Reader {
 
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let reader = self.get()?;
-        let plan = py.detach(|| read_plan(&reader)).map_err(|error| to_py(&error))?;
-        plan.map(|plan| json(&plan)).transpose()
+        let plan = py.detach(|| read_plan_text(&reader)).map_err(|error| to_py(&error))?;
+        Ok(plan.map(|(_, text)| text))
     }
 
     #[pyo3(signature = (target, *, members, replace, sync, threads, memory_bytes, max_bytes, progress))]
