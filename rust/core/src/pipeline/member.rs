@@ -27,8 +27,10 @@ pub struct Naming {
 
 impl Naming {
     pub fn of(member: usize, name: &str, alone: bool) -> Self {
-        // Long paths would push stream names over their limit.
-        let prefix = if name.len() <= 160 { format!("{name}/") } else { format!("member {member}/") };
+        // Long paths would push stream names over their limit, and two names belong to the archive's own streams.
+        // No path has an empty component, so the numbered form cannot meet the name of another member.
+        let own = name.len() <= 160 && !matches!(name, "attachment" | "document");
+        let prefix = if own { format!("{name}/") } else { format!("member {member}//") };
         Self { prefix: (!alone).then_some(prefix) }
     }
 
