@@ -1,6 +1,6 @@
 """Files of further libraries and kinds: split natively, restored byte for byte by the engine and by spec/reader.py."""
 
-import importlib
+import importlib.util
 import struct
 
 import faiss
