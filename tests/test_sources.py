@@ -179,12 +179,12 @@ def test_a_live_faiss_index_comes_back_equal(tmp_path, vectors, factory):
     assert (tmp_path / "x.faiss").read_bytes() == expected
 
 
-@pytest.mark.parametrize("kind", ["binary", "LSH", "PCA8,LSH"])
+@pytest.mark.parametrize("kind", ["binary hash", "LSH", "PCA8,LSH"])
 def test_a_live_index_of_a_kind_that_is_not_split_is_kept_whole(tmp_path, vectors, kind):
     import faiss
 
-    if kind == "binary":
-        index = faiss.IndexBinaryFlat(64)
+    if kind == "binary hash":
+        index = faiss.IndexBinaryHash(64, 8)
         index.add(np.random.default_rng(2).integers(0, 256, (300, 8), dtype=np.uint8))
         expected = faiss.serialize_index_binary(index).tobytes()
     else:

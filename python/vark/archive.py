@@ -242,7 +242,10 @@ class Archive:
             return self._load_array(number, threads or 0, budget)
         adapter = adapter_for_layout(found.layout)
         if adapter is None:
-            raise InvalidArgumentError(f"member {found.name!r}: layout {found.layout!r} cannot be loaded; use restore")
+            raise InvalidArgumentError(
+                f"member {found.name!r}: layout {found.layout!r} cannot be loaded; "
+                "restore the file and load it with its library"
+            )
         checked = json.loads(self._reader.check_member(number, adapter.name))
         # The facts of the plan bind nothing: where the engine looked itself, its word counts.
         facts = {**found.facts, **checked}

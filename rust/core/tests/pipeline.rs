@@ -201,10 +201,16 @@ fn fixtures_come_back_from_files_and_pipes() {
             "faiss" => Layout::Faiss,
             "hnsw" => Layout::Hnswlib,
             "npy" => Layout::Npy,
+            "usearch" => Layout::Usearch,
+            "index" => Layout::DiskAnn,
             _ => continue,
         };
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let looks_ahead = matches!(layout, Layout::Usearch | Layout::DiskAnn)
+            || ["nsg", "ivf_pq_fast", "ivf_rabitq_fast", "refine_fast"].contains(&name);
         let mut inputs = vec![member("m", file.clone())];
-        if vark_core::split::plan_file(&file, "m", layout).unwrap().0.layout != "opaque" {
+        let planned = vark_core::split::plan_file(&file, "m", layout).unwrap().0.layout;
+        if planned != "opaque" && !looks_ahead {
             inputs.push(live(file.clone(), layout));
         }
         for input in inputs {
