@@ -90,7 +90,7 @@ impl<'a> Packer<'a> {
     /// `InvalidArgument` for a name that exists, `LimitExceeded` for too many.
     pub fn declare(&mut self, spec: &StreamSpec, row_count_hint: u64) -> Result<usize> {
         let row_bytes = spec.row_bytes()?;
-        let chunk_rows = chunk_rows_for(row_bytes, row_count_hint);
+        let chunk_rows = chunk_rows_for(spec.role, row_bytes, row_count_hint);
         let number = self.writer.declare(spec, chunk_rows)?;
         let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
         self.table.push(&spec.name, shape);
