@@ -87,8 +87,9 @@ fuzz-smoke: ## replay the fuzzing corpus on stable Rust
 FUZZ_SECONDS ?= 300
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZ_SECONDS (nightly Rust, cargo-fuzz)
-	cd rust/fuzz && for target in $$(cargo +nightly fuzz list); do \
-		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048; done
+	for target in $$(cargo +nightly fuzz list --fuzz-dir rust/fuzz); do mkdir -p target/fuzz/$$target; \
+		cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target target/fuzz/$$target rust/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=10240 -rss_limit_mb=2048 -detect_leaks=0; done
 
 .PHONY: ci
 ci: ## exactly what CI runs

@@ -24,6 +24,7 @@ import tools
 import vark
 
 RESULTS = Path(__file__).resolve().parent / "results"
+README = Path(__file__).resolve().parent.parent / "README.md"
 BASE = "cp"
 PACKAGES = ("faiss-cpu", "hnswlib", "zstandard", "numpy")
 # tool, "backup" | "restore" | "verify" -> seconds, one for each round
@@ -44,8 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
             lines += run(source, Path(name), options.rounds)
     for line in lines:
         line |= {"rows": len(rows), "dim": rows.shape[1], "data": what, "machine": machine}
-    table = markdown(lines, title, machine, sys.argv[1:] if arguments is None else arguments)
+    table = markdown(lines, title, machine, options)
     print(table)
+    if options.readme:
+        into_readme(table)
     options.folder.joinpath("bench.md").write_text(table, encoding="utf-8")
     with open(options.folder / "bench.jsonl", "a", encoding="utf-8") as file:
         file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in lines)
@@ -61,6 +64,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="timed rounds after one warm-up (7; quick: 3)")
     parser.add_argument("--cases", nargs="+", default=["faiss", "hnswlib", "npy"], choices=["faiss", "hnswlib", "npy"])
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where sources, archives and results are written")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README, too")
     parser.add_argument("--quick", action="store_true", help="small and short: shows that it runs, measures little")
     options = parser.parse_args(arguments)
     options.rows = options.rows or (8_000 if options.quick else 50_000)
@@ -143,15 +147,18 @@ def machine_facts() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     versions["zstd"] = "command" if tools.ZSTD_COMMAND else "by zstandard"
     versions |= {"vark": vark.__version__, "python": platform.python_version(), "system": platform.system()}
-    return {"cpu": cpu, "cores": os.cpu_count(), "versions": versions}
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    return {"cpu": cpu, "cores": os.cpu_count(), "load": load, "versions": versions}
 
 
-def markdown(lines: list[dict[str, Any]], title: str, machine: dict[str, Any], arguments: list[str]) -> str:
-    """Return the table for people."""
+def markdown(lines: list[dict[str, Any]], title: str, machine: dict[str, Any], options: argparse.Namespace) -> str:
+    """Return the table for people, with all that it takes to measure it again."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    command = " ".join(["python benchmarks/bench.py", *arguments])
+    chosen = f"--rows {options.rows} --dim {options.dim} --rounds {options.rounds} --cases {' '.join(options.cases)}"
+    command = f'make bench BENCH="{chosen}"'
     head = "| source | tool | archive ratio | backup GB/s | × cp | restore GB/s | × cp | verify GB/s |\n"
-    text = f"{title}; {machine['cpu']}, {machine['cores']} cores; {versions}. `{command}`\n\n{head}|{'---|' * 8}\n"
+    place = f"{machine['cpu']}, {machine['cores']} cores, load average {machine['load']} before"
+    text = f"{title}.\n{place}; {versions}.\n`{command}`\n\n{head}|{'---|' * 8}\n"
     by_key = {(line["source"], line["tool"], line["step"]): line for line in lines}
     for source, tool in dict.fromkeys((line["source"], line["tool"]) for line in lines):
         backup, restore, verify = (by_key.get((source, tool, step)) for step in ("backup", "restore", "verify"))
@@ -161,6 +168,13 @@ def markdown(lines: list[dict[str, Any]], title: str, machine: dict[str, Any], a
         cells.append(f"{speed(verify)} {verify['verify_level']}" if verify else "")
         text += f"| {' | '.join(cells)} |\n"
     return text
+
+
+def into_readme(table: str) -> None:
+    """Replace the figures in the README."""
+    text = README.read_text(encoding="utf-8")
+    begin, end = text.index("\n", text.index("<!-- figures: begin")), text.index("<!-- figures: end")
+    README.write_text(f"{text[:begin]}\n\n{table}\n{text[end:]}", encoding="utf-8")
 
 
 def speed(line: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ def check_target(target: Path, *, replace: bool) -> None:
 def published(target: Path, *, replace: bool, sync: bool) -> Iterator[Path]:
     """Give the path of a part file beside `target`; it gets the name `target` when the block ends without an error."""
     check_target(target, replace=replace)
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    shown = os.fsdecode(os.fsencode(target.name)[:200])  # names are limited in bytes
+    part = target.with_name(f".{shown}.{secrets.token_hex(4)}.part")
     try:
         yield part
         if sync:

@@ -173,7 +173,7 @@ fn limit(run: &CompiledRun) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn batches_tile_the_member_and_split_and_join_are_inverse(seed in any::<u64>()) {

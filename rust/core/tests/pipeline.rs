@@ -1,9 +1,6 @@
 //! Packing and restoring from end to end: what goes in comes out, whatever the settings.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
-use common::{Folder, hnswlib, npy, open, pack_to, restored_files};
 use proptest::prelude::*;
 use std::sync::Arc;
 use vark_core::codec::Compression;
@@ -16,6 +13,7 @@ use vark_core::pipeline::view::read_plan;
 use vark_core::split::Layout;
 use vark_core::store::ReadAt;
 use vark_core::stream::{ElementType, StreamRole, StreamSpec};
+use vark_core::testing::files::{Folder, hnswlib, npy, open, pack_to, restored_files};
 use vark_core::testing::{Random, Shared, Trickle, pack_options, restore_options};
 
 fn member(name: &str, bytes: Vec<u8>) -> MemberInput {
@@ -53,7 +51,7 @@ fn some_file(random: &mut Random) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn members_folders_and_streams_come_back(seed in any::<u64>()) {
@@ -148,7 +146,7 @@ fn a_view_gives_any_range_of_a_member() {
     let reader = open(&bytes);
     let plan = read_plan(&reader).unwrap().unwrap();
     assert_eq!(plan.members[0].layout, "hnswlib");
-    let view = vark_core::pipeline::restore::view(&reader, &plan, 0).unwrap();
+    let view = vark_core::pipeline::restore::view(&reader, &plan, 0, &mut || Ok(())).unwrap();
     for _ in 0..300 {
         let offset = random.below(file.len() as u64);
         let length = random.below((file.len() as u64 - offset).min(400_000) + 1);
@@ -195,7 +193,7 @@ fn a_live_index_is_packed_like_its_file() {
 
 #[test]
 fn fixtures_come_back_from_files_and_pipes() {
-    let folder = common::indexes();
+    let folder = vark_core::testing::files::indexes();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let file = std::fs::read(&path).unwrap();
@@ -229,6 +227,36 @@ fn a_pipe_that_ends_early_or_goes_on_is_malformed() {
     let longer = [file, vec![0]].concat();
     let error = pack_to(&mut [live(longer, Layout::Hnswlib)], &pack_options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
+}
+
+#[test]
+fn a_member_whose_streams_have_no_room_is_kept_whole() {
+    let mut random = Random(3);
+    let index = hnswlib(&mut random, 5, 2, 3, 1);
+    let name = |number: usize| format!("{number:03}{}", "x".repeat(150));
+    let mut members: Vec<MemberInput> = (0..60).map(|number| member(&name(number), index.clone())).collect();
+    let archive = pack_to(&mut members, &pack_options()).unwrap();
+    let reader = open(&archive);
+    let plan = read_plan(&reader).unwrap().unwrap();
+    let split = plan.members.iter().take_while(|member| member.layout == "hnswlib").count();
+    assert!((20..46).contains(&split), "{split}");
+    for (number, member) in plan.members.iter().enumerate() {
+        assert_eq!(member.warning.is_some(), number >= split);
+        let mut bytes = Vec::new();
+        write_member(&reader, number, &mut bytes, &restore_options(), &mut |_, _| Ok(())).unwrap();
+        assert!(bytes == index);
+    }
+}
+
+#[test]
+fn a_source_of_empty_folders_comes_back() {
+    let folder = Folder::new();
+    let source = [("source".to_owned(), serde_json::json!({"kind": "files"}))].into_iter().collect();
+    let options = PackOptions { folders: vec!["a/b".to_owned(), "c".to_owned()], metadata: source, ..pack_options() };
+    let reader = open(&pack_to(&mut [], &options).unwrap());
+    assert!(!reader.archive().metadata().contains("source"));
+    restore(&reader, &folder.path("out"), None, &restore_options(), &mut |_, _| Ok(())).unwrap();
+    assert!(folder.path("out/a/b").is_dir() && folder.path("out/c").is_dir());
 }
 
 fn blake3_hex(bytes: &[u8]) -> String {

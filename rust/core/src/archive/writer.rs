@@ -190,6 +190,13 @@ impl ArchiveWriter {
         Ok(Placement { offset, padding })
     }
 
+    /// True when so many streams more, with so many bytes of names, leave the index room for `chunk_count` more chunks.
+    pub fn has_room(&self, stream_count: usize, name_bytes: u64, chunk_count: u64) -> bool {
+        let streams = self.streams.len().saturating_add(stream_count);
+        let entries = self.entry_count.saturating_add(chunk_count);
+        streams <= STREAMS_MAX && self.fits_tail(entries, streams, self.name_bytes.saturating_add(name_bytes))
+    }
+
     /// True while directory, trailer and the longest metadata stay within one read. Asked before every step, so
     /// that a backup of hours does not fail at its end.
     fn fits_tail(&self, entry_count: u64, stream_count: usize, name_bytes: u64) -> bool {

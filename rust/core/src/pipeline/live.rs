@@ -5,7 +5,7 @@
 use super::coding::Feed;
 use super::member::{LITERAL, Naming, OPAQUE, close_private, little_endian, shared_stream};
 use super::packer::Packer;
-use crate::error::{Error, Result, to_usize};
+use crate::error::{Error, Layer, Result, to_usize};
 use crate::limits;
 use crate::plan::batch::{Batch, Content, CountReader, Cursor, Piece, Slice, next_batch};
 use crate::plan::compile::{CompiledCounts, compile_run};
@@ -137,13 +137,13 @@ impl LiveTape<'_, '_> {
 
     /// Executes one run while its bytes come out of the pipe.
     fn carry(&mut self, run: Run) -> Result<()> {
-        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table)?];
+        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table).map_err(not_so)?];
         let mut cursor = Cursor::default();
         let mut last = None;
         loop {
             let taken = cursor.offset;
             let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken, last };
-            let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts)? else { break };
+            let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts).map_err(not_so)? else { break };
             last = counts.last;
             let bytes = self.pipe.take_exactly(batch.bytes)?;
             if let Content::Rows { slices, .. } = &batch.content
@@ -231,12 +231,12 @@ impl Tape for LiveTape<'_, '_> {
         let counts = self.counts(counts);
         let run =
             Run::Derived { rule: DerivedRule::RunningOffsets, groups: group_count, counts, table: table.to_vec() };
-        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table)?];
+        let compiled = [compile_run(&run, &mut { u64::MAX }, &self.packer.table).map_err(not_so)?];
         let mut cursor = Cursor::default();
         let mut found = Vec::new();
         loop {
             let mut counts = LiveCounts { pipe: &mut self.pipe, kept: &self.kept, taken: cursor.offset, last: None };
-            let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts)? else { break };
+            let Some(batch) = next_batch(&compiled, &mut cursor, &mut counts).map_err(not_so)? else { break };
             found.resize(batch.bytes, 0);
             self.pipe.take(&mut found)?;
             if batch.content != Content::Derived(std::mem::take(&mut found)) {
@@ -250,6 +250,14 @@ impl Tape for LiveTape<'_, '_> {
 
     fn at_end(&mut self) -> Result<bool> {
         self.pipe.at_end()
+    }
+}
+
+/// A run was just made of what the parser understood; where the bytes do not follow it, they are at fault.
+fn not_so(error: Error) -> Error {
+    match error.layer() {
+        Some(Layer::Plan) => Error::malformed(error.place().replacen("plan", "live source", 1), error.detail()),
+        _ => error,
     }
 }
 

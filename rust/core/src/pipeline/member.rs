@@ -16,8 +16,9 @@ use std::sync::Arc;
 /// Streams that all members share: framing, and bytes of no known layout.
 pub const LITERAL: &str = "literal";
 pub const OPAQUE: &str = "opaque";
-/// Left for payload, documents, attachments, probes and the plan.
+/// Left for payload, documents, attachments, probes and the plan: streams, and bytes of a name.
 const STREAMS_RESERVED: usize = 24;
+const NAME_BYTES_RESERVED: u64 = 64;
 
 /// Names of streams in the archive: those of a sole member as they are, else below the member's name.
 pub struct Naming {
@@ -26,8 +27,10 @@ pub struct Naming {
 
 impl Naming {
     pub fn of(member: usize, name: &str, alone: bool) -> Self {
-        // Long paths would push stream names over their limit.
-        let prefix = if name.len() <= 160 { format!("{name}/") } else { format!("member {member}/") };
+        // Long paths would push stream names over their limit, and two names belong to the archive's own streams.
+        // No path has an empty component, so the numbered form cannot meet the name of another member.
+        let own = name.len() <= 160 && !matches!(name, "attachment" | "document");
+        let prefix = if own { format!("{name}/") } else { format!("member {member}//") };
         Self { prefix: (!alone).then_some(prefix) }
     }
 
@@ -52,8 +55,7 @@ pub fn pack_file(
     shared_bytes_hint: u64,
 ) -> Result<Member> {
     let (mut member, mut streams) = plan_file(&**source, name, layout)?;
-    let extra_streams = streams.iter().filter(|stream| !is_shared(&stream.spec)).count();
-    if packer.stream_count() + extra_streams > limits::STREAMS_MAX.saturating_sub(STREAMS_RESERVED) {
+    if !has_room(packer, &streams, naming, shared_bytes_hint) {
         let facts = std::mem::take(&mut member.facts);
         (member, streams) = plan_file(&**source, name, Layout::Opaque)?;
         member.facts = facts;
@@ -81,6 +83,17 @@ pub fn pack_file(
     }
     close_private(packer, first_private)?;
     Ok(member)
+}
+
+/// Whether the streams of a member fit the directory beside what is still to come: the last streams, and the index of
+/// all `total_bytes`.
+fn has_room(packer: &Packer<'_>, streams: &[TapeStream], naming: &Naming, total_bytes: u64) -> bool {
+    let names = streams.iter().filter(|stream| !is_shared(&stream.spec));
+    let names: Vec<usize> = names.map(|stream| naming.stream(&stream.spec.name).len()).collect();
+    let name_bytes = names.iter().sum::<usize>() as u64 + STREAMS_RESERVED as u64 * NAME_BYTES_RESERVED;
+    let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(limits::CHUNKS_SOFT_MAX);
+    names.iter().all(|bytes| *bytes <= limits::STREAM_NAME_BYTES_MAX)
+        && packer.writer.has_room(names.len() + STREAMS_RESERVED, name_bytes, chunk_count)
 }
 
 /// A plan that was just made from the source and does not fit it now: the source is to blame, not the plan.

@@ -8,6 +8,7 @@ pub mod packer;
 pub mod report;
 pub mod restore;
 pub mod rows;
+mod streams;
 pub mod verify;
 pub mod view;
 pub mod workers;

@@ -1,16 +1,16 @@
 //! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
 
-use super::coding::{self, Feed, PackState, Recycler};
+use super::coding::{self, PackState, Recycler};
 use super::live::pack_pipe;
 use super::member::{Naming, has_counts, pack_file};
 use super::packer::{Packer, PackerParts, Progress, Sink};
 use super::report::{MemberReport, PackReport, StreamReport};
+use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
 use crate::archive::{ArchiveId, ArchiveWriter};
 use crate::codec::Compression;
 use crate::error::{Error, ErrorKind, Result, to_usize};
-use crate::plan::batch::{Batch, Content, Piece, Slice};
 use crate::plan::compile::check_plan;
 use crate::plan::{Member, Plan, Skipped};
 use crate::split::Layout;
@@ -76,6 +76,7 @@ pub fn pack(
 ) -> Result<PackReport> {
     let started = Instant::now();
     check_names(members, options)?;
+    check_streams(streams, options)?;
     let report = match output {
         Output::Path { path, replace, sync } => {
             let mut target = FileTarget::create(&path, replace)?;
@@ -110,6 +111,39 @@ fn check_names(members: &[MemberInput], options: &PackOptions) -> Result<()> {
         let place = error.place().trim_start_matches("plan, ");
         Error::new(ErrorKind::InvalidArgument, place, error.detail())
     })
+}
+
+/// So are streams and metadata, by an archive of them alone.
+fn check_streams(streams: &[StreamInput], options: &PackOptions) -> Result<()> {
+    let mut draft = ArchiveWriter::new(ArchiveId([0; 16]));
+    for stream in streams {
+        draft.declare(&stream.spec, 1)?;
+    }
+    let metadata = metadata_of(options, true, Some((u64::MAX, u64::MAX)));
+    draft.finish(&serde_json::Value::Object(metadata).to_string()).map(|_| ())
+}
+
+/// What the archive says of itself. `members`: their number and bytes, if there are any.
+fn metadata_of(
+    options: &PackOptions,
+    partial: bool,
+    members: Option<(u64, u64)>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut metadata = options.metadata.clone();
+    metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
+    if partial {
+        metadata.insert("partial".to_owned(), true.into());
+    }
+    let Some((count, bytes)) = members else {
+        // Spec 8: absent when the archive holds no member.
+        metadata.remove("source");
+        return metadata;
+    };
+    if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
+        source.insert("members".to_owned(), count.into());
+        source.insert("bytes".to_owned(), bytes.into());
+    }
+    metadata
 }
 
 trait Restart: Sink {
@@ -241,7 +275,7 @@ impl Pass<'_> {
             }
             let naming = Naming::of(number, &member.name, alone);
             let (packed, change) = match self.member(packer, member, &naming, shared_hint) {
-                Err(error) if error.kind() == ErrorKind::SourceChanged => {
+                Err(error) if is_lost(&error, member, alone) => {
                     return Ok(Outcome::Lost(Skipped { name: member.name.clone(), reason: error.to_string() }));
                 }
                 other => other?,
@@ -258,7 +292,19 @@ impl Pass<'_> {
         }
         packer.close_streams(0..packer.stream_count())?;
         for stream in streams {
-            pack_stream(packer, stream)?;
+            let change = match pack_stream(packer, stream) {
+                Err(error) if error.kind() == ErrorKind::SourceChanged && !self.accept_changes => {
+                    Some(error.to_string())
+                }
+                other => other?,
+            };
+            let Some(reason) = change else { continue };
+            let skipped = Skipped { name: stream.spec.name.clone(), reason };
+            if !self.accept_changes {
+                return Ok(Outcome::Changed(skipped));
+            }
+            changed = true;
+            plan.skipped.push(skipped);
         }
         self.finish(packer, plan, changed).map(Outcome::Done)
     }
@@ -283,7 +329,7 @@ impl Pass<'_> {
             Input::Shared(source) => {
                 let source = source.clone();
                 // Memory does not say when it changes: its digest is taken before and after.
-                let before = self.options.digest_members.then(|| whole_digest(&*source)).transpose()?;
+                let before = self.options.digest_members.then(|| whole_digest(packer, &*source)).transpose()?;
                 let packed = self.digested(packer, &source, member, naming, shared_hint)?;
                 if before != packed.blake3 {
                     let detail = "its bytes changed while they were read";
@@ -334,7 +380,7 @@ impl Pass<'_> {
             packed.warning = Some("is kept whole, not split: it changed while it was read".to_owned());
         }
         if self.options.digest_members {
-            packed.blake3 = Some(whole_digest(&**source)?);
+            packed.blake3 = Some(whole_digest(packer, &**source)?);
         }
         Ok(packed)
     }
@@ -342,17 +388,11 @@ impl Pass<'_> {
     fn finish(&self, packer: &mut Packer<'_>, plan: Plan, changed: bool) -> Result<PackReport> {
         check_plan(&plan)?;
         let partial = changed || !plan.skipped.is_empty();
-        let mut metadata = self.options.metadata.clone();
-        metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
-        if partial {
-            metadata.insert("partial".to_owned(), true.into());
-        }
         let source_bytes: u64 = plan.members.iter().map(|member| member.bytes).sum();
-        if !plan.members.is_empty() {
-            if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
-                source.insert("members".to_owned(), plan.members.len().into());
-                source.insert("bytes".to_owned(), source_bytes.into());
-            }
+        let members = (!plan.members.is_empty()).then_some((plan.members.len() as u64, source_bytes));
+        let metadata = metadata_of(self.options, partial, members);
+        // Empty folders and what was left out stand in the plan, too.
+        if !(plan.members.is_empty() && plan.folders.is_empty() && plan.skipped.is_empty()) {
             let value = serde_json::to_value(&plan)
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, "plan", error.to_string()))?;
             let text = to_canonical(&value)?.into_bytes();
@@ -383,63 +423,10 @@ impl Pass<'_> {
     }
 }
 
-/// Packs a stream that belongs to no member: payload, documents, attachments, probes, the plan.
-fn pack_stream(packer: &mut Packer<'_>, stream: &mut StreamInput) -> Result<()> {
-    let row_bytes = u64::from(stream.spec.row_bytes()?);
-    let place = || format!("stream {:?}", stream.spec.name);
-    let source: Arc<dyn ReadAt> = match &mut stream.input {
-        Input::File(path) => Arc::new(FileSource::open(path)?),
-        Input::Shared(source) => source.clone(),
-        Input::Pipe(reader) => {
-            let Some(reader) = reader.take() else {
-                return Err(Error::new(ErrorKind::InvalidArgument, place(), "its pipe was used before"));
-            };
-            return pack_stream_pipe(packer, &stream.spec, row_bytes, PipeSource::new(reader));
-        }
-    };
-    let bytes = source.byte_count();
-    if !bytes.is_multiple_of(row_bytes) {
-        let detail = format!("{bytes} bytes; expected whole rows of {row_bytes}");
-        return Err(Error::new(ErrorKind::InvalidArgument, place(), detail));
-    }
-    let number = packer.declare(&stream.spec, bytes / row_bytes)?;
-    let chunk_rows = packer.table.shape(number).map_or(1, |shape| shape.chunk_rows);
-    let mut first_row = 0;
-    while first_row < bytes / row_bytes {
-        let rows = chunk_rows.min(bytes / row_bytes - first_row);
-        let batch = plain_batch(number, first_row, rows, row_bytes, chunk_rows)?;
-        packer.push(batch, Feed::At(source.clone(), first_row * row_bytes))?;
-        first_row += rows;
-    }
-    packer.close_streams(number..number + 1)
-}
-
-fn pack_stream_pipe(packer: &mut Packer<'_>, spec: &StreamSpec, row_bytes: u64, mut pipe: PipeSource) -> Result<()> {
-    let number = packer.declare(spec, 0)?;
-    let chunk_rows = packer.table.shape(number).map_or(1, |shape| shape.chunk_rows);
-    let chunk_bytes = to_usize(chunk_rows * row_bytes, "chunk")?;
-    let mut first_row = 0;
-    loop {
-        let mut bytes = Vec::new();
-        pipe.take_some(chunk_bytes, &mut bytes)?;
-        if bytes.is_empty() {
-            return packer.close_streams(number..number + 1);
-        }
-        let rows = bytes.len() as u64 / row_bytes;
-        if rows * row_bytes != bytes.len() as u64 {
-            let detail = format!("ends in the middle of a row of {row_bytes} bytes");
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("stream {:?}", spec.name), detail));
-        }
-        packer.push(plain_batch(number, first_row, rows, row_bytes, chunk_rows)?, Feed::Owned(bytes))?;
-        first_row += rows;
-    }
-}
-
-fn plain_batch(stream: usize, first_row: u64, rows: u64, row_bytes: u64, chunk_rows: u64) -> Result<Batch> {
-    let bytes = to_usize(rows * row_bytes, "batch")?;
-    let slices = vec![Slice { stream, first_row, rows, row_bytes, chunk_rows }];
-    let content = Content::Rows { slices, pieces: vec![Piece { slice: 0, bytes }], repeat: 1 };
-    Ok(Batch { offset: 0, bytes, content })
+/// Files of a folder come and go: one that is gone when its turn comes is no reason to lose the others.
+fn is_lost(error: &Error, member: &MemberInput, alone: bool) -> bool {
+    let gone = !alone && error.kind() == ErrorKind::NotFound && matches!(member.input, Input::File(_));
+    gone || error.kind() == ErrorKind::SourceChanged
 }
 
 fn known_bytes(members: &[MemberInput], streams: &[StreamInput]) -> Option<u64> {
@@ -473,7 +460,8 @@ fn file_bytes(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|metadata| metadata.len())
 }
 
-fn whole_digest(source: &dyn ReadAt) -> Result<String> {
+/// Reads all of it again, so progress is asked on the way: it may take as long as the backup itself.
+fn whole_digest(packer: &mut Packer<'_>, source: &dyn ReadAt) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut window = vec![0; 1 << 20];
     let mut offset = 0;
@@ -482,6 +470,7 @@ fn whole_digest(source: &dyn ReadAt) -> Result<String> {
         source.read_at(offset, &mut window[..bytes])?;
         hasher.update(&window[..bytes]);
         offset += bytes as u64;
+        packer.report_progress(0)?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

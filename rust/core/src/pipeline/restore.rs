@@ -52,7 +52,11 @@ pub fn restore(
     // What the plan declares is compared with the room there is before any count is looked at.
     let total = check_room(&records, target, options)?;
     let mut beat = || progress(0, Some(total));
-    let views = records.iter().map(|member| MemberView::new(reader, member, &mut beat)).collect::<Result<Vec<_>>>()?;
+    let views = records.iter().map(|member| {
+        let view = MemberView::new(reader, member, &mut beat);
+        view.map(MemberView::without_marks)
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
     let as_file = chosen.len() == 1 && (members.is_some() || plan.folders.is_empty());
     with_pool(
         options.threads,
@@ -188,9 +192,14 @@ impl Flight {
 /// A member, ready to be read by position.
 ///
 /// # Errors
-/// `InvalidArgument` for a member that does not exist; `Damaged` at layer `Plan`.
-pub fn view(reader: &Arc<RowReader>, plan: &Plan, number: usize) -> Result<MemberView> {
-    MemberView::new(reader, record(plan, number)?, &mut || Ok(()))
+/// `InvalidArgument` for a member that does not exist; `Damaged` at layer `Plan`; those of `beat`.
+pub fn view(
+    reader: &Arc<RowReader>,
+    plan: &Plan,
+    number: usize,
+    beat: &mut dyn FnMut() -> Result<()>,
+) -> Result<MemberView> {
+    MemberView::new(reader, record(plan, number)?, beat)
 }
 
 fn record(plan: &Plan, number: usize) -> Result<&Member> {

@@ -25,6 +25,8 @@ pub struct RowReader {
 
 /// Links, labels and one more are read side by side; a partition of links must not be decoded for each batch.
 const KEPT_CHUNKS_MIN: usize = 3;
+/// Of tiny chunks the budget would keep millions, and each look-up walks the list.
+const KEPT_CHUNKS_MAX: usize = 512;
 
 type Key = (usize, u64);
 /// Locked while the chunk is decoded, so that it is decoded once.
@@ -155,7 +157,7 @@ impl RowReader {
         let cost =
             |(stream, chunk): Key| self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let mut total: u64 = kept.iter().map(|(key, _)| cost(*key)).sum();
-        while total > self.kept_bytes_max && kept.len() > KEPT_CHUNKS_MIN {
+        while (total > self.kept_bytes_max || kept.len() > KEPT_CHUNKS_MAX) && kept.len() > KEPT_CHUNKS_MIN {
             total -= kept.pop_front().map_or(0, |(key, _)| cost(key));
         }
         slot

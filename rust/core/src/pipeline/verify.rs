@@ -248,9 +248,9 @@ impl Check<'_, '_> {
         let Some(description) = self.reader.archive().streams().get(block.stream) else { return };
         let first_row = block.chunk * description.chunk_rows;
         let row_count = description.rows_in_chunk(block.chunk);
-        let place = format!("chunk {} of stream {:?}", block.chunk, description.name);
+        // Stream, rows and bytes are fields of their own; the sentence need not say them again.
         let rows = Some((block.stream, first_row, row_count));
-        self.note(&fault.clone().within(&place), rows, block.entry.offset, block.entry.stored_bytes.into());
+        self.note(fault, rows, block.entry.offset, block.entry.stored_bytes.into());
     }
 
     /// Overlaps, gaps, padding, and the sums of the stream table.
@@ -390,12 +390,12 @@ fn check_block(
     let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
     let (None, Some(bytes)) = (unread, bytes) else {
         let why = unread.map_or_else(|| "it ends outside the archive".to_owned(), ToString::to_string);
-        return Some(Error::damaged(Layer::Block, "block", format!("cannot be read: {why}")));
+        return Some(Error::damaged(Layer::Block, "", format!("cannot be read: {why}")));
     };
     let crc = digest::crc64(bytes);
     if crc != block.entry.block_crc {
         let detail = format!("checksum {crc:016x}, expected {:016x}; use another copy", block.entry.block_crc);
-        return Some(Error::damaged(Layer::Block, "block", detail));
+        return Some(Error::damaged(Layer::Block, "", detail));
     }
     if level == Level::Stored {
         return None;

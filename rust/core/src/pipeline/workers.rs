@@ -66,7 +66,7 @@ pub fn thread_count(threads: usize) -> usize {
 /// Runs `drive` with `threads` workers. When `drive` returns, jobs not yet begun are dropped.
 ///
 /// # Errors
-/// Those of `drive`.
+/// Those of `drive`; `Io` when the system grants no thread at all.
 pub fn with_pool<J, R, S, T>(
     threads: usize,
     new_state: impl Fn() -> S + Sync,
@@ -83,11 +83,11 @@ where
     let (finished, results) = unbounded();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 0..thread_count(threads) {
+        for number in 0..thread_count(threads) {
             let (ordinary_jobs, urgent_jobs, woken) = (ordinary_jobs.clone(), urgent_jobs.clone(), woken.clone());
             let finished = finished.clone();
             let (new_state, work, stop) = (&new_state, &work, &stop);
-            scope.spawn(move || {
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, move || {
                 let mut state = new_state();
                 // One wake-up a job; it lets a worker choose the urgent queue first.
                 while woken.recv().is_ok() && !stop.load(Ordering::Relaxed) {
@@ -105,6 +105,12 @@ where
                     }
                 }
             });
+            match spawned {
+                // Fewer do the same work.
+                Err(_) if number > 0 => break,
+                Err(error) => return Err(Error::io("worker threads", &error)),
+                Ok(_) => {}
+            }
         }
         drop(finished);
         let mut pool = Pool { ordinary, urgent, wakeups, results, waiting: HashMap::new(), next_ticket: 0 };

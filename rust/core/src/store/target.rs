@@ -78,15 +78,17 @@ impl FileTarget {
     /// Makes the file durable (`sync`) and gives it its name.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name was taken meanwhile. After any error the name does not exist (or is the old file).
+    /// `AlreadyExists` when the name was taken meanwhile. After any error the name does not exist (or is the old
+    /// file), but for one: when the folder cannot be synced, the whole file has its name and may lose it in a crash.
     pub fn commit(mut self, sync: bool) -> Result<()> {
         if sync {
             // A failed fsync is final: the kernel may have dropped the pages, a second one would lie.
             self.file.sync_all().map_err(|error| self.fault(&error))?;
         }
+        let folder = sync.then(|| OpenFolder::of(&self.path)).transpose()?;
         rename(&self.temporary, &self.path, self.replace)?;
         self.committed = true;
-        if sync { sync_folder(&self.path) } else { Ok(()) }
+        folder.map_or(Ok(()), |folder| folder.sync())
     }
 
     fn fault(&self, error: &std::io::Error) -> Error {
@@ -133,15 +135,21 @@ impl FolderTarget {
     /// Syncs every folder below (files were synced by their writers) and renames.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name was taken meanwhile, and those of the system.
+    /// `AlreadyExists` when the name was taken meanwhile, and those of the system. When only the last steps fail (sync
+    /// of the folder above, removal of what was replaced), the new content has its name.
     pub fn commit(mut self, sync: bool) -> Result<()> {
         if sync {
             sync_tree(&self.temporary)?;
         }
+        let folder = sync.then(|| OpenFolder::of(&self.path)).transpose()?;
         let in_the_way = self.path.symlink_metadata().is_ok();
         if in_the_way && self.replace {
             let exchanged = rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, RenameFlags::EXCHANGE);
             exchanged.map_err(|error| Error::io(self.path.display().to_string(), &error.into()))?;
+            if let Some(folder) = &folder {
+                // Before the old content goes: a crash must not leave neither.
+                folder.sync()?;
+            }
             let old = &self.temporary;
             let removed = if old.is_dir() { std::fs::remove_dir_all(old) } else { std::fs::remove_file(old) };
             removed.map_err(|error| Error::io(old.display().to_string(), &error))?;
@@ -149,7 +157,7 @@ impl FolderTarget {
             rename(&self.temporary, &self.path, false)?;
         }
         self.committed = true;
-        if sync { sync_folder(&self.path) } else { Ok(()) }
+        folder.map_or(Ok(()), |folder| folder.sync())
     }
 }
 
@@ -192,12 +200,17 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// So much of the final name is in the temporary one, which may have 255 bytes in all.
+const SHOWN_NAME_BYTES_MAX: usize = 120;
+
 /// A name in the same folder, so that the rename stays inside one file system.
 fn temporary_name(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(Error::new(ErrorKind::InvalidArgument, path.display().to_string(), "has no file name"));
     };
-    let name: String = name.to_string_lossy().chars().take(60).collect();
+    let name = name.to_string_lossy();
+    let shown = name.char_indices().take_while(|(at, letter)| at + letter.len_utf8() <= SHOWN_NAME_BYTES_MAX);
+    let name: String = shown.map(|(_, letter)| letter).collect();
     Ok(folder_of(path).join(format!(".{name}.{}.vark-tmp", uuid::Uuid::now_v7().simple())))
 }
 
@@ -221,10 +234,26 @@ fn rename(from: &Path, to: &Path, replace: bool) -> Result<()> {
     }
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
-    let folder = folder_of(path);
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| Error::io(folder.display().to_string(), &error))
+/// The folder of a target, opened before the rename: one that cannot be opened is found while nothing has its name.
+struct OpenFolder {
+    file: File,
+    place: String,
+}
+
+impl OpenFolder {
+    fn of(path: &Path) -> Result<Self> {
+        let place = folder_of(path).display().to_string();
+        let file = File::open(folder_of(path)).map_err(|error| Error::io(&place, &error))?;
+        Ok(Self { file, place })
+    }
+
+    fn sync(&self) -> Result<()> {
+        match rustix::fs::fsync(&self.file) {
+            // Some network file systems do not sync folders: what they can do has been done.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => Ok(()),
+            Err(error) => Err(Error::io(&self.place, &error.into())),
+        }
+    }
 }
 
 fn sync_tree(root: &Path) -> Result<()> {
@@ -237,7 +266,7 @@ fn sync_tree(root: &Path) -> Result<()> {
                 folders.push(entry.path());
             }
         }
-        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
+        OpenFolder { file: File::open(&folder).map_err(fault)?, place: folder.display().to_string() }.sync()?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! anything that is not what went in. Only built for tests.
 #![expect(clippy::unwrap_used, reason = "a fault here is what fuzzing looks for")]
 
+pub mod files;
 mod seal;
 
 pub use seal::seal;
@@ -210,7 +211,7 @@ pub fn archive_of(streams: &[RawStream], entries_per_block: u32) -> Result<Vec<u
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -220,11 +221,11 @@ impl Random {
 
     /// Below `end`, which is at least 1.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.number() % end
     }
 
     pub fn bytes(&mut self, count: u64) -> Vec<u8> {
-        (0..count).map(|_| self.next().to_le_bytes()[0]).collect()
+        (0..count).map(|_| self.number().to_le_bytes()[0]).collect()
     }
 }
 

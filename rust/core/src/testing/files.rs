@@ -1,17 +1,22 @@
 //! What the end-to-end tests share: folders that vanish, handmade index files, archives in memory.
-#![expect(dead_code, reason = "each test file uses a part")]
 
+use super::{Random, Shared};
+use crate::archive::Archive;
+use crate::error::Result;
+use crate::pipeline::pack::{MemberInput, Output, PackOptions, pack};
+use crate::pipeline::rows::RowReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use vark_core::archive::Archive;
-use vark_core::error::Result;
-use vark_core::pipeline::pack::{MemberInput, Output, PackOptions, pack};
-use vark_core::pipeline::rows::RowReader;
-use vark_core::testing::{Random, Shared};
 
 /// A folder of its own that is removed at the end.
 pub struct Folder(PathBuf);
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Folder {
     pub fn new() -> Self {
@@ -50,6 +55,8 @@ pub fn open(bytes: &[u8]) -> Arc<RowReader> {
     Arc::new(RowReader::new(Archive::open(Arc::new(bytes.to_vec())).unwrap(), 8 << 20))
 }
 
+/// # Errors
+/// Those of `pack`.
 pub fn pack_to(members: &mut [MemberInput], options: &PackOptions) -> Result<Vec<u8>> {
     let shared = Shared::default();
     pack(Output::Pipe(Box::new(shared.clone())), members, &mut [], options, &mut |_, _| Ok(()))?;
