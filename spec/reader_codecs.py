@@ -153,6 +153,27 @@ def _decode_float32(block: bytes, raw_bytes: int, place: str) -> Bytes:
     return ((rotated >> 1) | (rotated << 31)).view(np.uint8)
 
 
+def unpack_bits(packed: Bytes, count: int, width: int, place: str) -> Words:
+    """`count` numbers of `width` bits, the first in the lowest bits; all of `packed`, its unused top bits 0."""
+    in_codec(len(packed) == -(-count * width // 8), place, f"{-(-count * width // 8)} bytes of bits", len(packed))
+    spare = len(packed) * 8 - count * width
+    in_codec(spare == 0 or packed[-1] >> (8 - spare) == 0, place, "unused top bits 0")
+    values = np.empty(count, "<u8")
+    for start in range(0, count, SLAB_VALUES):
+        part = values[start : start + SLAB_VALUES]
+        # Eight numbers fill `width` whole bytes: a row of the grid.
+        grid = np.zeros((-(-len(part) // 8), width), np.uint8)
+        piece = packed[start // 8 * width :][: grid.size]
+        grid.ravel()[: len(piece)] = piece
+        numbers = np.zeros(len(grid) * 8, "<u8")
+        for lane in range(8):
+            for column in range(lane * width // 8, -(-(lane + 1) * width // 8)):
+                byte, shift = grid[:, column].astype("<u8"), 8 * column - lane * width
+                numbers[lane::8] |= byte << np.uint64(shift) if shift >= 0 else byte >> np.uint64(-shift)
+        part[:] = numbers[: len(part)] & np.uint64((1 << width) - 1)
+    return values
+
+
 def _decode_integers(codec: int, block: bytes, element_bytes: int, raw_bytes: int, place: str) -> Bytes:
     """Codecs 3 (bitpack) and 4 (affine): a base, then numbers of some bits or one step."""
     head, count = (16 if codec == 3 else 24), raw_bytes // element_bytes
@@ -164,40 +185,31 @@ def _decode_integers(codec: int, block: bytes, element_bytes: int, raw_bytes: in
     top, bits = (1 << 8 * element_bytes) - 1, 8 * element_bytes
     in_codec(base <= top, place, f"base up to {top}", base)
     in_codec(width_or_step <= (bits if codec == 3 else top), place, "a width or step within e", width_or_step)
-    width = width_or_step if codec == 3 else 0
     packed = np.frombuffer(block, np.uint8, offset=head)
-    in_codec(len(packed) == -(-count * width // 8), place, f"{head + -(-count * width // 8)} bytes", len(block))
-    spare = len(packed) * 8 - count * width
-    in_codec(spare == 0 or packed[-1] >> (8 - spare) == 0, place, "unused top bits 0")
-    values = np.empty(count, f"<u{element_bytes}")
-    for start in range(0, count, SLAB_VALUES):
-        part = values[start : start + SLAB_VALUES]
-        if codec == 4:
-            numbers = np.arange(start, start + len(part), dtype="<u8") * np.uint64(width_or_step)
-        else:  # eight numbers fill `width` whole bytes: a row of the grid
-            grid = np.zeros((-(-len(part) // 8), width), np.uint8)
-            piece = packed[start // 8 * width :][: grid.size]
-            grid.ravel()[: len(piece)] = piece
-            numbers = np.zeros(len(grid) * 8, "<u8")
-            for lane in range(8):
-                for column in range(lane * width // 8, -(-(lane + 1) * width // 8)):
-                    byte, shift = grid[:, column].astype("<u8"), 8 * column - lane * width
-                    numbers[lane::8] |= byte << np.uint64(shift) if shift >= 0 else byte >> np.uint64(-shift)
-            numbers = numbers[: len(part)] & np.uint64((1 << width) - 1)
-        part[:] = (numbers + np.uint64(base)).astype(values.dtype)
-    return values.view(np.uint8)
+    if codec == 3:
+        numbers = unpack_bits(packed, count, width_or_step, place)
+    else:
+        in_codec(len(packed) == 0, place, "24 bytes", len(block))
+        numbers = np.arange(count, dtype="<u8") * np.uint64(width_or_step)
+    return (numbers + np.uint64(base)).astype(f"<u{element_bytes}").view(np.uint8)
 
 
-def decode(codec: int, element_type: str, block: bytes, raw_bytes: int, place: str) -> Bytes:
+def decode(codec: int, element_type: str, block: bytes, raw_bytes: int, place: str, row_elements: int = 1) -> Bytes:
     """Spec 7: exactly `raw_bytes` bytes or a fault."""
     if codec == 0:
         in_codec(len(block) == raw_bytes, place, f"{raw_bytes} bytes", len(block))
         return np.frombuffer(block, np.uint8)
     if codec == 1:
         return _decode_zstd(block, raw_bytes, place)
-    in_codec(codec in (2, 3, 4), place, "a codec of version 1.0", codec)
-    fits = element_type == "f32" if codec == 2 else element_type[0] in "ui"
+    in_codec(codec in (2, 3, 4, 9, 10), place, "a codec of version 1.0", codec)
+    fits = {2: element_type == "f32", 9: element_type in ("i32", "u32")}.get(codec, element_type[0] in "ui")
     in_codec(fits, place, f"an element type of codec {codec}", element_type)
     if codec == 2:
         return _decode_float32(block, raw_bytes, place)
+    if codec in (9, 10):
+        import reader_links  # which needs what stands above
+
+        if codec == 9:
+            return reader_links.decode_links(block, element_type, row_elements, raw_bytes, place)
+        return reader_links.decode_lists(block, np.dtype(DTYPES[element_type]).itemsize, raw_bytes, place)
     return _decode_integers(codec, block, np.dtype(DTYPES[element_type]).itemsize, raw_bytes, place)

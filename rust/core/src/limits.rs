@@ -33,6 +33,14 @@ pub const CHUNK_BYTES_MAX: u64 = 268_435_456;
 pub const CHUNK_BYTES_DEFAULT: u64 = 524_288;
 /// Above this many chunks in a stream the writer doubles the chunk, so that the index stays small.
 pub const CHUNKS_PER_STREAM_SOFT_MAX: u64 = 131_072;
+/// Links that go both ways are stored once inside a chunk: the fewer partitions the better, the more memory.
+pub const PARTITION_ROWS_MAX: u64 = 524_288;
+/// 2^19 nodes at M = 16; coding needs some four times as much.
+pub const PARTITION_BYTES_MAX: u64 = 75_497_472;
+/// Shorter rows are no lists of links.
+pub const PARTITION_ROW_BYTES_MIN: u64 = 16;
+/// The ids of inverted lists cost the bits of a list number while they are all in one chunk.
+pub const ID_CHUNK_ROWS_MAX: u64 = 4_194_304;
 /// Above this many chunks in all streams the writer doubles theirs, too: the index fits the tail beside many streams.
 pub const CHUNKS_SOFT_MAX: u64 = 1_048_576;
 /// A block may exceed its chunk by a codec header, never by more.

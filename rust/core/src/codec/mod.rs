@@ -4,6 +4,8 @@ mod affine;
 mod bitpack;
 mod choose;
 mod float32;
+mod links;
+mod lists;
 mod raw;
 mod scratch;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod zstd;
 use crate::error::{Error, Layer, Result};
 use crate::stream::{ChunkShape, ElementType};
 
+pub use links::sort_lists;
 pub use scratch::Scratch;
 
 /// Number on disk (spec, `codecs/README.md`).
@@ -25,10 +28,13 @@ pub enum Codec {
     Float32,
     Bitpack,
     Affine,
+    Links,
+    Lists,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 5] = [Self::Raw, Self::Zstd, Self::Float32, Self::Bitpack, Self::Affine];
+    pub const ALL: [Codec; 7] =
+        [Self::Raw, Self::Zstd, Self::Float32, Self::Bitpack, Self::Affine, Self::Links, Self::Lists];
 
     pub fn number(self) -> u16 {
         match self {
@@ -37,6 +43,8 @@ impl Codec {
             Self::Float32 => 2,
             Self::Bitpack => 3,
             Self::Affine => 4,
+            Self::Links => 9,
+            Self::Lists => 10,
         }
     }
 
@@ -51,6 +59,8 @@ impl Codec {
             Self::Float32 => "float32",
             Self::Bitpack => "bitpack",
             Self::Affine => "affine",
+            Self::Links => "links",
+            Self::Lists => "lists",
         }
     }
 
@@ -105,6 +115,8 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         Codec::Float32 => float32::decode(element_type, block, raw, scratch),
         Codec::Bitpack => bitpack::decode(element_type, block, raw),
         Codec::Affine => affine::decode(element_type, block, raw),
+        Codec::Links => links::decode(shape, block, raw, scratch),
+        Codec::Lists => lists::decode(element_type, block, raw),
     }
 }
 

@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn any_block_is_decoded_or_refused(codec in 0..5usize, kind in 0..12usize, raw_bytes in 0..200usize,
+    fn any_block_is_decoded_or_refused(codec in 0..Codec::ALL.len(), kind in 0..12usize, raw_bytes in 0..200usize,
                                        block in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut raw = vec![0; raw_bytes];
         if let Err(fault) = decode(Codec::ALL[codec], &ChunkShape::plain(StreamRole::OPAQUE, ELEMENT_TYPES[kind]), &block, &mut raw, &mut Scratch::new()) {
