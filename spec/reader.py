@@ -190,7 +190,8 @@ class Archive:
         stored = self._read(int(public["offset"]), int(public["stored"]))
         crc = crc64(stored)
         need("block", crc == public["crc"], place, f"CRC-64 {int(public['crc']):016x}", f"{crc:016x}")
-        raw = decode(int(sealed["codec"]), stream.element_type, stored, stream.chunk_bytes(chunk), place)
+        codec, raw_bytes = int(sealed["codec"]), stream.chunk_bytes(chunk)
+        raw = decode(codec, stream.element_type, stored, raw_bytes, place, stream.row_elements)
         digest = blake3.blake3(raw.data).digest()
         need("digest", digest == sealed["digest"].tobytes(), place, sealed["digest"].tobytes().hex(), digest.hex())
         self._cache[key] = raw

@@ -4,6 +4,9 @@ mod affine;
 mod bitpack;
 mod choose;
 mod float32;
+mod half;
+mod narrow;
+mod origin;
 mod raw;
 mod scratch;
 #[cfg(test)]
@@ -25,10 +28,22 @@ pub enum Codec {
     Float32,
     Bitpack,
     Affine,
+    Float16,
+    Bfloat16,
+    Narrow,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 5] = [Self::Raw, Self::Zstd, Self::Float32, Self::Bitpack, Self::Affine];
+    pub const ALL: [Codec; 8] = [
+        Self::Raw,
+        Self::Zstd,
+        Self::Float32,
+        Self::Bitpack,
+        Self::Affine,
+        Self::Float16,
+        Self::Bfloat16,
+        Self::Narrow,
+    ];
 
     pub fn number(self) -> u16 {
         match self {
@@ -37,6 +52,9 @@ impl Codec {
             Self::Float32 => 2,
             Self::Bitpack => 3,
             Self::Affine => 4,
+            Self::Float16 => 5,
+            Self::Bfloat16 => 6,
+            Self::Narrow => 7,
         }
     }
 
@@ -51,6 +69,9 @@ impl Codec {
             Self::Float32 => "float32",
             Self::Bitpack => "bitpack",
             Self::Affine => "affine",
+            Self::Float16 => "float16",
+            Self::Bfloat16 => "bfloat16",
+            Self::Narrow => "narrow",
         }
     }
 
@@ -105,6 +126,11 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         Codec::Float32 => float32::decode(element_type, block, raw, scratch),
         Codec::Bitpack => bitpack::decode(element_type, block, raw),
         Codec::Affine => affine::decode(element_type, block, raw),
+        Codec::Float16 | Codec::Bfloat16 if half::codec_of(element_type) != Some(codec) => {
+            Err(codec.refuses(format_args!("stands in a chunk of {}", element_type.name())))
+        }
+        Codec::Float16 | Codec::Bfloat16 => half::decode(codec, block, raw, scratch),
+        Codec::Narrow => narrow::decode(shape, block, raw, scratch),
     }
 }
 
