@@ -136,6 +136,20 @@ fn every_finite_half_float_is_widened_and_narrowed() {
 }
 
 #[test]
+fn one_tiny_value_in_each_row_hides_no_scale() {
+    let mut raw = rows(Narrow::Bf16, Rule::Divide, 40, 64, 21);
+    let small = f32::from_bits(0x0900_0000);
+    for (row, whole) in raw.chunks_exact_mut(256).zip(rows(Narrow::Bf16, Rule::Plain, 40, 64, 21).chunks_exact(256)) {
+        let values = whole.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
+        let length = values.map(|value| value * value).sum::<f32>().sqrt();
+        row[8..12].copy_from_slice(&(small / length).to_le_bytes());
+    }
+    let origin = Origin::find(&shape(64), &raw).unwrap();
+    assert_eq!(origin, Origin { rule: Rule::Divide, narrow: Narrow::Bf16 });
+    assert_eq!(exception_count(&round_trip(&shape(64), origin, &raw)), 0);
+}
+
+#[test]
 fn true_floats_have_no_origin() {
     let bytes = testing::noise(768 * 4 * 40, 77);
     let raw: Vec<u8> = bytes

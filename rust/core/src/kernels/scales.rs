@@ -41,8 +41,9 @@ pub fn looks_scaled(row: &[u8], fraction_bits: u32) -> bool {
 #[inline(always)]
 fn search(row: &[[u8; 4]], fraction_bits: u32, mut take: impl FnMut(f32, f32) -> bool) -> bool {
     let (low, high) = magnitudes(row);
-    // Far from both ends of the range, and not so far from each other that a value would be subnormal.
-    if !(67 << 23..187 << 23).contains(&high) || low < 1 << 23 || low < high.saturating_sub(100 << 23) {
+    // Far from both ends of the range, and not so far from each other that a value would be subnormal. (One value of each
+    // row of some models is 1e-33.)
+    if !(67 << 23..187 << 23).contains(&high) || low < 1 << 23 || low < high.saturating_sub(124 << 23) {
         return false;
     }
     let largest = f32::from_bits(high);
@@ -51,7 +52,8 @@ fn search(row: &[[u8; 4]], fraction_bits: u32, mut take: impl FnMut(f32, f32) ->
     let inverse = unit / largest;
     let mut probes = [0.0; PROBES];
     let others = row.iter().map(|value| f32::from_le_bytes(*value));
-    let others = others.filter(|value| *value != 0.0 && value.abs() != largest);
+    // Smaller ones, and so 0, say nothing.
+    let others = others.filter(|value| value.abs() > largest * 1e-6 && value.abs() != largest);
     let probe_count = probes.iter_mut().zip(others).map(|(probe, value)| *probe = value * inverse).count();
     let probes = &probes[..probe_count];
     let first_probe = probes.first().copied().unwrap_or(0.0);
