@@ -20,7 +20,7 @@ MAGIC = b"\x89VARK\r\n\x1a"
 ARCHIVE_ID = bytes.fromhex("0190a7c5d2e87abc9def0123456789ab")
 ELEMENT_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 8: 8, 9: 2, 10: 2, 11: 4, 12: 8}
 U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64 = ELEMENT_BYTES
-RAW, ZSTD, FLOAT32, BITPACK, AFFINE = range(5)
+RAW, ZSTD, FLOAT32, BITPACK, AFFINE, FLOAT16, BFLOAT16, NARROW = range(8)
 LINKS, LISTS = 9, 10
 Edit = Callable[[Any], Any]
 Stage = Callable[[str, Any], Any]
@@ -68,6 +68,20 @@ def encode_float32(raw: bytes, frame: bytes | None = None) -> bytes:
     return struct.pack("<II", len(frame), 0) + frame + low
 
 
+def encode_half(raw: bytes, frame: bytes | None = None) -> bytes:
+    bits = np.frombuffer(raw, "<u2")
+    pairs = (bits << 1 | bits >> 15).view("u1").reshape(-1, 2)
+    frame = zstd_frame(pairs[:, 1].tobytes()) if frame is None else frame
+    return struct.pack("<II", len(frame), 0) + frame + pairs[:, 0].tobytes()
+
+
+def encode_narrow(rule: int, element: int, inner: bytes, scales: bytes = b"", **exceptions: bytes) -> bytes:
+    """`exceptions` maps rNUMBER to a row."""
+    numbers = struct.pack(f"<{len(exceptions)}I", *(int(name[1:]) for name in exceptions))
+    head = struct.pack("<BBHIQ", rule, element, 0, len(exceptions), 0)
+    return head + numbers + b"".join(exceptions.values()) + scales + inner
+
+
 def encode_bitpack(raw: bytes, element_bytes: int, base: int, width: int) -> bytes:
     stream = 0
     for number, value in enumerate(np.frombuffer(raw, f"<u{element_bytes}").tolist()):
@@ -108,7 +122,13 @@ class Stream:
     def encoded(self) -> list[bytes]:
         if self.blocks is not None:
             return list(self.blocks)
-        encode: dict[int, Callable[[bytes], bytes]] = {RAW: bytes, ZSTD: zstd_frame, FLOAT32: encode_float32}
+        encode: dict[int, Callable[[bytes], bytes]] = {
+            RAW: bytes,
+            ZSTD: zstd_frame,
+            FLOAT32: encode_float32,
+            FLOAT16: encode_half,
+            BFLOAT16: encode_half,
+        }
         return [encode[self.codec](chunk) for chunk in self.chunks()]
 
 

@@ -18,6 +18,7 @@ import codec_faults
 import faults
 import plan_faults
 import whole
+import whole_narrow
 from kit import digest, to_json
 
 TYPE_NAMES = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "bf16", "f32", "f64"]
@@ -25,7 +26,7 @@ TYPE_NAMES = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "bf16
 
 def records() -> list[tuple[dict[str, Any], bytes]]:
     found: list[tuple[dict[str, Any], bytes]] = []
-    for good in whole.cases():
+    for good in [*whole.cases(), *whole_narrow.cases()]:
         entry: dict[str, Any] = {"name": good.name, "expect": "ok", "comment": good.comment}
         if good.members is not None:
             entry["members"] = [

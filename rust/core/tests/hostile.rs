@@ -36,6 +36,8 @@ fn small_archive() -> Vec<u8> {
     let floats: Vec<u8> = floats.collect();
     let ids: Vec<u8> = (0..40u64).flat_map(|id| (id * 3 + 7).to_le_bytes()).collect();
     let levels: Vec<u8> = (0..60).flat_map(|_| u32::try_from(random.below(200)).unwrap().to_le_bytes()).collect();
+    let halves: Vec<u8> = random.bytes(130).into_iter().flat_map(|byte| [byte & 127, 0x3C]).collect();
+    let widened: Vec<u8> = random.bytes(130).into_iter().flat_map(|byte| [0, 0, byte & 127, 0x3F]).collect();
     let stream = |name: &str, role, element, bytes: Vec<u8>| StreamInput {
         spec: StreamSpec::new(name, role, element, 1),
         input: Input::Shared(Arc::new(bytes)),
@@ -50,6 +52,9 @@ fn small_archive() -> Vec<u8> {
         ring,
         stream("dealt", StreamRole::IDS, ElementType::U64, dealt),
         stream("floats", StreamRole::VECTORS, ElementType::F32, floats),
+        stream("float16", StreamRole::VECTORS, ElementType::F16, halves.clone()),
+        stream("bfloat16", StreamRole::VECTORS, ElementType::Bf16, halves),
+        stream("widened", StreamRole::VECTORS, ElementType::F32, widened),
         stream("ids", StreamRole::IDS, ElementType::U64, ids),
         stream("small", StreamRole::LINKS, ElementType::U32, levels),
         stream("noise", StreamRole::CODES, ElementType::U8, random.bytes(100)),

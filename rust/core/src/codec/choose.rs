@@ -1,8 +1,9 @@
 //! Which codec a chunk gets. Depends on role, element type and bytes alone, so that the same input gives the same
 //! archive at any thread count.
 
+use super::origin::Origin;
 use super::zstd::{self, Search};
-use super::{Codec, Scratch, affine, bitpack, float32, links, lists, raw};
+use super::{Codec, Scratch, affine, bitpack, float32, half, links, lists, narrow, raw};
 use crate::error::Result;
 use crate::stream::{ChunkShape, ElementType, StreamRole};
 
@@ -18,7 +19,8 @@ pub(super) fn encode(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratc
     let ChunkShape { role, element_type, .. } = *shape;
     let chosen = match role {
         StreamRole::PLAN | StreamRole::DOCUMENT | StreamRole::PAYLOAD => text(raw, block, scratch)?,
-        _ if element_type == ElementType::F32 => floats(raw, block, scratch)?,
+        _ if element_type == ElementType::F32 => floats(shape, raw, block, scratch)?,
+        _ if half::codec_of(element_type).is_some() => halves(element_type, raw, block, scratch)?,
         _ if element_type.is_integer() && (element_type.bytes() > 1 || holds_numbers(role)) => {
             match graph(shape, raw, block, scratch)? {
                 None => integers(element_type, raw, block, scratch)?,
@@ -48,7 +50,7 @@ fn text(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option
     Ok(zstd::encode(Search::Matches, raw, worth(raw.len()), block, scratch)?.then_some(Codec::Zstd))
 }
 
-/// Bytes of which nothing is known (opaque, literal, codes, half floats).
+/// Bytes of which nothing is known (opaque, literal, codes).
 fn bytes(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
     if raw.len() <= WHOLE_SAMPLE_BYTES {
         return text(raw, block, scratch);
@@ -63,33 +65,52 @@ fn bytes(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Optio
     Ok(zstd::encode(search, raw, worth(raw.len()), block, scratch)?.then_some(Codec::Zstd))
 }
 
-fn floats(raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
-    if !float32::encode(ElementType::F32, raw, worth(raw.len()), block, scratch)? {
-        return bytes(raw, block, scratch);
-    }
-    if !repeats(raw) {
-        return Ok(Some(Codec::Float32));
+fn floats(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    let codec = match Origin::find(shape, raw) {
+        Some(origin) if narrow::encode(shape, origin, raw, narrow_worth(raw.len()), block, scratch)? => Codec::Narrow,
+        _ if float32::encode(ElementType::F32, raw, worth(raw.len()), block, scratch)? => Codec::Float32,
+        _ => return bytes(raw, block, scratch),
+    };
+    if !repeats::<4>(raw) {
+        return Ok(Some(codec));
     }
     // Zeros, whole numbers, widened half floats, rows that come again: matches may beat split planes. They must by
     // 1/32, since they decode more slowly.
     let limit = block.len() - block.len() / 32;
-    let codec = if challenge(raw, limit, block, scratch)? { Codec::Zstd } else { Codec::Float32 };
-    Ok(Some(codec))
+    Ok(Some(if challenge(raw, limit, block, scratch)? { Codec::Zstd } else { codec }))
 }
 
-/// Whether values come again, or their lowest bytes are few: never so among true f32 measurements.
-fn repeats(raw: &[u8]) -> bool {
-    let values = raw.as_chunks::<4>().0;
-    let step = (values.len() / PROBED_VALUES).max(1);
-    let (mut seen, mut low_counts) = ([0u32; 2 * PROBED_VALUES], [0usize; 256]);
+/// The longest block of narrow values that is worth it: less than true f32 give.
+fn narrow_worth(raw_bytes: usize) -> usize {
+    raw_bytes / 5 * 4
+}
+
+fn halves(element_type: ElementType, raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    let Some(codec) = half::codec_of(element_type) else { return Ok(None) };
+    if !half::encode_at(0, raw, worth(raw.len()), block, scratch)? {
+        return bytes(raw, block, scratch);
+    }
+    // One half float comes again often, four in a row only where rows do.
+    let limit = block.len() - block.len() / 32;
+    let matched = repeats::<8>(raw) && challenge(raw, limit, block, scratch)?;
+    Ok(Some(if matched { Codec::Zstd } else { codec }))
+}
+
+/// Whether words of so many bytes come again, or their lowest bytes are few: never so among true measurements.
+fn repeats<const BYTES: usize>(raw: &[u8]) -> bool {
+    let words = raw.as_chunks::<BYTES>().0;
+    let step = (words.len() / PROBED_VALUES).max(1);
+    let (mut seen, mut low_counts) = ([0u64; 2 * PROBED_VALUES], [0usize; 256]);
     let (mut probed, mut again) = (0, 0);
-    for value in values.iter().step_by(step).take(PROBED_VALUES) {
-        let bits = u32::from_le_bytes(*value);
-        let slot = (bits.wrapping_mul(0x9E37_79B1) >> 20) as usize % seen.len();
-        // Slots start as 0.0, so that one counts as seen from the start; a stream of zeros is meant to.
+    for word in words.iter().step_by(step).take(PROBED_VALUES) {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+        let bits = u64::from_le_bytes(bytes);
+        let slot = (bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 52) as usize % seen.len();
+        // Slots start as zeros, so that zero counts as seen from the start; a stream of zeros is meant to.
         again += usize::from(seen[slot] == bits);
         seen[slot] = bits;
-        low_counts[usize::from(value[0])] += 1;
+        low_counts[usize::from(bytes[0])] += 1;
         probed += 1;
     }
     let commonest = low_counts.into_iter().max().unwrap_or(0);

@@ -4,8 +4,11 @@ mod affine;
 mod bitpack;
 mod choose;
 mod float32;
+mod half;
 mod links;
 mod lists;
+mod narrow;
+mod origin;
 mod raw;
 mod scratch;
 #[cfg(test)]
@@ -28,13 +31,26 @@ pub enum Codec {
     Float32,
     Bitpack,
     Affine,
+    Float16,
+    Bfloat16,
+    Narrow,
     Links,
     Lists,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 7] =
-        [Self::Raw, Self::Zstd, Self::Float32, Self::Bitpack, Self::Affine, Self::Links, Self::Lists];
+    pub const ALL: [Codec; 10] = [
+        Self::Raw,
+        Self::Zstd,
+        Self::Float32,
+        Self::Bitpack,
+        Self::Affine,
+        Self::Float16,
+        Self::Bfloat16,
+        Self::Narrow,
+        Self::Links,
+        Self::Lists,
+    ];
 
     pub fn number(self) -> u16 {
         match self {
@@ -45,6 +61,9 @@ impl Codec {
             Self::Affine => 4,
             Self::Links => 9,
             Self::Lists => 10,
+            Self::Float16 => 5,
+            Self::Bfloat16 => 6,
+            Self::Narrow => 7,
         }
     }
 
@@ -61,6 +80,9 @@ impl Codec {
             Self::Affine => "affine",
             Self::Links => "links",
             Self::Lists => "lists",
+            Self::Float16 => "float16",
+            Self::Bfloat16 => "bfloat16",
+            Self::Narrow => "narrow",
         }
     }
 
@@ -117,6 +139,11 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         Codec::Affine => affine::decode(element_type, block, raw),
         Codec::Links => links::decode(shape, block, raw, scratch),
         Codec::Lists => lists::decode(element_type, block, raw),
+        Codec::Float16 | Codec::Bfloat16 if half::codec_of(element_type) != Some(codec) => {
+            Err(codec.refuses(format_args!("stands in a chunk of {}", element_type.name())))
+        }
+        Codec::Float16 | Codec::Bfloat16 => half::decode(codec, block, raw, scratch),
+        Codec::Narrow => narrow::decode(shape, block, raw, scratch),
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Scratch {
     pub(super) sample: Vec<u8>,
     /// A second block to compare with the first.
     pub(super) trial: Vec<u8>,
+    /// The block or the values inside another block.
+    pub(super) inner: Vec<u8>,
+    /// f32 rows taken apart.
+    pub(super) parts: super::narrow::Parts,
 }
 
 impl Scratch {

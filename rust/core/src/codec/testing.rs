@@ -85,6 +85,8 @@ pub(super) fn chunks(element_type: ElementType, count: usize) -> Vec<Vec<u8>> {
         of(&|index| 1000u64.wrapping_sub(index * 7)),
         of(&|_| 0x7FC0_0000),
         of(&|index| 2 * (index % half) + index / half),
+        // As f32, bf16 values that were widened.
+        of(&|index| (0x3F00 + index * 7919 % 517) << 16),
     ]
 }
 
@@ -174,6 +176,9 @@ pub(super) fn the_example_of_the_page_is_what_the_codec_does(codec: Codec, encod
         Codec::Affine => include_str!("../../../../spec/codecs/affine.md"),
         Codec::Links => include_str!("../../../../spec/codecs/links.md"),
         Codec::Lists => include_str!("../../../../spec/codecs/lists.md"),
+        Codec::Float16 => include_str!("../../../../spec/codecs/float16.md"),
+        Codec::Bfloat16 => include_str!("../../../../spec/codecs/bfloat16.md"),
+        Codec::Narrow => include_str!("../../../../spec/codecs/narrow.md"),
     };
     let field = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim();
     let bytes = |name: &str| -> Vec<u8> {

@@ -96,12 +96,17 @@ fn each_kind_of_stream_gets_the_codec_that_suits_it() {
     );
     let levels = little_endian((0..100_000u32).map(|node| (1 + u32::from(node % 1000 == 0)).to_le_bytes()));
     let whole = little_endian(noise.iter().map(|byte| f32::from(byte & 15).to_le_bytes()));
+    let halves: Vec<u8> = floats.chunks_exact(4).flat_map(|value| [value[2], value[3]]).collect();
+    let again = halves[..1024].repeat(100);
     let skewed: Vec<u8> = noise.iter().map(|byte| byte & (byte >> 1)).collect();
     for (role, element_type, raw, codec) in [
         (R::VECTORS, E::F32, &floats, Codec::Float32),
         (R::CODEBOOK, E::F32, &floats, Codec::Float32),
         (R::VECTORS, E::F32, &noise, Codec::Raw),
-        (R::VECTORS, E::F32, &whole, Codec::Zstd),
+        (R::VECTORS, E::F32, &whole, Codec::Narrow),
+        (R::VECTORS, E::F16, &halves, Codec::Float16),
+        (R::VECTORS, E::Bf16, &halves, Codec::Bfloat16),
+        (R::VECTORS, E::F16, &again, Codec::Zstd),
         (R::VECTORS, E::I8, &skewed, Codec::Zstd),
         (R::VECTORS, E::F16, &noise, Codec::Raw),
         (R::IDS, E::I64, &ids, Codec::Affine),

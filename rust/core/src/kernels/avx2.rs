@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _pdep_u64,
 };
 
-use super::{Extremes, portable};
+use super::{Extremes, Narrow, Rule, portable};
 
 #[target_feature(enable = "avx2")]
 pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
@@ -70,6 +70,46 @@ pub fn reorder(sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
         *out = sorted.get(left.trailing_zeros() as usize).copied().unwrap_or(0);
         left &= left.wrapping_sub(1);
     }
+}
+
+#[target_feature(enable = "avx2")]
+pub fn split_uppers(raw: &[u8], uppers: &mut [u8]) {
+    portable::split_uppers(raw, uppers);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn split_lowers(raw: &[u8], lowers: &mut [u8]) {
+    portable::split_lowers(raw, lowers);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn merge_halves(uppers: &[u8], lowers: &[u8], raw: &mut [u8]) {
+    portable::merge_halves(uppers, lowers, raw);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn widen(narrow: Narrow, rule: Rule, scale: f32, values: &[u8], row: &mut [u8]) {
+    portable::widen(narrow, rule, scale, values, row);
+}
+
+#[target_feature(enable = "avx2")]
+pub fn narrow(narrow: Narrow, row: &[u8], values: &mut [u8]) -> bool {
+    portable::narrow(narrow, row, values)
+}
+
+#[target_feature(enable = "avx2")]
+pub fn float_range(raw: &[u8]) -> (f32, f32) {
+    portable::float_range(raw)
+}
+
+#[target_feature(enable = "avx2")]
+pub fn find_scale(row: &[u8], fraction_bits: u32, rule: Rule, values: &mut [u8]) -> Option<f32> {
+    portable::find_scale(row, fraction_bits, rule, values)
+}
+
+#[target_feature(enable = "avx2")]
+pub fn looks_scaled(row: &[u8], fraction_bits: u32) -> bool {
+    portable::looks_scaled(row, fraction_bits)
 }
 
 #[target_feature(enable = "avx2")]

@@ -6,9 +6,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bits;
+mod halves;
 mod portable;
+mod scales;
 #[cfg(test)]
 mod tests;
+
+pub use halves::{Narrow, Rule};
 
 /// Smallest and largest of a run of integers, as bit patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +100,46 @@ impl Machine {
     #[inline]
     pub fn reorder(self, sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
         dispatch!(self, reorder(sorted, ranks, out));
+    }
+
+    /// Upper bytes of the rotated 2-byte values in `raw` (spec, `codecs/float16.md`).
+    pub fn split_uppers(self, raw: &[u8], uppers: &mut [u8]) {
+        dispatch!(self, split_uppers(raw, uppers));
+    }
+
+    /// Their lower bytes.
+    pub fn split_lowers(self, raw: &[u8], lowers: &mut [u8]) {
+        dispatch!(self, split_lowers(raw, lowers));
+    }
+
+    /// The values again.
+    pub fn merge_halves(self, uppers: &[u8], lowers: &[u8], raw: &mut [u8]) {
+        dispatch!(self, merge_halves(uppers, lowers, raw));
+    }
+
+    /// The f32 values of a row from its narrow ones (spec, `codecs/narrow.md`).
+    pub fn widen(self, narrow: Narrow, rule: Rule, scale: f32, values: &[u8], row: &mut [u8]) {
+        dispatch!(self, widen(narrow, rule, scale, values, row));
+    }
+
+    /// The narrow values that are those of `row` without a scale; false when there are none.
+    pub fn narrow(self, narrow: Narrow, row: &[u8], values: &mut [u8]) -> bool {
+        dispatch!(self, narrow(narrow, row, values))
+    }
+
+    /// Smallest and largest of f32 values; NaNs do not count.
+    pub fn float_range(self, raw: &[u8]) -> (f32, f32) {
+        dispatch!(self, float_range(raw))
+    }
+
+    /// The scale of a row of values with a fraction of `fraction_bits` (7 or 10), and those values as f32.
+    pub fn find_scale(self, row: &[u8], fraction_bits: u32, rule: Rule, values: &mut [u8]) -> Option<f32> {
+        dispatch!(self, find_scale(row, fraction_bits, rule, values))
+    }
+
+    /// Whether such a scale is likely; quick to say no.
+    pub fn looks_scaled(self, row: &[u8], fraction_bits: u32) -> bool {
+        dispatch!(self, looks_scaled(row, fraction_bits))
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.

@@ -2,6 +2,8 @@
 //! of them again with more features, which is why they are `#[inline(always)]`.
 
 use super::Extremes;
+pub use super::halves::{float_range, merge_halves, narrow, split_lowers, split_uppers, widen};
+pub use super::scales::{find_scale, looks_scaled};
 
 /// Byte `w >> 24` of each value, `w` being its bits rotated left by one (spec, `codecs/float32.md`).
 #[inline(always)]

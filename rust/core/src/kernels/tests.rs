@@ -6,7 +6,7 @@
     reason = "the rules below cut numbers down on purpose"
 )]
 
-use super::{Extremes, Machine};
+use super::{Extremes, Machine, Narrow, Rule};
 
 /// Lengths (in values) around every group border a kernel has.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -166,5 +166,102 @@ fn check_steps(machine: Machine, value_bytes: usize, count: usize) {
         let mut bent = line.clone();
         bent[bend * value_bytes] ^= 1;
         assert_eq!(machine.steps_are(value_bytes, &bent, step), count == 1, "{machine:?}, bend at {bend} of {count}");
+    }
+}
+
+#[test]
+fn planes_of_half_floats_split_and_merge_alike_on_every_machine() {
+    for machine in Machine::available() {
+        for count in lengths() {
+            let bytes = noise(2 * count + 1, count as u64 + 3);
+            let raw = &bytes[1..];
+            let rotated: Vec<u16> = (0..count).map(|i| (value(raw, 2, i) as u16).rotate_left(1)).collect();
+            let uppers: Vec<u8> = rotated.iter().map(|w| (w >> 8) as u8).collect();
+            let lowers: Vec<u8> = rotated.iter().map(|w| *w as u8).collect();
+
+            let mut found = vec![0xA5; count + 1];
+            machine.split_uppers(raw, &mut found[1..]);
+            assert_eq!(found[1..], uppers, "{machine:?}, {count} values");
+            machine.split_lowers(raw, &mut found[1..]);
+            assert_eq!(found[1..], lowers, "{machine:?}, {count} values");
+            let mut found = vec![0xA5; 2 * count + 1];
+            machine.merge_halves(&uppers, &lowers, &mut found[1..]);
+            assert_eq!(&found[1..], raw, "{machine:?}, {count} values");
+        }
+    }
+}
+
+#[test]
+fn rows_widen_and_narrow_alike_on_every_machine() {
+    let widened = |narrow: Narrow, bits: u64| -> f32 {
+        match narrow {
+            Narrow::U8 => f32::from(bits as u8),
+            Narrow::I8 => f32::from(bits as i8),
+            Narrow::I16 => f32::from(bits as i16),
+            // Powers of two alone: the fraction of any f16 is checked beside the codec.
+            Narrow::F16 => 2f32.powi((bits >> 10 & 31) as i32 - 15),
+            Narrow::Bf16 => f32::from_bits((bits as u32) << 16),
+        }
+    };
+    for machine in Machine::available() {
+        for narrow in [Narrow::U8, Narrow::I8, Narrow::I16, Narrow::F16, Narrow::Bf16] {
+            let value_bytes = if matches!(narrow, Narrow::U8 | Narrow::I8) { 1 } else { 2 };
+            for count in lengths() {
+                let mut values = noise(value_bytes * count, count as u64 + 4);
+                if narrow == Narrow::F16 {
+                    values.as_chunks_mut::<2>().0.iter_mut().for_each(|v| *v = [0, (v[1] & 0x38) + 4]);
+                }
+                let scale = 0.37f32;
+                for rule in [Rule::Plain, Rule::Multiply, Rule::Divide] {
+                    let expected: Vec<u32> = (0..count)
+                        .map(|i| widened(narrow, value(&values, value_bytes, i)))
+                        .map(|v| match rule {
+                            Rule::Plain => v.to_bits(),
+                            Rule::Multiply => (v * scale).to_bits(),
+                            Rule::Divide => (v / scale).to_bits(),
+                        })
+                        .collect();
+                    let mut row = vec![0xA5; 4 * count];
+                    machine.widen(narrow, rule, scale, &values, &mut row);
+                    let found: Vec<u32> = (0..count).map(|i| value(&row, 4, i) as u32).collect();
+                    assert_eq!(found, expected, "{machine:?} {narrow:?} {rule:?}, {count} values");
+                    if rule == Rule::Plain {
+                        let mut back = vec![0xA5; values.len()];
+                        assert!(machine.narrow(narrow, &row, &mut back) && back == values, "{machine:?} {narrow:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn scales_are_found_alike_on_every_machine() {
+    for count in lengths().skip(1) {
+        for fraction_bits in [7u32, 10] {
+            let bytes = noise(4 * count, count as u64);
+            let values: Vec<f32> = (0..count)
+                .map(|i| f32::from_bits((0x3F00_0000 | value(&bytes, 4, i) as u32 & 0x80FF_FFFF) >> 13 << 13))
+                .map(|v| if fraction_bits == 7 { f32::from_bits(v.to_bits() >> 16 << 16) } else { v })
+                .collect();
+            for rule in [Rule::Multiply, Rule::Divide] {
+                let by = |v: &f32| if rule == Rule::Divide { v / 7.31 } else { v * 0.1371 };
+                let row: Vec<u8> = values.iter().flat_map(|v| by(v).to_le_bytes()).collect();
+                let found: Vec<(Option<f32>, Vec<u8>)> = Machine::available()
+                    .map(|machine| {
+                        let mut narrow = vec![0; row.len()];
+                        (machine.find_scale(&row, fraction_bits, rule, &mut narrow), narrow)
+                    })
+                    .collect();
+                let looks = |machine: Machine| machine.looks_scaled(&row, fraction_bits);
+                assert!(Machine::available().all(looks));
+                assert!(found[0].0.is_some(), "{count} values of {fraction_bits} bits, {rule:?}");
+                assert!(found.iter().all(|other| *other == found[0]), "{count} values, {rule:?}");
+                let (low, high) =
+                    (values.iter().copied().fold(f32::MAX, f32::min), values.iter().copied().fold(f32::MIN, f32::max));
+                let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                assert!(Machine::available().all(|machine| machine.float_range(&raw) == (low, high)));
+            }
+        }
     }
 }
