@@ -107,7 +107,8 @@ def _take(record: object, key: str, kind: type, place: str, top: int = U64_MAX) 
 
 
 def _groups(run: object) -> int:
-    groups = run.get("groups") if isinstance(run, dict) else None
+    # A run of rows may have such a key too, but there it means nothing.
+    groups = run.get("groups") if isinstance(run, dict) and run.get("kind") != "rows" else None
     return groups if type(groups) is int and groups > 0 else 0
 
 

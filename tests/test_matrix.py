@@ -1,31 +1,15 @@
 """Every index type × rows × dimension: split natively, restored byte for byte by the engine and by spec/reader.py."""
 
 import contextlib
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import faiss
 import pyarrow as pa
 import pytest
+import reader
 
 import vark
 from indexes import DIMENSIONS, FAISS, HNSWLIB, HNSWLIB_STREAMS, ROW_COUNTS, build_faiss, build_hnswlib, rows
-
-SPEC = Path(__file__).resolve().parent.parent / "spec"
-
-
-def load_reader():
-    sys.path.insert(0, str(SPEC))
-    spec = importlib.util.spec_from_file_location("spec_reader", SPEC / "reader.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["spec_reader"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-reader = load_reader()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Every kind of source: what becomes a member, what is skipped, and that nothing hangs or fails silently."""
 
 import io
+import json
 import os
 import socket
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import vark
+from vark import _core
 from vark.names import name_fault
 
 
@@ -177,12 +179,12 @@ def test_a_live_faiss_index_comes_back_equal(tmp_path, vectors, factory):
     assert (tmp_path / "x.faiss").read_bytes() == expected
 
 
-@pytest.mark.parametrize("kind", ["binary", "LSH", "PCA8,LSH"])
+@pytest.mark.parametrize("kind", ["binary hash", "LSH", "PCA8,LSH"])
 def test_a_live_index_of_a_kind_that_is_not_split_is_kept_whole(tmp_path, vectors, kind):
     import faiss
 
-    if kind == "binary":
-        index = faiss.IndexBinaryFlat(64)
+    if kind == "binary hash":
+        index = faiss.IndexBinaryHash(64, 8)
         index.add(np.random.default_rng(2).integers(0, 256, (300, 8), dtype=np.uint8))
         expected = faiss.serialize_index_binary(index).tobytes()
     else:
@@ -228,6 +230,18 @@ def test_an_hnswlib_index_larger_than_a_pipe_does_not_hang(tmp_path):
     report, archive = round_trip(index, tmp_path)
     archive.close()
     assert report.source_bytes > 4_000_000
+
+
+def test_facts_that_lie_about_the_dimension_load_nothing(tmp_path, hnswlib_index):
+    file, target = tmp_path / "a.hnsw", tmp_path / "a.vark"
+    hnswlib_index.save_index(str(file))
+    settings = {"metadata": "{}", "plan": "{}", "compression": "auto", "archive_id": None, "replace": True}
+    settings |= {"sync": False, "threads": 1, "memory_bytes": 1 << 24, "digest_members": False, "attempts": 1}
+    for lie in ({"dim": 4096}, {"dim": 4096, "vector_bytes": 4 * 4096}, {"dim": "x"}):
+        member = ("a.hnsw", ("file", str(file)), "hnswlib", json.dumps(lie))
+        _core.pack(str(target), [member], [], progress=None, **settings)
+        with vark.open_archive(target) as archive, pytest.raises(vark.SourceError, match="dimensions"):
+            archive.load(space="l2")
 
 
 def test_an_hnswlib_file_needs_its_space_to_be_loaded(tmp_path, hnswlib_index, vectors):

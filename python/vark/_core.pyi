@@ -33,7 +33,8 @@ def pack(
     """Write one archive; return the report as JSON.
 
     target: path (written beside itself, then renamed) or an open file descriptor (written in one pass).
-    members: (name, bytes, layout, facts JSON object); layout "auto" | "opaque" | "faiss" | "hnswlib" | "npy".
+    members: (name, bytes, layout, facts JSON object); layout "auto" | "opaque" | "faiss" | "hnswlib" |
+        "npy" | "usearch" | "diskann".
     streams: further streams (name, role, element type, elements in a row, bytes).
     metadata: JSON object, keys of spec section 8 that the caller knows (payload, probes, application, source kind).
     plan: JSON object with "folders" and "skipped" only.

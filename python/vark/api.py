@@ -56,7 +56,8 @@ def write_archive(
     probes: queries (count, d) float32, or a dict with queries, k (10), metric ("l2" for arrays), truth, and index: the
         live index that answers them when the source is files.
     application: JSON object for your own use (integers and text, no floats).
-    layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" for files. compression: "auto" | "none".
+    layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" | "usearch" |
+        "diskann" for files. compression: "auto" | "none".
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
     replace: an existing target is replaced at the end. sync: return when the disk has it.
     digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a

@@ -242,9 +242,13 @@ class Archive:
             return self._load_array(number, threads or 0, budget)
         adapter = adapter_for_layout(found.layout)
         if adapter is None:
-            raise InvalidArgumentError(f"member {found.name!r}: layout {found.layout!r} cannot be loaded; use restore")
+            raise InvalidArgumentError(
+                f"member {found.name!r}: layout {found.layout!r} cannot be loaded; "
+                "restore the file and load it with its library"
+            )
         checked = json.loads(self._reader.check_member(number, adapter.name))
-        facts = {**checked, **found.facts}
+        # The facts of the plan bind nothing: where the engine looked itself, its word counts.
+        facts = {**found.facts, **checked}
         return adapter.load(LoadRequest(self._reader, number, found.layout, facts, space, threads or 0, budget))
 
     def _load_array(self, number: int, threads: int, memory_bytes: int) -> Any:

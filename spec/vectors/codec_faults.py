@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
+import links
 from faults import Fault, insert, poke
 from kit import (
     AFFINE,
@@ -38,9 +39,15 @@ Maker = Callable[..., Fault]
 
 def cases() -> Iterator[Fault]:
     def fault(
-        name: str, comment: str, codec: int, block: bytes, element: int = U8, raw: bytes = noise("codec", 96)
+        name: str,
+        comment: str,
+        codec: int,
+        block: bytes,
+        element: int = U8,
+        raw: bytes = noise("codec", 96),
+        elements: int = 1,
     ) -> Fault:
-        streams = [Stream("good", 2, U8, 1, b"good"), Stream("bad", 2, element, 1, raw, 0, codec, [block])]
+        streams = [Stream("good", 2, U8, 1, b"good"), Stream("bad", 2, element, elements, raw, 0, codec, [block])]
         return Fault(f"codec-{name}", "codec", "read", comment, build(streams))
 
     raw = noise("codec", 96)
@@ -77,6 +84,7 @@ def cases() -> Iterator[Fault]:
     yield from integers(fault)
     yield from halves(fault)
     yield from narrow(fault)
+    yield from links.faults(fault)
 
 
 def float32(fault: Maker) -> Iterator[Fault]:

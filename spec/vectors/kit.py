@@ -21,6 +21,7 @@ ARCHIVE_ID = bytes.fromhex("0190a7c5d2e87abc9def0123456789ab")
 ELEMENT_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 8: 8, 9: 2, 10: 2, 11: 4, 12: 8}
 U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64 = ELEMENT_BYTES
 RAW, ZSTD, FLOAT32, BITPACK, AFFINE, FLOAT16, BFLOAT16, NARROW = range(8)
+LINKS, LISTS = 9, 10
 Edit = Callable[[Any], Any]
 Stage = Callable[[str, Any], Any]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import links
 import numpy as np
 from kit import (
     AFFINE,
@@ -174,6 +175,8 @@ def integers() -> Iterator[Whole]:
     blocks = [encode_affine(base, 1, 8) for base in (0, 4, 8)]
     streams.append(Stream("ids", 5, U64, 1, chunked, 4, AFFINE, blocks))
     yield Whole("affine", "up, down, constant, wrapping; several chunks", streams)
+    yield Whole("links", "both layouts; partitions, exceptions, stale slots, lists in order, no graph", links.streams())
+    yield Whole("lists", "two runs and as many as ids; the highest ids", links.lists())
 
 
 def hnswlib_like() -> Whole:

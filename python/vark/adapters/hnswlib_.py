@@ -51,9 +51,12 @@ class HnswlibAdapter:
         space = request.space or request.facts.get("space")
         if space not in SPACES:
             raise InvalidArgumentError(f"space: {space!r}; an hnswlib file does not name it, give one of {SPACES}")
-        dim = request.facts.get("dim", request.facts.get("d"))
-        if not isinstance(dim, int) or dim < 1:
-            raise InvalidArgumentError("the archive does not say the dimension; restore the file and load it yourself")
+        # hnswlib believes the dimension that it is given and reads as far: only the file's own row length will do.
+        vector_bytes = request.facts["vector_bytes"]
+        dim = vector_bytes // 4
+        if vector_bytes % 4 or request.facts.get("dim", dim) != dim:
+            found = f"vectors of {vector_bytes} bytes and {request.facts.get('dim', 'unknown')} dimensions"
+            raise SourceError(f"the archive has {found}; expected 4 bytes a dimension", code="malformed")
         descriptor = _memory_file()
         try:
             request.reader.write_member(

@@ -29,7 +29,10 @@ from vark.units import format_bytes, format_speed
 @click.option("--probe-metric", type=click.Choice(["l2", "ip", "cosine"]), default="l2", show_default=True)
 @click.option("--application", help="JSON object for your own use.")
 @click.option(
-    "--layout", type=click.Choice(["auto", "opaque", "faiss", "hnswlib", "npy"]), default="auto", show_default=True
+    "--layout",
+    type=click.Choice(["auto", "opaque", "faiss", "hnswlib", "npy", "usearch", "diskann"]),
+    default="auto",
+    show_default=True,
 )
 @click.option("--compression", type=click.Choice(["auto", "none"]), default="auto", show_default=True)
 @click.option("--digest", is_flag=True, help="Store the BLAKE3 of each member, too.")

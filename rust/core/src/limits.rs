@@ -24,6 +24,8 @@ pub const STREAM_NAME_BYTES_MAX: usize = 255;
 /// What is left of the tail for the JSON metadata in the largest archive.
 pub const METADATA_BYTES_MAX: usize = 8_192;
 pub const JSON_DEPTH_MAX: usize = 32;
+/// A plan of 65,536 files stays well below; more would let a small text ask for much memory.
+pub const JSON_VALUES_MAX: usize = 2_097_152;
 
 /// A reader holds one chunk at a time; a link partition of 2^19 nodes at M = 64 needs this much.
 pub const CHUNK_BYTES_MAX: u64 = 268_435_456;
@@ -31,6 +33,16 @@ pub const CHUNK_BYTES_MAX: u64 = 268_435_456;
 pub const CHUNK_BYTES_DEFAULT: u64 = 524_288;
 /// Above this many chunks in a stream the writer doubles the chunk, so that the index stays small.
 pub const CHUNKS_PER_STREAM_SOFT_MAX: u64 = 131_072;
+/// Links that go both ways are stored once inside a chunk: the fewer partitions the better, the more memory.
+pub const PARTITION_ROWS_MAX: u64 = 524_288;
+/// 2^19 nodes at M = 16; coding needs some four times as much.
+pub const PARTITION_BYTES_MAX: u64 = 75_497_472;
+/// Shorter rows are no lists of links.
+pub const PARTITION_ROW_BYTES_MIN: u64 = 16;
+/// The ids of inverted lists cost the bits of a list number while they are all in one chunk.
+pub const ID_CHUNK_ROWS_MAX: u64 = 4_194_304;
+/// Above this many chunks in all streams the writer doubles theirs, too: the index fits the tail beside many streams.
+pub const CHUNKS_SOFT_MAX: u64 = 1_048_576;
 /// A block may exceed its chunk by a codec header, never by more.
 pub const BLOCK_OVERHEAD_MAX: u64 = 64;
 

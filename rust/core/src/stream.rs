@@ -218,10 +218,18 @@ impl StreamDescription {
     }
 }
 
-/// The chunk rule for writers: about 512 KiB, whole rows, doubled while a stream would have too many chunks.
-pub fn chunk_rows_for(row_bytes: u32, row_count: u64) -> u64 {
+/// The chunk rule for writers: about 512 KiB, whole rows, doubled while a stream would have too many chunks. Links are
+/// cut into partitions and ids into runs as long as their codecs want them: there is no gain across a chunk's border.
+pub fn chunk_rows_for(role: StreamRole, row_bytes: u32, row_count: u64) -> u64 {
     let row_bytes = u64::from(row_bytes.max(1));
-    let mut target = limits::CHUNK_BYTES_DEFAULT;
+    let (rows, bytes) = match role {
+        StreamRole::LINKS if row_bytes >= limits::PARTITION_ROW_BYTES_MIN => {
+            (limits::PARTITION_ROWS_MAX, limits::PARTITION_BYTES_MAX)
+        }
+        StreamRole::IDS if row_bytes <= 8 => (limits::ID_CHUNK_ROWS_MAX, limits::PARTITION_BYTES_MAX),
+        _ => (u64::MAX, limits::CHUNK_BYTES_DEFAULT),
+    };
+    let mut target = rows.saturating_mul(row_bytes).min(bytes);
     loop {
         let rows = (target / row_bytes).max(1);
         // Multiples of 64 keep packed bits of a chunk on byte borders.
@@ -267,10 +275,21 @@ mod tests {
     fn chunks_stay_within_the_soft_limit_for_a_terabyte() {
         for row_bytes in [1u32, 8, 132, 1536, 3072, 262_144] {
             let row_count = (1u64 << 40) / u64::from(row_bytes);
-            let rows = chunk_rows_for(row_bytes, row_count);
-            assert!(row_count.div_ceil(rows) <= limits::CHUNKS_PER_STREAM_SOFT_MAX);
-            assert!(rows * u64::from(row_bytes) <= limits::CHUNK_BYTES_MAX);
+            for role in [StreamRole::VECTORS, StreamRole::LINKS, StreamRole::IDS] {
+                let rows = chunk_rows_for(role, row_bytes, row_count);
+                assert!(row_count.div_ceil(rows) <= limits::CHUNKS_PER_STREAM_SOFT_MAX);
+                assert!(rows * u64::from(row_bytes) <= limits::CHUNK_BYTES_MAX);
+            }
         }
-        assert_eq!(chunk_rows_for(1536, 1000), 320);
+        assert_eq!(chunk_rows_for(StreamRole::VECTORS, 1536, 1000), 320);
+    }
+
+    #[test]
+    fn links_and_ids_get_the_chunks_that_their_codecs_want() {
+        for (row_bytes, rows) in [(128, 1 << 19), (132, 1 << 19), (260, 290_368), (4, 131_072), (1 << 20, 64)] {
+            assert_eq!(chunk_rows_for(StreamRole::LINKS, row_bytes, 300_000), rows);
+        }
+        assert_eq!(chunk_rows_for(StreamRole::IDS, 8, 300_000), 1 << 22);
+        assert_eq!(chunk_rows_for(StreamRole::IDS, 16, 300_000), 32_768);
     }
 }

@@ -42,7 +42,15 @@ fn small_archive() -> Vec<u8> {
         spec: StreamSpec::new(name, role, element, 1),
         input: Input::Shared(Arc::new(bytes)),
     };
+    let dealt: Vec<u8> =
+        (0..24u64).map(|id| id * 2).chain((0..24).map(|id| id * 2 + 1)).flat_map(u64::to_le_bytes).collect();
+    let ring =
+        (0..100i32).flat_map(|node| [1, 2, 3, 97, 98, 99].map(|step| (node + step) % 100)).flat_map(i32::to_le_bytes);
+    let mut ring = stream("ring", StreamRole::LINKS, ElementType::I32, ring.collect());
+    ring.spec.row_elements = 6;
     let mut streams = vec![
+        ring,
+        stream("dealt", StreamRole::IDS, ElementType::U64, dealt),
         stream("floats", StreamRole::VECTORS, ElementType::F32, floats),
         stream("float16", StreamRole::VECTORS, ElementType::F16, halves.clone()),
         stream("bfloat16", StreamRole::VECTORS, ElementType::Bf16, halves),

@@ -10,10 +10,12 @@ use vark_core::pipeline::pack::{Input, MemberInput, Output, PackOptions, pack};
 use vark_core::pipeline::restore::{RestoreOptions, restore};
 use vark_core::pipeline::rows::RowReader;
 use vark_core::pipeline::verify::{Level, verify};
+use vark_core::pipeline::view::read_plan;
 use vark_core::split::Layout;
 use vark_core::store::file::FileSource;
+use vark_core::stream::{StreamRole, StreamSpec};
 use vark_core::testing::files::{Folder, hnswlib};
-use vark_core::testing::{Random, pack_options, restore_options};
+use vark_core::testing::{Random, RawStream, archive_of, pack_options, restore_options};
 
 const MEBIBYTE: u64 = 1 << 20;
 const GROWTH_MAX: u64 = 300 * MEBIBYTE;
@@ -46,8 +48,7 @@ fn sparse_index(path: &Path) {
     file.set_len(header.len() as u64 + count * (4 + 8 * degree + 4 * width + 8 + 4)).unwrap();
 }
 
-#[test]
-fn packing_verifying_and_restoring_a_gibibyte_take_bounded_memory() {
+fn large_sources() {
     let folder = Folder::new();
     sparse_index(&folder.path("index"));
     std::fs::File::create(folder.path("plain")).unwrap().set_len(512 * MEBIBYTE).unwrap();
@@ -70,4 +71,28 @@ fn packing_verifying_and_restoring_a_gibibyte_take_bounded_memory() {
     assert!(checked.ok);
     let options = RestoreOptions { threads: 2, memory_bytes: 128 * MEBIBYTE, ..restore_options() };
     growth("restoring", start, || restore(&reader, &folder.path("out"), None, &options, &mut |_, _| Ok(())).unwrap());
+}
+
+/// One test after the other in this file: they measure the same process.
+#[test]
+fn packing_verifying_and_restoring_a_gibibyte_and_reading_a_plan_full_of_values_take_bounded_memory() {
+    large_sources();
+    crowded_plans();
+}
+
+/// 16 MiB of JSON in as many values as it can hold.
+fn crowded_plans() {
+    for (open, value) in [("", "{\"a\":0},"), ("", "[],"), ("\"k\":\"rows\",", "0,")] {
+        let run = format!("{{{open}\"x\":[{}0]}}", value.repeat(16_700_000 / value.len()));
+        for text in [
+            format!("{{\"version\":1,\"members\":[],\"x\":{run}}}"),
+            format!("{{\"version\":1,\"members\":[{{\"runs\":[{run}]}}]}}"),
+            format!("{{\"version\":1,\"members\":[{{\"facts\":{run}}}]}}"),
+        ] {
+            let spec = StreamSpec::bytes("plan", StreamRole::PLAN);
+            let bytes = archive_of(&[RawStream { spec, chunk_rows: 65_536, data: text.into_bytes() }], 3_584).unwrap();
+            let reader = RowReader::new(Archive::open(Arc::new(bytes)).unwrap(), MEBIBYTE);
+            growth("a crowded plan", status("VmRSS:"), || drop(read_plan(&reader)));
+        }
+    }
 }

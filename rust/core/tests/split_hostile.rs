@@ -72,7 +72,7 @@ proptest! {
         let mut changed = bytes[..keep.index(bytes.len() + 1)].to_vec();
         changed.extend(&tail);
         attack(&changed);
-        for layout in [Layout::Faiss, Layout::Hnswlib, Layout::Npy] {
+        for layout in [Layout::Faiss, Layout::Hnswlib, Layout::Npy, Layout::Usearch, Layout::DiskAnn] {
             let (member, streams) = plan_file(&changed, "m", layout).unwrap();
             execute(&changed, &member, &streams);
         }

@@ -45,14 +45,9 @@ pub fn stream(argument: &(String, String, String, u32, BytesArgument<'_>)) -> Py
 }
 
 pub fn layout(name: &str) -> PyResult<Layout> {
-    match name {
-        "auto" => Ok(Layout::Auto),
-        "opaque" => Ok(Layout::Opaque),
-        "faiss" => Ok(Layout::Faiss),
-        "hnswlib" => Ok(Layout::Hnswlib),
-        "npy" => Ok(Layout::Npy),
-        other => Err(invalid("layout", format!("{other:?}; expected auto, opaque, faiss, hnswlib or npy"))),
-    }
+    Layout::from_name(name).ok_or_else(|| {
+        invalid("layout", format!("{name:?}; expected auto, opaque, faiss, hnswlib, npy, usearch or diskann"))
+    })
 }
 
 pub fn object(text: &str) -> PyResult<Map<String, Value>> {

@@ -15,8 +15,8 @@ use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
 use vark_core::pipeline::rows::{ReadState, RowReader};
 use vark_core::pipeline::verify::{self, Level};
-use vark_core::pipeline::view::read_plan;
-use vark_core::store::counted::Counted;
+use vark_core::pipeline::view::read_plan_text;
+use vark_core::store::counted::{Counted, Counts};
 use vark_core::store::file::FileSource;
 use vark_core::stream::StreamDescription;
 
@@ -26,7 +26,7 @@ const KEPT_BYTES: u64 = 64 << 20;
 #[pyclass(frozen, module = "vark._core")]
 pub struct Reader {
     open: Mutex<Option<Arc<RowReader>>>,
-    source: Arc<Counted<FileSource>>,
+    counts: Arc<Counts>,
     #[pyo3(get)]
     archive_id: [u8; 16],
     #[pyo3(get)]
@@ -82,11 +82,12 @@ impl Reader {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let opened = py.detach(|| {
-            let source = Arc::new(Counted::new(FileSource::open(&path)?));
-            let archive = Archive::open(source.clone()).map_err(|error| error.within(&path.display().to_string()))?;
-            Ok((source, archive))
+            let source = Counted::new(FileSource::open(&path)?);
+            let counts = source.counts();
+            let archive = Archive::open(Arc::new(source)).map_err(|error| error.within(&path.display().to_string()))?;
+            Ok((counts, archive))
         });
-        let (source, archive) = opened.map_err(|error: Error| to_py(&error))?;
+        let (counts, archive) = opened.map_err(|error: Error| to_py(&error))?;
         Ok(Self {
             archive_id: archive.id().0,
             archive_bytes: archive.archive_bytes(),
@@ -94,7 +95,7 @@ impl Reader {
             version: archive.version(),
             metadata: archive.metadata().to_owned(),
             open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
-            source,
+            counts,
         })
     }
 
@@ -104,7 +105,7 @@ impl Reader {
     }
 
     fn io_counts(&self) -> (u64, u64) {
-        self.source.counts()
+        self.counts.get()
     }
 
     fn codecs(&self, py: Python<'_>, stream: usize) -> PyResult<BTreeMap<String, u64>> {
@@ -142,8 +143,8 @@ impl Reader {
 
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let reader = self.get()?;
-        let plan = py.detach(|| read_plan(&reader)).map_err(|error| to_py(&error))?;
-        plan.map(|plan| json(&plan)).transpose()
+        let plan = py.detach(|| read_plan_text(&reader)).map_err(|error| to_py(&error))?;
+        Ok(plan.map(|(_, text)| text))
     }
 
     #[pyo3(signature = (target, *, members, replace, sync, threads, memory_bytes, max_bytes, progress))]
@@ -193,8 +194,10 @@ impl Reader {
 
     fn check_member(&self, py: Python<'_>, member: usize, layout: &str) -> PyResult<String> {
         let reader = self.get()?;
+        let mut reporter = Reporter::new(None);
         let checked = py.detach(|| {
-            let view = restore::view(&reader, &restore::plan_of(&reader)?, member)?;
+            let mut beat = || reporter.report(0, None);
+            let view = restore::view(&reader, &restore::plan_of(&reader)?, member, &mut beat)?;
             match layout {
                 "faiss" => vark_core::split::check_faiss(&view),
                 "hnswlib" => vark_core::split::check_hnswlib(&view),
@@ -204,7 +207,7 @@ impl Reader {
                 }
             }
         });
-        json(&checked.map_err(|error| to_py(&error))?)
+        json(&reporter.finish(checked)?)
     }
 
     #[pyo3(signature = (*, level, threads, progress))]

@@ -1,12 +1,14 @@
 //! JSON inside archives (spec 8): metadata and plans. Integers only, bounded depth, no key twice.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Layer, Result};
-use crate::limits::{JSON_DEPTH_MAX, METADATA_BYTES_MAX};
+use crate::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX, METADATA_BYTES_MAX};
 
 /// A JSON object from an archive: no float, no key twice, at most `JSON_DEPTH_MAX` levels (the outermost object
 /// is the first). Readers do not check order and blanks (spec 8).
@@ -52,7 +54,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         Error::damaged(Layer::Metadata, format!("metadata, byte {}", error.valid_up_to()), "not UTF-8")
     })?;
-    parse_strict(text, Layer::Metadata)?;
+    check_strict(text, Layer::Metadata)?;
     Ok(text.to_owned())
 }
 
@@ -61,85 +63,103 @@ fn refuse(fault: &serde_json::Error) -> Error {
 }
 
 fn parse(text: &str) -> serde_json::Result<Value> {
+    validate(text)?;
+    serde_json::from_str(text)
+}
+
+/// All rules for JSON in archives, without building anything: a small text can make a large tree.
+///
+/// # Errors
+/// `Damaged` at `layer`.
+pub fn check_strict(text: &str, layer: Layer) -> Result<()> {
+    validate(text).map_err(|fault| Error::damaged(layer, layer.name(), fault.to_string()))
+}
+
+fn validate(text: &str) -> serde_json::Result<()> {
+    let values = Cell::new(JSON_VALUES_MAX);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
+    let is_object = Strict { depth: 0, values: &values }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    if value.is_object() { Ok(value) } else { Err(serde_json::Error::custom("expected a JSON object")) }
+    if is_object { Ok(()) } else { Err(serde_json::Error::custom("expected a JSON object")) }
 }
 
-/// Builds a value and refuses what the format does not allow. `depth` counts the levels around it.
+/// Walks a value and refuses what the format does not allow; says whether it is an object. `depth` counts the
+/// levels around it, `values` what may still come.
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'a> {
     depth: usize,
+    values: &'a Cell<usize>,
 }
 
-impl Strict {
+type Checked<E> = std::result::Result<bool, E>;
+
+impl Strict<'_> {
     fn deeper<E: serde::de::Error>(self) -> std::result::Result<Self, E> {
         if self.depth >= JSON_DEPTH_MAX {
             return Err(E::custom(format!("nested deeper than {JSON_DEPTH_MAX} levels")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Checked<D::Error> {
+        let Some(left) = self.values.get().checked_sub(1) else {
+            return Err(D::Error::custom(format!("more than {JSON_VALUES_MAX} values")));
+        };
+        self.values.set(left);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON without floats")
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Checked<E> {
+        Ok(false)
     }
 
-    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E>(self, _: bool) -> Checked<E> {
+        Ok(false)
     }
 
-    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, _: u64) -> Checked<E> {
+        Ok(false)
     }
 
-    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, _: i64) -> Checked<E> {
+        Ok(false)
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Value, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Checked<E> {
         Err(E::custom(format!("the number {value} is not an integer of 64 bits; write it as a string")))
     }
 
-    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E>(self, _: &str) -> Checked<E> {
+        Ok(false)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> std::result::Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Checked<A::Error> {
         let inner = self.deeper()?;
-        let mut values = Vec::new();
-        while let Some(value) = sequence.next_element_seed(inner)? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
+        while sequence.next_element_seed(inner)?.is_some() {}
+        Ok(false)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> std::result::Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Checked<A::Error> {
         let inner = self.deeper()?;
-        let mut values = Map::new();
+        let mut keys = HashSet::new();
         while let Some(key) = object.next_key::<String>()? {
-            if values.contains_key(&key) {
+            object.next_value_seed(inner)?;
+            if let Some(key) = keys.replace(key) {
                 return Err(A::Error::custom(format!("the key {key:?} stands twice")));
             }
-            let value = object.next_value_seed(inner)?;
-            values.insert(key, value);
         }
-        Ok(Value::Object(values))
+        Ok(true)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::origin::Origin;
 use super::zstd::{self, Search};
-use super::{Codec, Scratch, affine, bitpack, float32, half, narrow, raw};
+use super::{Codec, Scratch, affine, bitpack, float32, half, links, lists, narrow, raw};
 use crate::error::Result;
 use crate::stream::{ChunkShape, ElementType, StreamRole};
 
@@ -22,7 +22,10 @@ pub(super) fn encode(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratc
         _ if element_type == ElementType::F32 => floats(shape, raw, block, scratch)?,
         _ if half::codec_of(element_type).is_some() => halves(element_type, raw, block, scratch)?,
         _ if element_type.is_integer() && (element_type.bytes() > 1 || holds_numbers(role)) => {
-            integers(element_type, raw, block, scratch)?
+            match graph(shape, raw, block, scratch)? {
+                None => integers(element_type, raw, block, scratch)?,
+                chosen => chosen,
+            }
         }
         _ => bytes(raw, block, scratch)?,
     };
@@ -112,6 +115,23 @@ fn repeats<const BYTES: usize>(raw: &[u8]) -> bool {
     }
     let commonest = low_counts.into_iter().max().unwrap_or(0);
     again * 16 > probed || commonest * 32 > probed.max(256)
+}
+
+/// Rows with fewer slots are no lists of links worth the name.
+const LINK_SLOTS_MIN: u32 = 4;
+
+/// Links and the ids of lists, when they hold together; a fixed width decodes faster, so 1/32 must be saved over it.
+fn graph(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Option<Codec>> {
+    let is_links = shape.role == StreamRole::LINKS && shape.row_elements >= LINK_SLOTS_MIN;
+    if !is_links && shape.role != StreamRole::IDS {
+        return Ok(None);
+    }
+    let Some(packed) = bitpack::measure(shape.element_type, raw) else { return Ok(None) };
+    let limit = worth(raw.len()).min(packed.block_bytes - packed.block_bytes / 32);
+    if is_links {
+        return Ok(links::encode(shape, raw, limit, block, scratch)?.then_some(Codec::Links));
+    }
+    Ok(lists::encode(shape.element_type, raw, limit, block).then_some(Codec::Lists))
 }
 
 fn integers(

@@ -5,6 +5,8 @@ mod bitpack;
 mod choose;
 mod float32;
 mod half;
+mod links;
+mod lists;
 mod narrow;
 mod origin;
 mod raw;
@@ -18,6 +20,7 @@ mod zstd;
 use crate::error::{Error, Layer, Result};
 use crate::stream::{ChunkShape, ElementType};
 
+pub use links::sort_lists;
 pub use scratch::Scratch;
 
 /// Number on disk (spec, `codecs/README.md`).
@@ -31,10 +34,12 @@ pub enum Codec {
     Float16,
     Bfloat16,
     Narrow,
+    Links,
+    Lists,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 8] = [
+    pub const ALL: [Codec; 10] = [
         Self::Raw,
         Self::Zstd,
         Self::Float32,
@@ -43,6 +48,8 @@ impl Codec {
         Self::Float16,
         Self::Bfloat16,
         Self::Narrow,
+        Self::Links,
+        Self::Lists,
     ];
 
     pub fn number(self) -> u16 {
@@ -55,6 +62,8 @@ impl Codec {
             Self::Float16 => 5,
             Self::Bfloat16 => 6,
             Self::Narrow => 7,
+            Self::Links => 9,
+            Self::Lists => 10,
         }
     }
 
@@ -72,6 +81,8 @@ impl Codec {
             Self::Float16 => "float16",
             Self::Bfloat16 => "bfloat16",
             Self::Narrow => "narrow",
+            Self::Links => "links",
+            Self::Lists => "lists",
         }
     }
 
@@ -131,6 +142,8 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         }
         Codec::Float16 | Codec::Bfloat16 => half::decode(codec, block, raw, scratch),
         Codec::Narrow => narrow::decode(shape, block, raw, scratch),
+        Codec::Links => links::decode(shape, block, raw, scratch),
+        Codec::Lists => lists::decode(element_type, block, raw),
     }
 }
 

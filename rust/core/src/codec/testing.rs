@@ -70,12 +70,13 @@ pub(super) fn noise(byte_count: usize, seed: u64) -> Vec<u8> {
     (0..byte_count).map(|_| next()).collect()
 }
 
-/// Chunks of `count` values: noise, small numbers, lines, one value.
+/// Chunks of `count` values: noise, small numbers, lines, one value, two ascending runs.
 pub(super) fn chunks(element_type: ElementType, count: usize) -> Vec<Vec<u8>> {
     let value_bytes = element_type.bytes() as usize;
     let of = |value: &dyn Fn(u64) -> u64| -> Vec<u8> {
         (0..count as u64).flat_map(|index| value(index).to_le_bytes().into_iter().take(value_bytes)).collect()
     };
+    let half = (count as u64).div_ceil(2).max(1);
     vec![
         noise(count * value_bytes, count as u64 + 1),
         of(&|index| index * index % 37),
@@ -85,6 +86,7 @@ pub(super) fn chunks(element_type: ElementType, count: usize) -> Vec<Vec<u8>> {
         of(&|_| 0x7FC0_0000),
         // As f32, bf16 values that were widened.
         of(&|index| (0x3F00 + index * 7919 % 517) << 16),
+        of(&|index| 2 * (index % half) + index / half),
     ]
 }
 
@@ -175,6 +177,8 @@ pub(super) fn the_example_of_the_page_is_what_the_codec_does(codec: Codec, encod
         Codec::Float16 => include_str!("../../../../spec/codecs/float16.md"),
         Codec::Bfloat16 => include_str!("../../../../spec/codecs/bfloat16.md"),
         Codec::Narrow => include_str!("../../../../spec/codecs/narrow.md"),
+        Codec::Links => include_str!("../../../../spec/codecs/links.md"),
+        Codec::Lists => include_str!("../../../../spec/codecs/lists.md"),
     };
     let field = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim();
     let bytes = |name: &str| -> Vec<u8> {

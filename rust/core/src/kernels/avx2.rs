@@ -1,10 +1,10 @@
-//! AVX2 (Haswell, Zen and later): byte shuffles within 128-bit halves.
+//! AVX2 (Haswell, Zen and later): byte shuffles within 128-bit halves; and the bit deposit that comes with it.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_castsi256_si128,
     _mm256_cvtepu8_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_permutevar8x32_epi32,
     _mm256_set_m128i, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
-    _mm256_storeu_si256,
+    _mm256_storeu_si256, _pdep_u64,
 };
 
 use super::{Extremes, Narrow, Rule, portable};
@@ -50,6 +50,26 @@ pub fn merge(exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
         store_32(out, _mm256_or_si256(_mm256_srli_epi32::<1>(rotated), _mm256_slli_epi32::<31>(rotated)));
     }
     portable::merge(&exponents[done * 8..], &lows[done * 24..], &mut raw[done * 32..]);
+}
+
+/// What is left is a word of bits; the rank-th of them is found by one deposit, where the portable loop moves memory.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+pub fn reorder(sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
+    let count = sorted.len().min(out.len());
+    if count > 64 {
+        return portable::reorder(sorted, ranks, out);
+    }
+    let mut left = if count == 0 { 0 } else { u64::MAX >> (64 - count) };
+    let mut places = out[..count].iter_mut();
+    for (rank, out) in ranks.iter().zip(places.by_ref()) {
+        let bit = _pdep_u64(1 << (rank & 63), left);
+        *out = sorted.get(bit.trailing_zeros() as usize).copied().unwrap_or(0);
+        left ^= bit;
+    }
+    for out in places {
+        *out = sorted.get(left.trailing_zeros() as usize).copied().unwrap_or(0);
+        left &= left.wrapping_sub(1);
+    }
 }
 
 #[target_feature(enable = "avx2")]

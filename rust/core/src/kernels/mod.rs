@@ -41,7 +41,7 @@ enum Set {
 macro_rules! dispatch {
     ($machine:expr, $kernel:ident($($argument:expr),*)) => {
         match $machine.0 {
-            // SAFETY: `available` makes these two only after it found AVX2.
+            // SAFETY: `available` makes these two only after it found AVX2, BMI1 and BMI2.
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 | Set::Avx512 => unsafe { avx2::$kernel($($argument),*) },
             Set::Portable => portable::$kernel($($argument),*),
@@ -63,9 +63,13 @@ impl Machine {
         let sets = [
             Some(Set::Portable),
             #[cfg(target_arch = "x86_64")]
-            is_x86_feature_detected!("avx2").then_some(Set::Avx2),
+            // Every machine with AVX2 has both bit sets too.
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2"))
+                .then_some(Set::Avx2),
             #[cfg(target_arch = "x86_64")]
             (is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
@@ -129,6 +133,13 @@ impl Machine {
     /// Whether such a scale is likely; quick to say no.
     pub fn looks_scaled(self, row: &[u8], fraction_bits: u32) -> bool {
         dispatch!(self, looks_scaled(row, fraction_bits))
+    }
+
+    /// Entries of `sorted` in another order: `out[i]` is the one of rank `ranks[i]` among those left; when the ranks
+    /// end the rest follow as they are. `out` is as long as `sorted`; every rank is below the count of those left.
+    #[inline]
+    pub fn reorder(self, sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
+        dispatch!(self, reorder(sorted, ranks, out));
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.

@@ -147,3 +147,12 @@ pub fn steps_are(value_bytes: usize, raw: &[u8], step: u64) -> bool {
         _ => steps_are_u64(raw, step),
     }
 }
+
+pub fn reorder(sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
+    let count = sorted.len().min(out.len());
+    out[..count].copy_from_slice(&sorted[..count]);
+    for (place, rank) in ranks.iter().enumerate() {
+        let Some(left) = out[..count].get_mut(place..).filter(|left| usize::from(*rank) < left.len()) else { return };
+        left[..=usize::from(*rank)].rotate_right(1);
+    }
+}

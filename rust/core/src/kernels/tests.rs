@@ -113,6 +113,26 @@ fn a_short_run_of_bits_reads_as_zeros_and_never_past_its_end() {
 }
 
 #[test]
+fn lists_are_reordered_alike_on_every_machine() {
+    for machine in Machine::available() {
+        for count in 0..=254usize {
+            for ranked in [0, count / 2, count] {
+                let sorted: Vec<u32> = (0..count as u32).map(|place| 7 * place).collect();
+                let dice = noise(count, count as u64 + 1);
+                let ranks: Vec<u8> =
+                    (0..ranked).map(|place| (usize::from(dice[place]) % (count - place)) as u8).collect();
+                let mut left = sorted.clone();
+                let mut expected: Vec<u32> = ranks.iter().map(|rank| left.remove(usize::from(*rank))).collect();
+                expected.append(&mut left);
+                let mut found = vec![1; count];
+                machine.reorder(&sorted, &ranks, &mut found);
+                assert_eq!(found, expected, "{machine:?}, {count} entries");
+            }
+        }
+    }
+}
+
+#[test]
 fn extremes_and_steps_are_alike_on_every_machine() {
     for machine in Machine::available() {
         for value_bytes in [1, 2, 4, 8] {

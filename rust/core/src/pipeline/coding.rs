@@ -47,6 +47,8 @@ pub struct Recycler {
 }
 
 const KEPT_BUFFERS: usize = 64;
+/// A partition of links is rare and large: its buffer goes back to the system.
+const KEPT_BUFFER_BYTES: usize = 8 << 20;
 
 impl Recycler {
     /// A buffer with whatever it held before: coders overwrite it without zeroing it first.
@@ -61,6 +63,9 @@ impl Recycler {
     }
 
     pub fn put(&self, buffer: Vec<u8>) {
+        if buffer.capacity() > KEPT_BUFFER_BYTES {
+            return;
+        }
         if let Ok(mut free) = self.free.lock()
             && free.len() < KEPT_BUFFERS
         {

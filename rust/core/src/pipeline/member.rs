@@ -1,7 +1,7 @@
 //! Members into the packer: a file by its plan, a live stream while it is parsed.
 
 use super::coding::Feed;
-use super::packer::{CHUNKS_SOFT_MAX, Packer};
+use super::packer::Packer;
 use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits;
 use crate::plan::batch::{CountReader, Cursor, Slice, next_batch};
@@ -27,8 +27,10 @@ pub struct Naming {
 
 impl Naming {
     pub fn of(member: usize, name: &str, alone: bool) -> Self {
-        // Long paths would push stream names over their limit.
-        let prefix = if name.len() <= 160 { format!("{name}/") } else { format!("member {member}/") };
+        // Long paths would push stream names over their limit, and two names belong to the archive's own streams.
+        // No path has an empty component, so the numbered form cannot meet the name of another member.
+        let own = name.len() <= 160 && !matches!(name, "attachment" | "document");
+        let prefix = if own { format!("{name}/") } else { format!("member {member}//") };
         Self { prefix: (!alone).then_some(prefix) }
     }
 
@@ -89,7 +91,7 @@ fn has_room(packer: &Packer<'_>, streams: &[TapeStream], naming: &Naming, total_
     let names = streams.iter().filter(|stream| !is_shared(&stream.spec));
     let names: Vec<usize> = names.map(|stream| naming.stream(&stream.spec.name).len()).collect();
     let name_bytes = names.iter().sum::<usize>() as u64 + STREAMS_RESERVED as u64 * NAME_BYTES_RESERVED;
-    let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(CHUNKS_SOFT_MAX);
+    let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(limits::CHUNKS_SOFT_MAX);
     names.iter().all(|bytes| *bytes <= limits::STREAM_NAME_BYTES_MAX)
         && packer.writer.has_room(names.len() + STREAMS_RESERVED, name_bytes, chunk_count)
 }

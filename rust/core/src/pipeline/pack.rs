@@ -275,7 +275,7 @@ impl Pass<'_> {
             }
             let naming = Naming::of(number, &member.name, alone);
             let (packed, change) = match self.member(packer, member, &naming, shared_hint) {
-                Err(error) if error.kind() == ErrorKind::SourceChanged => {
+                Err(error) if is_lost(&error, member, alone) => {
                     return Ok(Outcome::Lost(Skipped { name: member.name.clone(), reason: error.to_string() }));
                 }
                 other => other?,
@@ -421,6 +421,12 @@ impl Pass<'_> {
             streams: tallies.map(|(stream, tally)| StreamReport::new(stream, &tally.codecs)).collect(),
         })
     }
+}
+
+/// Files of a folder come and go: one that is gone when its turn comes is no reason to lose the others.
+fn is_lost(error: &Error, member: &MemberInput, alone: bool) -> bool {
+    let gone = !alone && error.kind() == ErrorKind::NotFound && matches!(member.input, Input::File(_));
+    gone || error.kind() == ErrorKind::SourceChanged
 }
 
 fn known_bytes(members: &[MemberInput], streams: &[StreamInput]) -> Option<u64> {

@@ -7,14 +7,11 @@ use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler};
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
-use crate::limits::CHUNKS_PER_STREAM_SOFT_MAX;
+use crate::limits::{CHUNKS_PER_STREAM_SOFT_MAX, CHUNKS_SOFT_MAX};
 use crate::plan::batch::{Batch, Content};
 use crate::plan::compile::{StreamShape, StreamTable};
-use crate::stream::{ChunkShape, StreamSpec, chunk_rows_for};
+use crate::stream::{ChunkShape, StreamRole, StreamSpec, chunk_rows_for};
 use std::collections::{BTreeMap, VecDeque};
-
-/// Chunks that an archive has at most, about, when its bytes are known: the index holds them beside many streams.
-pub const CHUNKS_SOFT_MAX: u64 = 1 << 20;
 
 /// Where archive bytes go, in order.
 pub trait Sink {
@@ -94,7 +91,7 @@ impl<'a> Packer<'a> {
     /// `InvalidArgument` for a name that exists, `LimitExceeded` for too many.
     pub fn declare(&mut self, spec: &StreamSpec, row_count_hint: u64) -> Result<usize> {
         let row_bytes = spec.row_bytes()?;
-        let chunk_rows = chunk_rows_of(row_bytes, row_count_hint, self.total_bytes.unwrap_or(0));
+        let chunk_rows = chunk_rows_of(spec.role, row_bytes, row_count_hint, self.total_bytes.unwrap_or(0));
         let number = self.writer.declare(spec, chunk_rows)?;
         let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
         self.table.push(&spec.name, shape);
@@ -242,10 +239,10 @@ impl<'a> Packer<'a> {
 }
 
 /// Rows a chunk, as if the stream had its share of the index only: many large streams must fit it together.
-fn chunk_rows_of(row_bytes: u32, row_count_hint: u64, total_bytes: u64) -> u64 {
+fn chunk_rows_of(role: StreamRole, row_bytes: u32, row_count_hint: u64, total_bytes: u64) -> u64 {
     let share = CHUNKS_SOFT_MAX / CHUNKS_PER_STREAM_SOFT_MAX;
     let rows_of_share = total_bytes / u64::from(row_bytes.max(1)) / share;
-    chunk_rows_for(row_bytes, row_count_hint.max(rows_of_share))
+    chunk_rows_for(role, row_bytes, row_count_hint.max(rows_of_share))
 }
 
 #[cfg(test)]
@@ -257,10 +254,11 @@ mod tests {
         for total_bytes in [1u64 << 39, 1 << 42, 1 << 45] {
             for row_bytes in [1u32, 132, 1536] {
                 let rows = total_bytes / 100 / u64::from(row_bytes);
-                let chunks = rows.div_ceil(chunk_rows_of(row_bytes, rows, total_bytes)) * 100;
+                let chunks = rows.div_ceil(chunk_rows_of(StreamRole::OPAQUE, row_bytes, rows, total_bytes)) * 100;
                 assert!(chunks <= CHUNKS_SOFT_MAX + 100, "{chunks} chunks of 100 streams of {rows} rows");
             }
         }
-        assert_eq!(chunk_rows_of(1536, 1000, 1 << 38), chunk_rows_for(1536, 1000));
+        let role = StreamRole::OPAQUE;
+        assert_eq!(chunk_rows_of(role, 1536, 1000, 1 << 38), chunk_rows_for(role, 1536, 1000));
     }
 }

@@ -192,9 +192,14 @@ impl Flight {
 /// A member, ready to be read by position.
 ///
 /// # Errors
-/// `InvalidArgument` for a member that does not exist; `Damaged` at layer `Plan`.
-pub fn view(reader: &Arc<RowReader>, plan: &Plan, number: usize) -> Result<MemberView> {
-    MemberView::new(reader, record(plan, number)?, &mut || Ok(()))
+/// `InvalidArgument` for a member that does not exist; `Damaged` at layer `Plan`; those of `beat`.
+pub fn view(
+    reader: &Arc<RowReader>,
+    plan: &Plan,
+    number: usize,
+    beat: &mut dyn FnMut() -> Result<()>,
+) -> Result<MemberView> {
+    MemberView::new(reader, record(plan, number)?, beat)
 }
 
 fn record(plan: &Plan, number: usize) -> Result<&Member> {

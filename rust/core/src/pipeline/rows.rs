@@ -23,6 +23,8 @@ pub struct RowReader {
     kept_bytes_max: u64,
 }
 
+/// Links, labels and one more are read side by side; a partition of links must not be decoded for each batch.
+const KEPT_CHUNKS_MIN: usize = 3;
 /// Of tiny chunks the budget would keep millions, and each look-up walks the list.
 const KEPT_CHUNKS_MAX: usize = 512;
 
@@ -145,7 +147,7 @@ impl RowReader {
         Ok(decoded)
     }
 
-    /// The slot of a chunk, made the newest; the oldest go when the budget is full (two always stay).
+    /// The slot of a chunk, made the newest; the oldest go when the budget is full (a few always stay).
     fn slot(&self, key: Key) -> Slot {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().position(|(other, _)| *other == key).and_then(|at| kept.remove(at));
@@ -155,7 +157,7 @@ impl RowReader {
         let cost =
             |(stream, chunk): Key| self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let mut total: u64 = kept.iter().map(|(key, _)| cost(*key)).sum();
-        while (total > self.kept_bytes_max || kept.len() > KEPT_CHUNKS_MAX) && kept.len() > 2 {
+        while (total > self.kept_bytes_max || kept.len() > KEPT_CHUNKS_MAX) && kept.len() > KEPT_CHUNKS_MIN {
             total -= kept.pop_front().map_or(0, |(key, _)| cost(key));
         }
         slot

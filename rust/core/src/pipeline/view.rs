@@ -1,7 +1,7 @@
 //! A member of an archive as it will be restored: its batches, and positioned reads of its bytes.
 
 use super::rows::{ArchiveCounts, ReadState, RowReader};
-use crate::archive::metadata::parse_strict;
+use crate::archive::metadata::check_strict;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
 use crate::plan::batch::{Batch, Content, Cursor, join, next_batch};
@@ -16,6 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # Errors
 /// `Damaged` at layer `Plan`, and those of reading rows.
 pub fn read_plan(reader: &RowReader) -> Result<Option<Plan>> {
+    Ok(read_plan_text(reader)?.map(|(plan, _)| plan))
+}
+
+/// The plan and its JSON as stored, which has the facts too.
+///
+/// # Errors
+/// As `read_plan`.
+pub fn read_plan_text(reader: &RowReader) -> Result<Option<(Plan, String)>> {
     let streams = reader.archive().streams();
     let found = streams.iter().position(|stream| stream.name == "plan" && stream.role == StreamRole::PLAN);
     let Some(number) = found else { return Ok(None) };
@@ -31,10 +39,10 @@ pub fn read_plan(reader: &RowReader) -> Result<Option<Plan>> {
     let mut text = vec![0; to_usize(bytes, "plan")?];
     reader.read_rows(&mut ReadState::default(), number, 0, &mut text)?;
     let text = String::from_utf8(text).map_err(|error| fault("text", &error.to_string()))?;
-    let value = parse_strict(&text, Layer::Plan)?;
-    let plan: Plan = serde_json::from_value(value).map_err(|error| fault("shape", &error.to_string()))?;
+    check_strict(&text, Layer::Plan)?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| fault("shape", &error.to_string()))?;
     check_plan(&plan)?;
-    Ok(Some(plan))
+    Ok(Some((plan, text)))
 }
 
 /// A member whose runs are compiled, whose counts are resolved and whose bytes are tiled exactly.

@@ -5,6 +5,7 @@
 
 use super::compile::{CompiledCounts, CompiledField, CompiledRun, fault};
 use crate::error::{Result, to_usize};
+use crate::limits;
 
 /// Reads the raw value that stands for a group's count.
 pub trait CountReader {
@@ -79,6 +80,8 @@ pub struct Cursor {
 
 /// Batches hold about one chunk of the widest stream, and never more than this many times it.
 const BATCH_CHUNKS_MAX: u64 = 2;
+/// Chunks above this are filled by several batches.
+const WHOLE_CHUNK_BYTES_MAX: u64 = 8 << 20;
 const DERIVED_GROUPS: u64 = 65_536;
 /// Pieces of a byte each would take many times the memory of the batch.
 const PIECES_MAX: usize = 65_536;
@@ -124,7 +127,10 @@ impl GroupRun<'_> {
         }
         let widest = &self.fields[self.primary];
         let to_border = widest.chunk_rows - (widest.first + cursor.passed[self.primary]) % widest.chunk_rows;
-        let byte_limit = widest.chunk_rows.saturating_mul(widest.row_bytes).saturating_mul(BATCH_CHUNKS_MAX);
+        let chunk_bytes = widest.chunk_rows.saturating_mul(widest.row_bytes);
+        // Partitions of links are put together from fragments, so that a batch stays small.
+        let unit = if chunk_bytes > WHOLE_CHUNK_BYTES_MAX { limits::CHUNK_BYTES_DEFAULT } else { chunk_bytes };
+        let byte_limit = unit.saturating_mul(BATCH_CHUNKS_MAX);
         let every_field_once = self.fields.len() > 1 && self.fields.iter().all(|field| field.fixed == Some(1));
         if every_field_once && cursor.field == 0 && cursor.done == 0 {
             let group_bytes = self.fields.iter().map(|field| field.row_bytes).fold(0, u64::saturating_add);

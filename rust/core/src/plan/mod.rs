@@ -6,9 +6,12 @@
 pub mod batch;
 pub mod compile;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use std::fmt;
+use std::marker::PhantomData;
 
 /// The JSON document of the stream `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +39,8 @@ pub struct Member {
     pub bytes: u64,
     /// For people and loaders, e.g. `faiss/IHNf`, `hnswlib`, `npy`, `opaque`.
     pub layout: String,
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    /// Empty in a plan that was read.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty", deserialize_with = "unread_object")]
     pub facts: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub warning: Option<String>,
@@ -134,19 +138,50 @@ impl TryFrom<String> for DerivedRule {
 // By itself serde also takes a list of the values for an object, null for what may be absent, and `{"word": null}`
 // for a word. Spec 8.1 has one form of each.
 
-fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, D::Error> {
-    let fields = Map::<String, Value>::deserialize(from)?;
-    T::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+/// A `T` that stands as an object.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData))
+    }
 }
 
-fn some_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+    }
+}
+
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Object::deserialize(from).map(|object| object.0)
+}
+
+fn some_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     object(from).map(Some)
 }
 
-fn objects<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
-    let list = Vec::<Map<String, Value>>::deserialize(from)?;
-    list.into_iter().map(|fields| T::deserialize(Value::Object(fields)).map_err(D::Error::custom)).collect()
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<Object<T>>::deserialize(from)?;
+    Ok(list.into_iter().map(|object| object.0).collect())
 }
+
+/// Facts of a stored plan bind nothing here and may be many: they stay text.
+fn unread_object<'de, D: Deserializer<'de>>(from: D) -> Result<Map<String, Value>, D::Error> {
+    object::<D, Unread>(from).map(|Unread {}| Map::new())
+}
+
+/// Takes any fields and keeps none.
+#[derive(Deserialize)]
+struct Unread {}
 
 fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     String::deserialize(from).map(Some)
@@ -167,7 +202,7 @@ mod tests {
         let member = format!(r#"{{"name":"a","bytes":1,"layout":"x","runs":[{groups},{derived}]}}"#);
         let skipped = r#"{"name":"n","reason":"r"}"#;
         let good = format!(r#"{{"version":1,"members":[{member}],"skipped":[{skipped}]}}"#);
-        let read = |text: &str| serde_json::from_value::<Plan>(serde_json::from_str(text).unwrap());
+        let read = |text: &str| serde_json::from_str::<Plan>(text);
         let plan = read(&good).unwrap();
         assert_eq!(read(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         let others = [

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::file_tape::{FileTape, TapeStream};
 use super::reader::Reader;
-use super::{Tape, faiss, hnswlib, npy};
+use super::{Tape, diskann, faiss, hnswlib, npy, usearch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Member, Run};
 use crate::store::ReadAt;
@@ -19,6 +19,9 @@ pub enum Layout {
     Faiss,
     Hnswlib,
     Npy,
+    Usearch,
+    /// A disk index of DiskANN.
+    DiskAnn,
 }
 
 impl Layout {
@@ -29,6 +32,8 @@ impl Layout {
             "faiss" => Some(Self::Faiss),
             "hnswlib" => Some(Self::Hnswlib),
             "npy" => Some(Self::Npy),
+            "usearch" => Some(Self::Usearch),
+            "diskann" => Some(Self::DiskAnn),
             _ => None,
         }
     }
@@ -84,8 +89,11 @@ pub(super) fn parse_with(layout: Layout, reader: &mut Reader<'_>) -> Result<Stri
         Layout::Faiss => faiss::parse(reader)?,
         Layout::Hnswlib => hnswlib::parse(reader)?,
         Layout::Npy => npy::parse(reader)?,
+        Layout::Usearch => usearch::parse(reader)?,
+        Layout::DiskAnn => diskann::parse(reader)?,
         Layout::Auto | Layout::Opaque => {
-            return Err(Error::new(ErrorKind::InvalidArgument, "layout", "expected faiss, hnswlib or npy"));
+            let detail = "expected faiss, hnswlib, npy, usearch or diskann";
+            return Err(Error::new(ErrorKind::InvalidArgument, "layout", detail));
         }
     };
     if reader.tape.at_end()? {
@@ -104,6 +112,10 @@ fn detect(source: &dyn ReadAt) -> Result<Layout> {
         Layout::Faiss
     } else if hnswlib::looks_like(&start) {
         Layout::Hnswlib
+    } else if diskann::looks_like(&start) {
+        Layout::DiskAnn
+    } else if usearch::looks_like(source, &start)? {
+        Layout::Usearch
     } else {
         Layout::Opaque
     })

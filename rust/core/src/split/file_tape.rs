@@ -353,6 +353,15 @@ impl Tape for FileTape<'_> {
         Ok(true)
     }
 
+    fn peek(&mut self, ahead: u64, buffer: &mut [u8]) -> Result<bool> {
+        let end = ahead.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.left()) {
+            return Ok(false);
+        }
+        self.window.source().read_at(self.position + ahead, buffer)?;
+        Ok(true)
+    }
+
     fn at_end(&mut self) -> Result<bool> {
         Ok(self.left() == 0)
     }

@@ -3,15 +3,17 @@
 //! Input is hostile. A parser checks a count against what remains before it multiplies, reads small fields
 //! through `Tape::literal`, and declares everything large as rows or groups. The same parser runs over a
 //! file (`FileTape`: records the plan, moves nothing) and over a live stream (the tape then carries the bytes
-//! onward), so it never seeks back.
+//! onward), so it never seeks back. Layouts that say what they hold only after it look ahead, which a file allows.
 
 mod check;
 mod detect;
+mod diskann;
 mod faiss;
 mod file_tape;
 mod hnswlib;
 mod npy;
 mod reader;
+mod usearch;
 mod walk;
 mod window;
 
@@ -75,6 +77,15 @@ pub trait Tape {
     /// # Errors
     /// `Malformed` when the source ends before, or (live stream only) when they differ.
     fn derived_offsets(&mut self, group_count: u64, counts: CountsSpec, table: &[u64]) -> Result<bool>;
+
+    /// Copies the bytes that begin `ahead` bytes after the position into `buffer`, without passing them, and returns
+    /// true. Returns false where that cannot be: past the end, or on a live stream.
+    ///
+    /// # Errors
+    /// Only those of reading.
+    fn peek(&mut self, _ahead: u64, _buffer: &mut [u8]) -> Result<bool> {
+        Ok(false)
+    }
 
     /// True at the end of the source.
     ///

@@ -2,22 +2,35 @@
 
 use super::ReadAt;
 use crate::error::Result;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Counted<S> {
     source: S,
+    counts: Arc<Counts>,
+}
+
+/// What was read; outlives the source, so that knowing it keeps no file open.
+#[derive(Debug, Default)]
+pub struct Counts {
     reads: AtomicU64,
     bytes: AtomicU64,
 }
 
+impl Counts {
+    /// Reads made so far, and their bytes.
+    pub fn get(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
 impl<S: ReadAt> Counted<S> {
     pub fn new(source: S) -> Self {
-        Self { source, reads: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self { source, counts: Arc::default() }
     }
 
-    /// Reads made so far, and their bytes.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.reads.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 }
 
@@ -27,8 +40,8 @@ impl<S: ReadAt> ReadAt for Counted<S> {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.source.read_at(offset, buffer)
     }
 }

@@ -78,13 +78,14 @@ fn read_everything(bytes: Vec<u8>) {
     }
 }
 
-/// First byte: codec; second: element type; then the raw length (u16, little-endian); then a block.
+/// First byte: codec; second: element type and elements of a row; then the raw length (u16, little-endian); then a block.
 pub fn block_decode(data: &[u8]) {
     let Some((&[codec, element, low, high], block)) = data.split_first_chunk::<4>() else { return };
     let codec = Codec::ALL[usize::from(codec) % Codec::ALL.len()];
+    let row_elements = 1 + u32::from(element / 12);
     let element = ElementType::from_number(u16::from(element % 12) + 1).unwrap();
     let mut raw = vec![0; usize::from(u16::from_le_bytes([low, high]))];
-    let shape = ChunkShape::plain(StreamRole(u16::from(low % 17)), element);
+    let shape = ChunkShape { row_elements, ..ChunkShape::plain(StreamRole(u16::from(low % 17)), element) };
     let mut scratch = Scratch::default();
     let decoded = codec::decode(codec, &shape, block, &mut raw, &mut scratch);
     if decoded.is_ok() {

@@ -7,7 +7,7 @@ use crate::stream::chunk_rows_for;
 fn a_row_of_a_terabyte_costs_one_index_block_and_one_block() {
     const ROW_BYTES: u32 = 3_072;
     let row_count = (1u64 << 40) / u64::from(ROW_BYTES);
-    let chunk_rows = chunk_rows_for(ROW_BYTES, row_count);
+    let chunk_rows = chunk_rows_for(StreamRole::VECTORS, ROW_BYTES, row_count);
     let mut writer = ArchiveWriter::new(ID);
     let spec = StreamSpec::new("vectors", StreamRole::VECTORS, ElementType::F32, ROW_BYTES / 4);
     writer.declare(&spec, chunk_rows).unwrap();

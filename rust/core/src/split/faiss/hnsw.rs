@@ -70,7 +70,7 @@ fn read_slots(reader: &mut Reader<'_>) -> Result<Slots> {
     Ok(Slots { base, upper, table })
 }
 
-fn read_graph(reader: &mut Reader<'_>, row_count: u64) -> Result<GraphExtent> {
+pub(super) fn read_graph(reader: &mut Reader<'_>, row_count: u64) -> Result<GraphExtent> {
     let slots = read_slots(reader)?;
     let levels = reader.vector("levels", StreamRole::LEVELS, ElementType::I32, 1)?;
     let node_count = levels.row_count;

@@ -5,10 +5,11 @@
 //! `IwSq`: scalar quantizer · code_size u64 · by_residual u8 · lists (`IwSQ`: no by_residual).
 //! Direct map: type u8 (0 none, 1 array, 2 hash table) · vec<i64> · for type 2 a vec of (id, place) i64 pairs.
 //! A place is list number × 2^32 + position.
+//! `IBwF` (binary vectors): the same with a binary header and a binary quantizer, then lists.
 
 use super::header::Header;
 use super::lists::{self, Codes};
-use super::{Index, Kind, Reader, header, quantizer, read_index};
+use super::{Index, Kind, Reader, binary, fastscan, header, quantizer, rabitq, read_index};
 use crate::error::Result;
 use crate::split::walk::Walk;
 use crate::stream::{ElementType, StreamRole};
@@ -25,6 +26,10 @@ struct InvertedFile {
 
 fn read_header(reader: &mut Reader<'_>) -> Result<InvertedFile> {
     let header = header::read(reader)?;
+    read_coarse(reader, header)
+}
+
+fn read_coarse(reader: &mut Reader<'_>, header: Header) -> Result<InvertedFile> {
     let list_count = reader.u64("nlist")?;
     let probe_count = reader.u64("nprobe")?;
     reader.fact("nlist", list_count);
@@ -112,4 +117,49 @@ pub(super) fn read_scalar(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index
     reader.require_equal("code_size", expected, code_bytes);
     reader.fact("code_size", code_bytes);
     finish(reader, fourcc, file, &Codes::coded(code_bytes))
+}
+
+pub(super) fn read_binary(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
+    let (header, code_bytes) = binary::read_header(reader)?;
+    let file = read_coarse(reader, header)?;
+    finish(reader, fourcc, file, &Codes::binary(code_bytes))
+}
+
+/// `Iwrq`, `Iwrr`: RaBitQ quantizer · code_size u64 · by_residual u8 · qb u8 · lists.
+pub(super) fn read_rabitq(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
+    let file = read_header(reader)?;
+    rabitq::read_quantizer(reader, file.header.dimension, fourcc == "Iwrr")?;
+    let code_bytes = reader.u64("code_size")?;
+    reader.flag("by_residual")?;
+    reader.u8("qb")?;
+    reader.fact("code_size", code_bytes);
+    finish(reader, fourcc, file, &Codes::coded(code_bytes))
+}
+
+/// `IwPf` (product quantizer): by_residual u8 · code_size u64 · bbs i32 · M2 u64 · implem i32 · qbs2 u64 · product
+/// quantizer · lists. `Iwrn` (RaBitQ): quantizer · by_residual u8 · code_size u64 · bbs i32 · qbs2 u64 · M2 u64 ·
+/// implem i32 · qb u8 · centered u8 · lists. The lists are of the blocked kind.
+pub(super) fn read_blocked(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
+    let file = read_header(reader)?;
+    let product = fourcc == "IwPf";
+    if !product {
+        rabitq::read_quantizer(reader, file.header.dimension, true)?;
+    }
+    reader.flag("by_residual")?;
+    let code_bytes = reader.u64("code_size")?;
+    reader.i32("bbs")?;
+    reader.u64("M2 or qbs2")?;
+    if product {
+        reader.i32("implem")?;
+        reader.u64("qbs2")?;
+        quantizer::read_product(reader, file.header.dimension)?;
+    } else {
+        reader.u64("M2")?;
+        reader.i32("implem")?;
+        reader.u8("qb")?;
+        reader.flag("centered")?;
+    }
+    reader.fact("code_size", code_bytes);
+    fastscan::read_lists(reader, file.list_count, file.header.row_count)?;
+    Ok(Index::new(fourcc, Kind::InvertedFile, &file.header).around(&[&file.quantizer.tree]))
 }

@@ -28,6 +28,10 @@ impl Codes {
         Self { name: "vectors", role: StreamRole::VECTORS, element: ElementType::F32, width: dimension }
     }
 
+    pub(super) fn binary(code_bytes: u64) -> Self {
+        Self { name: "vectors", role: StreamRole::VECTORS, element: ElementType::U8, width: code_bytes }
+    }
+
     pub(super) fn coded(code_bytes: u64) -> Self {
         Self { name: "codes", role: StreamRole::CODES, element: ElementType::U8, width: code_bytes }
     }

@@ -4,17 +4,21 @@
 //! adds; wrappers hold whole indexes. What is written today (1.15) and the legacy kinds whose layout is
 //! certain are split; everything else is `Malformed`, so that the file stays one opaque stream.
 
+mod binary;
+mod fastscan;
 mod flat;
 mod header;
 mod hnsw;
 mod ivf;
 mod lists;
+mod nsg;
 mod quantizer;
+mod rabitq;
 mod transform;
 mod wrapper;
 
 use super::reader::Reader;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
 /// What an owner needs to know of the index inside it.
@@ -103,18 +107,44 @@ fn read_index(reader: &mut Reader<'_>) -> Result<Index> {
         b"IHNf" | b"IHNp" | b"IHNs" | b"IH00" => hnsw::read(reader, name(&fourcc)),
         b"IxMp" | b"IxM2" => wrapper::read_id_map(reader, name(&fourcc)),
         b"IxPT" => wrapper::read_transformed(reader, name(&fourcc)),
+        _ => read_restored_only(reader, &fourcc),
+    };
+    reader.depth -= 1;
+    index
+}
+
+/// Kinds that are split but not checked for loading.
+fn read_restored_only(reader: &mut Reader<'_>, fourcc: &[u8; 4]) -> Result<Index> {
+    let kind = name(fourcc);
+    let index = match fourcc {
+        b"IBxF" => binary::read_flat(reader, kind),
+        b"IBHf" => binary::read_graph(reader, kind),
+        b"IBMp" | b"IBM2" => binary::read_id_map(reader, kind),
+        b"IBFf" => binary::read_from_float(reader, kind),
+        b"IBwF" => ivf::read_binary(reader, kind),
+        b"Ixrq" | b"Ixrr" => rabitq::read_index(reader, kind),
+        b"Iwrq" | b"Iwrr" => ivf::read_rabitq(reader, kind),
+        b"IPfs" => fastscan::read_product(reader, kind),
+        b"Irfn" => fastscan::read_rabitq(reader, kind),
+        b"IwPf" | b"Iwrn" => ivf::read_blocked(reader, kind),
+        b"IxRF" => wrapper::read_refined(reader, kind),
+        b"INSf" | b"INSp" | b"INSs" => nsg::read(reader, kind),
         _ => {
             let found = fourcc.escape_ascii();
-            let detail = if looks_like(&fourcc) {
+            let detail = if looks_like(fourcc) {
                 format!("faiss indexes of kind {found} are not split yet")
             } else {
                 format!("expected the fourcc of a faiss index, found \"{found}\"")
             };
-            Err(reader.malformed("fourcc of an index", detail))
+            return Err(reader.malformed("fourcc of an index", detail));
         }
-    };
-    reader.depth -= 1;
-    index
+    }?;
+    reader.unfit.get_or_insert_with(|| {
+        let detail =
+            "vark does not check such an index, so it cannot load it; restore the file and load it with its library";
+        Error::new(ErrorKind::Unsupported, format!("faiss index of kind {kind}"), detail)
+    });
+    Ok(index)
 }
 
 /// The arms above match ASCII only.

@@ -1,6 +1,7 @@
-//! Indexes around an index: id maps and vector transforms.
+//! Indexes around an index: id maps, vector transforms, and a second index that refines the answers of the first.
 //!
 //! `IxMp`, `IxM2`: header · index · id map vec<i64>. `IxPT`: header · count i32 · transforms · index.
+//! `IxRF`: header · index · refining index · k_factor f32.
 
 use super::{Index, Kind, Reader, header, read_index, transform};
 use crate::error::Result;
@@ -48,6 +49,20 @@ pub(super) fn read_transformed(reader: &mut Reader<'_>, fourcc: &str) -> Result<
     let mut parts: Vec<&str> = names.iter().map(String::as_str).collect();
     parts.push(&inside.tree);
     Ok(Index::new(fourcc, Kind::Wrapper, &header).around(&parts))
+}
+
+pub(super) fn read_refined(reader: &mut Reader<'_>, fourcc: &str) -> Result<Index> {
+    let header = header::read(reader)?;
+    let base = read_index(reader)?;
+    let outer = reader.prefix.clone();
+    reader.prefix.push_str("refine.");
+    let refine = read_index(reader)?;
+    reader.prefix = outer;
+    let factor = reader.f32("k_factor")?;
+    require_inside(reader, &base, header.dimension, header.row_count);
+    require_inside(reader, &refine, header.dimension, header.row_count);
+    reader.fact("k_factor", factor.to_string());
+    Ok(Index::new(fourcc, Kind::Wrapper, &header).around(&[&base.tree, &refine.tree]))
 }
 
 fn require_inside(reader: &mut Reader<'_>, inside: &Index, dimension: u64, row_count: u64) {

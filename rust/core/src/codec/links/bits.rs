@@ -1,0 +1,185 @@
+//! Numbers of a few bits in a row, the first in the lowest bits, and the three number codes of `codecs/links.md`.
+
+/// Zero bytes behind the bits, so that a reader may always look at eight bytes.
+pub(super) const GUARD_BYTES: usize = 8;
+
+/// Gaps below this are their own code; above, four codes an octave.
+const DIRECT: u32 = 8;
+
+/// Code of a gap, bits that follow it, and their value.
+pub(super) fn gap_code(gap: u32) -> (u8, u32, u32) {
+    let (code, extra) = if gap < DIRECT {
+        (gap, 0)
+    } else {
+        let octave = gap.ilog2();
+        (DIRECT + 4 * (octave - 3) + (gap >> (octave - 2) & 3), octave - 2)
+    };
+    // At most 8 + 4 × 28 + 3 = 123.
+    (code.to_le_bytes()[0], extra, gap & ((1 << extra) - 1))
+}
+
+/// Smallest gap of each code and the bits that follow: the inverse of `gap_code`.
+pub(super) const GAP_CODES: [(u32, u32); 128] = gap_codes();
+
+const fn gap_codes() -> [(u32, u32); 128] {
+    let mut table = [(u32::MAX, 0); 128];
+    let mut code = 0u32;
+    while code < 124 {
+        table[code as usize] = if code < DIRECT {
+            (code, 0)
+        } else {
+            let (octave, quarter) = (3 + (code - DIRECT) / 4, (code - DIRECT) % 4);
+            ((4 + quarter) << (octave - 2), octave - 2)
+        };
+        code += 1;
+    }
+    table
+}
+
+/// Class of a gap by the mean that is to be expected: floor(log2(room / left)). `left` is 1 or more, `room` at least that.
+#[inline(always)]
+pub(super) fn gap_class(room: u32, left: u32) -> usize {
+    (room / left).checked_ilog2().unwrap_or(0) as usize
+}
+
+#[derive(Default)]
+pub(super) struct BitWriter {
+    bytes: Vec<u8>,
+    pending: u64,
+    filled: u32,
+}
+
+impl BitWriter {
+    /// `width` up to 32; `value` has no bits above.
+    #[inline(always)]
+    pub(super) fn push(&mut self, value: u32, width: u32) {
+        self.pending |= u64::from(value) << self.filled;
+        self.filled += width;
+        if self.filled >= 32 {
+            self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..4]);
+            self.pending >>= 32;
+            self.filled -= 32;
+        }
+    }
+
+    /// One of `choices` (1 or more) in floor or ceil of log2 bits: the first values take the fewer.
+    #[inline(always)]
+    pub(super) fn push_choice(&mut self, value: u32, choices: u32) {
+        let width = choices.ilog2();
+        let short = (2 << width) - choices;
+        if value < short {
+            self.push(value, width);
+        } else {
+            self.push((value + short) >> 1, width);
+            self.push((value + short) & 1, 1);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let rest = self.filled.div_ceil(8) as usize;
+        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..rest]);
+        self.bytes.extend_from_slice(&[0; GUARD_BYTES]);
+        self.bytes
+    }
+}
+
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+    bit: usize,
+}
+
+impl<'a> BitReader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, bit: 0 }
+    }
+
+    #[inline(always)]
+    fn window(&self) -> Option<u64> {
+        let word = self.bytes.get(self.bit / 8..)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*word) >> (self.bit % 8))
+    }
+
+    /// `width` up to 32.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 32 bits or fewer")]
+    pub(super) fn take(&mut self, width: u32) -> Option<u32> {
+        let value = self.window()? & ((1 << width) - 1);
+        self.bit += width as usize;
+        Some(value as u32)
+    }
+
+    /// The inverse of `push_choice`; always below `choices`, which is 1 to 2^30.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 31 bits or fewer")]
+    pub(super) fn take_choice(&mut self, choices: u32) -> Option<u32> {
+        let width = choices.ilog2();
+        let short = (2 << width) - choices;
+        let window = self.window()?;
+        let low = (window & ((1 << width) - 1)) as u32;
+        let long = low >= short;
+        let more = (low << 1 | (window >> width & 1) as u32).wrapping_sub(short);
+        self.bit += width as usize + usize::from(long);
+        Some(if long { more } else { low })
+    }
+
+    /// True when all bits were taken: what is left is less than a byte of zeros, and the guard.
+    pub(super) fn is_at_end(&self) -> bool {
+        let rest = self.bytes.get(self.bit / 8..).unwrap_or_default();
+        let whole = self.bit.is_multiple_of(8);
+        let expected = GUARD_BYTES + usize::from(!whole);
+        rest.len() == expected
+            && rest[rest.len() - GUARD_BYTES..].iter().all(|byte| *byte == 0)
+            && (whole || rest[0] >> (self.bit % 8) == 0)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_come_back_from_their_codes() {
+        let edges =
+            (0..32).flat_map(|octave: u32| [(1u32 << octave) - 1, 1 << octave, (1 << octave) + 1, 5 << octave >> 2]);
+        for gap in (0..5000).chain(edges) {
+            let (code, extra, rest) = gap_code(gap);
+            let (smallest, bits) = GAP_CODES[usize::from(code)];
+            assert_eq!((bits, smallest + rest), (extra, gap));
+        }
+    }
+
+    #[test]
+    fn numbers_and_choices_come_back() {
+        let mut writer = BitWriter::default();
+        for choices in 1..300 {
+            for value in 0..choices {
+                writer.push_choice(value, choices);
+            }
+            writer.push(choices, 1 + choices.ilog2());
+        }
+        writer.push(u32::MAX, 32);
+        let bytes = writer.finish();
+        let mut reader = BitReader::new(&bytes);
+        for choices in 1..300 {
+            for value in 0..choices {
+                assert_eq!(reader.take_choice(choices), Some(value));
+            }
+            assert_eq!(reader.take(1 + choices.ilog2()), Some(choices));
+        }
+        assert!(!reader.is_at_end());
+        assert_eq!(reader.take(32), Some(u32::MAX));
+        assert!(reader.is_at_end());
+        assert!((0..20).any(|_| reader.take(8).is_none()));
+        assert_eq!(BitReader::new(&[1; 7]).take(1), None);
+        let ends = |bytes: &[u8], bits| {
+            let mut reader = BitReader::new(bytes);
+            reader.take(bits).unwrap();
+            reader.is_at_end()
+        };
+        assert!(ends(&[3, 0, 0, 0, 0, 0, 0, 0, 0], 2));
+        assert!(!ends(&[7, 0, 0, 0, 0, 0, 0, 0, 0], 2));
+        assert!(!ends(&[3, 0, 0, 0, 0, 0, 0, 0, 1], 2));
+        assert!(!ends(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 0], 2));
+    }
+}

@@ -1,0 +1,93 @@
+"""Add golden archives that are missing; never touch one that is there.
+
+    python tests/golden/make_golden.py
+
+Sources are the small index files of tests/fixtures/indexes and data made from seeds.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from blake3 import blake3
+
+import vark
+
+HERE = Path(__file__).resolve().parent
+INDEXES = HERE.parent / "fixtures" / "indexes"
+
+
+def vectors(rows, dim, seed):
+    """Unit rows from the seed alone; SHA-256 and not a generator, so that no library changes them."""
+    digests = b"".join(hashlib.sha256(f"{seed} {at}".encode()).digest() for at in range(rows * dim // 8 + 1))
+    values = np.frombuffer(digests, "<u4")[: rows * dim].astype(np.float64) / 2**32
+    normal = np.sqrt(-2 * np.log(values + 1e-12)) * np.cos(2 * np.pi * np.roll(values, 1))
+    normal = normal.reshape(rows, dim)
+    return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32)
+
+
+def sources(folder):
+    """Name → source and the other arguments of write_archive."""
+    plain = folder / "folder"
+    (plain / "empty").mkdir(parents=True)
+    (plain / "notes.txt").write_text("opaque, and compressible. " * 40)
+    (plain / "noise.bin").write_bytes(b"".join(hashlib.sha256(bytes([at])).digest() for at in range(40)))
+    (plain / "nothing").write_bytes(b"")
+    np.save(plain / "ids.npy", np.arange(300, dtype=np.int64) * 3 + 7)
+    table = pa.table({"id": list(range(50)), "title": [f"title {at}" for at in range(50)]})
+    array = vectors(700, 24, 1)
+    return {
+        "v1.0_faiss_hnsw": (INDEXES / "hnsw_flat_12.faiss", {}),
+        "v1.0_faiss_ivf_pq": (INDEXES / "ivf_pq.faiss", {}),
+        "v1.0_faiss_nested": (INDEXES / "nested.faiss", {}),
+        "v1.0_hnswlib": (INDEXES / "hnswlib_12_of_20.hnsw", {}),
+        "v1.0_folder": (plain, {"digest": True}),
+        "v1.0_array_extras": (
+            array,
+            {
+                "payload": table,
+                "payload_key": "id",
+                "documents": {"README.md": "golden"},
+                "attach": {"model.bin": bytes(range(256))},
+                "probes": {"queries": array[:9], "k": 4},
+                "application": {"model": "none", "revision": 1},
+            },
+        ),
+    }
+
+
+def describe(path):
+    """What a reader of any version must get back."""
+    with tempfile.TemporaryDirectory() as name, vark.open_archive(path) as archive:
+        target = Path(name) / "out"
+        archive.restore(target, sync=False)
+        files = [target] if target.is_file() else sorted(file for file in target.rglob("*") if file.is_file())
+        members = {
+            "" if file == target else str(file.relative_to(target)): blake3(file.read_bytes()).hexdigest()
+            for file in files
+        }
+        codecs = sorted({codec for at in range(len(archive.streams)) for codec in archive._reader.codecs(at)})
+        streams = {info.name: [info.role, info.shape[0]] for info in archive.streams}
+    return {"members": members, "codecs": codecs, "streams": streams}
+
+
+def main():
+    """Add what is missing."""
+    listing = HERE / "golden.json"
+    golden = json.loads(listing.read_text()) if listing.exists() else {}
+    with tempfile.TemporaryDirectory() as name:
+        for stem, (source, arguments) in sources(Path(name)).items():
+            target = HERE / f"{stem}.vark"
+            if target.exists() or stem in golden:
+                continue
+            vark.write_archive(source, target, **arguments)
+            golden[stem] = describe(target)
+            print(f"{target.name}: {target.stat().st_size} bytes, {golden[stem]['codecs']}")
+    listing.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

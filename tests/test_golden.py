@@ -1,0 +1,39 @@
+"""Archives that past versions wrote restore to what they held, by the engine and by the reference reader."""
+
+import json
+from pathlib import Path
+
+import pytest
+import reader
+from blake3 import blake3
+
+import vark
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = json.loads((HERE / "golden" / "golden.json").read_text())
+
+
+def digests(target):
+    if target.is_file():
+        return {"": blake3(target.read_bytes()).hexdigest()}
+    files = (file for file in target.rglob("*") if file.is_file())
+    return {str(file.relative_to(target)): blake3(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_golden_archive_restores(name, tmp_path):
+    path = HERE / "golden" / f"{name}.vark"
+    expected = GOLDEN[name]
+    assert vark.verify_archive(path).ok
+    with vark.open_archive(path) as archive:
+        assert {info.name: [info.role, info.shape[0]] for info in archive.streams} == expected["streams"]
+        archive.restore(tmp_path / "engine", sync=False)
+    assert digests(tmp_path / "engine") == expected["members"]
+    reader.Archive(str(path)).restore(str(tmp_path / "reader"))
+    assert digests(tmp_path / "reader") == expected["members"]
+
+
+def test_every_golden_archive_is_listed_and_every_codec_is_among_them():
+    assert {path.stem for path in (HERE / "golden").glob("*.vark")} == set(GOLDEN)
+    codecs = {codec for entry in GOLDEN.values() for codec in entry["codecs"]}
+    assert codecs >= {"raw", "zstd", "float32", "bitpack", "affine"}
