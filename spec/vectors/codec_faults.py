@@ -82,9 +82,9 @@ def cases() -> Iterator[Fault]:
     yield fault("zstd-checksum", "another content checksum", ZSTD, poke(-1, b"\0")(SQUARES_FRAME), raw=SQUARES)
     yield from float32(fault)
     yield from integers(fault)
-    yield from links.faults(fault)
     yield from halves(fault)
     yield from narrow(fault)
+    yield from links.faults(fault)
 
 
 def float32(fault: Maker) -> Iterator[Fault]:

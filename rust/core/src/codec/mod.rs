@@ -59,11 +59,11 @@ impl Codec {
             Self::Float32 => 2,
             Self::Bitpack => 3,
             Self::Affine => 4,
-            Self::Links => 9,
-            Self::Lists => 10,
             Self::Float16 => 5,
             Self::Bfloat16 => 6,
             Self::Narrow => 7,
+            Self::Links => 9,
+            Self::Lists => 10,
         }
     }
 
@@ -78,11 +78,11 @@ impl Codec {
             Self::Float32 => "float32",
             Self::Bitpack => "bitpack",
             Self::Affine => "affine",
-            Self::Links => "links",
-            Self::Lists => "lists",
             Self::Float16 => "float16",
             Self::Bfloat16 => "bfloat16",
             Self::Narrow => "narrow",
+            Self::Links => "links",
+            Self::Lists => "lists",
         }
     }
 
@@ -137,13 +137,13 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         Codec::Float32 => float32::decode(element_type, block, raw, scratch),
         Codec::Bitpack => bitpack::decode(element_type, block, raw),
         Codec::Affine => affine::decode(element_type, block, raw),
-        Codec::Links => links::decode(shape, block, raw, scratch),
-        Codec::Lists => lists::decode(element_type, block, raw),
         Codec::Float16 | Codec::Bfloat16 if half::codec_of(element_type) != Some(codec) => {
             Err(codec.refuses(format_args!("stands in a chunk of {}", element_type.name())))
         }
         Codec::Float16 | Codec::Bfloat16 => half::decode(codec, block, raw, scratch),
         Codec::Narrow => narrow::decode(shape, block, raw, scratch),
+        Codec::Links => links::decode(shape, block, raw, scratch),
+        Codec::Lists => lists::decode(element_type, block, raw),
     }
 }
 

@@ -181,14 +181,14 @@ fn too_many_exceptions_are_no_narrow_rows() {
 #[test]
 fn the_second_example_of_the_page_is_a_quotient() {
     let page = include_str!("../../../../spec/codecs/narrow.md");
-    let second = &page[page.find("row:").unwrap()..];
+    let second = &page[page.find("quotients:").unwrap()..];
     let bytes = |name: &str| -> Vec<u8> {
         let line = second.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect()
     };
     let mut found = [0; 8];
-    decode(&shape(2), &bytes("block:"), &mut found, &mut Scratch::new()).unwrap();
-    assert_eq!(found.as_slice(), bytes("row:"));
+    decode(&shape(2), &bytes("stored:"), &mut found, &mut Scratch::new()).unwrap();
+    assert_eq!(found.as_slice(), bytes("quotients:"));
 }
 
 #[test]

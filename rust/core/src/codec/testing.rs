@@ -84,9 +84,9 @@ pub(super) fn chunks(element_type: ElementType, count: usize) -> Vec<Vec<u8>> {
         of(&|index| index.wrapping_mul(3).wrapping_add(1000)),
         of(&|index| 1000u64.wrapping_sub(index * 7)),
         of(&|_| 0x7FC0_0000),
-        of(&|index| 2 * (index % half) + index / half),
         // As f32, bf16 values that were widened.
         of(&|index| (0x3F00 + index * 7919 % 517) << 16),
+        of(&|index| 2 * (index % half) + index / half),
     ]
 }
 
@@ -174,11 +174,11 @@ pub(super) fn the_example_of_the_page_is_what_the_codec_does(codec: Codec, encod
         Codec::Float32 => include_str!("../../../../spec/codecs/float32.md"),
         Codec::Bitpack => include_str!("../../../../spec/codecs/bitpack.md"),
         Codec::Affine => include_str!("../../../../spec/codecs/affine.md"),
-        Codec::Links => include_str!("../../../../spec/codecs/links.md"),
-        Codec::Lists => include_str!("../../../../spec/codecs/lists.md"),
         Codec::Float16 => include_str!("../../../../spec/codecs/float16.md"),
         Codec::Bfloat16 => include_str!("../../../../spec/codecs/bfloat16.md"),
         Codec::Narrow => include_str!("../../../../spec/codecs/narrow.md"),
+        Codec::Links => include_str!("../../../../spec/codecs/links.md"),
+        Codec::Lists => include_str!("../../../../spec/codecs/lists.md"),
     };
     let field = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim();
     let bytes = |name: &str| -> Vec<u8> {

@@ -95,13 +95,6 @@ impl Machine {
         dispatch!(self, merge(exponents, lows, raw));
     }
 
-    /// Entries of `sorted` in another order: `out[i]` is the one of rank `ranks[i]` among those left; when the ranks
-    /// end the rest follow as they are. `out` is as long as `sorted`; every rank is below the count of those left.
-    #[inline]
-    pub fn reorder(self, sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
-        dispatch!(self, reorder(sorted, ranks, out));
-    }
-
     /// Upper bytes of the rotated 2-byte values in `raw` (spec, `codecs/float16.md`).
     pub fn split_uppers(self, raw: &[u8], uppers: &mut [u8]) {
         dispatch!(self, split_uppers(raw, uppers));
@@ -140,6 +133,13 @@ impl Machine {
     /// Whether such a scale is likely; quick to say no.
     pub fn looks_scaled(self, row: &[u8], fraction_bits: u32) -> bool {
         dispatch!(self, looks_scaled(row, fraction_bits))
+    }
+
+    /// Entries of `sorted` in another order: `out[i]` is the one of rank `ranks[i]` among those left; when the ranks
+    /// end the rest follow as they are. `out` is as long as `sorted`; every rank is below the count of those left.
+    #[inline]
+    pub fn reorder(self, sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
+        dispatch!(self, reorder(sorted, ranks, out));
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.
