@@ -8,13 +8,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from types import FunctionType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from reader_codecs import Bytes, _decode_zstd, in_codec, unpack_bits
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Ints: TypeAlias = NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.uint32]
 
 NODES, ORDER, EXCEPTION = 1, 2, 255
 DEGREES, BACKWARD, OUTSIDE, TAILS, HEADS, STALE, SOURCES, FORWARD_GAPS, PLANES = 0, 1, 2, 3, 4, 5, 6, 32, 96
@@ -27,6 +29,33 @@ FAULTS = {
     5: "nothing left over",
     6: "no link both ways to an exception",
 }
+
+
+class _Graph(NamedTuple):
+    """A chunk while it is decoded; `at`: the bit, the exception and the source that come next."""
+
+    rows: Rows
+    head: int
+    flags: int
+    base: int
+    nodes: int
+    limit: int
+    degrees: Bytes
+    backward: Bytes
+    outside: Bytes
+    tails: Bytes
+    stale: Bytes
+    marks: Bytes
+    sources: Bytes
+    symbols: Bytes
+    cursors: Ints
+    ends: Ints
+    kept: Rows
+    bits: Bytes
+    at: Ints
+    known: Ints
+    ids: Ints
+    both: Ints
 
 
 def decode_links(block: bytes, element_type: str, row_elements: int, raw_bytes: int, place: str) -> Bytes:
@@ -51,10 +80,11 @@ def decode_links(block: bytes, element_type: str, row_elements: int, raw_bytes: 
     ends = np.cumsum([len(plane) for plane in gaps])
     rows = np.zeros((count, words), np.uint32)
     kept = np.frombuffer(block, "<u4", words * exceptions, at).reshape(-1, words)
-    walk = _walker(count >= COMPILED_ROWS_MIN)
-    fault = walk(rows, head, flags, base, nodes, limit, *of_row, marks, planes.get(SOURCES, zeros[:0]),
-                 np.concatenate(gaps), ends - [len(plane) for plane in gaps], ends, kept,
-                 np.frombuffer(block, np.uint8, offset=end))  # fmt: skip
+    graph = _Graph(rows, head, flags, base, nodes, limit, *of_row, marks, planes.get(SOURCES, zeros[:0]),
+                   np.concatenate(gaps), ends - [len(plane) for plane in gaps], ends, kept,
+                   np.frombuffer(block, np.uint8, offset=end), np.zeros(3, np.int64), np.zeros(count, np.int64),
+                   np.zeros(800, np.int64), np.zeros(800, np.int64))  # fmt: skip
+    fault = (_compiled() if count >= COMPILED_ROWS_MIN else _walk)(graph)
     in_codec(fault == 0, place, FAULTS.get(fault, "a graph"))
     return rows.astype("<u4", copy=False).reshape(-1).view(np.uint8)
 
@@ -79,186 +109,174 @@ def _planes(
     return {kind: _decode_zstd(frame, symbols, place) for kind, (frame, symbols) in planes.items()}, at
 
 
-def _compiler(wanted: bool) -> Callable[[Function], Function]:
-    if wanted:
-        try:
-            from numba import njit
-        except ImportError:
-            pass
-        else:
-            return njit  # type: ignore[no-any-return]
-    return lambda function: function
-
-
 @lru_cache
-def _walker(is_long: bool) -> Callable[..., int]:
-    """The rows of a graph: fills `rows` and returns 0 or a key of FAULTS. `at` holds the bit that comes next."""
-    compiled = _compiler(is_long)
+def _compiled() -> Callable[[_Graph], int]:
+    """`_walk` by numba, if there is one: the functions below once more, with compiled ones as their globals."""
+    try:
+        from numba import njit
+    except ImportError:
+        return _walk
+    space = dict(globals())
+    for function in (_take, _choose, _gap, _numbers, _list, _reorder, _stale, _walk):
+        space[function.__name__] = njit(FunctionType(function.__code__, space, function.__name__))
+    return space["_walk"]  # type: ignore[no-any-return]
 
-    @compiled
-    def take(bits: Bytes, at: NDArray[np.int64], width: int) -> int:
-        first = at[0]
-        at[0] += width
-        if at[0] > 8 * (len(bits) - 8):
-            return -1
-        value = 0
-        for byte in range(first // 8, (first + width + 7) // 8):
-            value |= int(bits[byte]) << (8 * (byte - first // 8))
-        return (value >> (first % 8)) & ((1 << width) - 1)
 
-    @compiled
-    def choose(bits: Bytes, at: NDArray[np.int64], choices: int) -> int:
-        width = 0
-        while choices >> (width + 1):
-            width += 1
-        short, number = (2 << width) - choices, take(bits, at, width)
-        if number < short:
-            return number
-        more = take(bits, at, 1)
-        return -1 if more < 0 else 2 * number + more - short
+def _take(graph: _Graph, width: int) -> int:
+    first = graph.at[0]
+    graph.at[0] += width
+    if graph.at[0] > 8 * (len(graph.bits) - 8):
+        return -1
+    value = np.int64(0)
+    for byte in range(first // 8, (first + width + 7) // 8):
+        value |= np.int64(graph.bits[byte]) << (8 * (byte - first // 8))
+    return (value >> (first % 8)) & ((1 << width) - 1)
 
-    @compiled
-    def numbers(
-        symbols: Bytes,
-        cursors: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        plane: int,
-        bits: Bytes,
-        at: NDArray[np.int64],
-        room: int,
-        count: int,
-        out: NDArray[np.int64],
-        flags: NDArray[np.int64],
-    ) -> int:
-        rest, next_number = room, 0
-        if count > max(rest, 0):
+
+def _choose(graph: _Graph, choices: int) -> int:
+    width = 0
+    while choices >> (width + 1):
+        width += 1
+    short, number = (2 << width) - choices, _take(graph, width)
+    if number < short:
+        return number
+    more = _take(graph, 1)
+    return -1 if more < 0 else 2 * number + more - short
+
+
+def _gap(graph: _Graph, code: int) -> int:
+    if code < 8:
+        return code
+    width = (code - 8) // 4 + 1
+    more = _take(graph, width)
+    return -1 if more < 0 else ((4 + (code - 8) % 4) << width) + more
+
+
+def _numbers(graph: _Graph, plane: int, room: int, count: int, out: Ints) -> int:
+    """`count` ascending numbers below `room` into `out`, and their flags into `graph.both`."""
+    rest, next_number = room, 0
+    if count > max(rest, 0):
+        return 2
+    for index in range(count):
+        left, kind = count - index, plane
+        while (rest // left) >> (kind - plane + 1):
+            kind += 1
+        if graph.cursors[kind] == graph.ends[kind]:
+            return 1
+        symbol = np.int64(graph.symbols[graph.cursors[kind]])
+        graph.cursors[kind] += 1
+        graph.both[index] = symbol & 1
+        if symbol >> 1 >= 124 or (plane == 32 and symbol & 1):
             return 2
-        for index in range(count):
-            left, gap_class = count - index, 0
-            while (rest // left) >> (gap_class + 1):
-                gap_class += 1
-            gap_class += plane
-            if cursors[gap_class] == ends[gap_class]:
+        gap = _gap(graph, symbol >> 1)
+        if gap < 0 or gap > rest - left:
+            return 1 if gap < 0 else 2
+        out[index] = next_number + gap
+        next_number, rest = next_number + gap + 1, rest - gap - 1
+    return 0
+
+
+def _list(graph: _Graph, row: int, degree: int) -> int:
+    """The links of a row into `graph.ids`, ascending; those that go both ways into the rows at their other ends."""
+    ids, base, nodes = graph.ids, graph.base, graph.nodes
+    here, low, far = graph.known[row], np.int64(graph.backward[row]), np.int64(graph.outside[row])
+    ahead = degree - here - low - far
+    slots = graph.rows.shape[1] - graph.head
+    if degree > slots or ahead < 0 or (nodes == 0 and low + ahead > 0):
+        return 2
+    ids[:here] = graph.rows[row, graph.head : graph.head + here]
+    fault = _numbers(graph, 32, row, low, ids[here:])
+    if fault:
+        return fault
+    ids[here : here + low] += base
+    fault = _numbers(graph, 0, nodes - 1 - row, ahead, ids[here + low :])
+    if fault:
+        return fault
+    for index in range(ahead):
+        ids[here + low + index] += base + row + 1
+        if graph.both[index]:
+            other = ids[here + low + index] - base
+            if graph.known[other] == slots:
+                return 2
+            graph.rows[other, graph.head + graph.known[other]] = base + row
+            graph.known[other] += 1
+    fault = _numbers(graph, 32, graph.limit - nodes, far, ids[degree - far :])
+    if fault:
+        return fault
+    for index in range(degree - far, degree):
+        ids[index] += nodes if ids[index] >= base else 0
+    ids[:degree] = np.sort(ids[:degree])
+    return 0
+
+
+def _reorder(graph: _Graph, row: int, degree: int) -> int:
+    tail = np.int64(graph.tails[row])
+    if tail > degree:
+        return 3
+    for place in range(degree - tail):
+        rank = _choose(graph, degree - place)
+        if rank < 0:
+            return 1
+        chosen = graph.ids[place + rank]
+        for index in range(place + rank, place, -1):
+            graph.ids[index] = graph.ids[index - 1]
+        graph.ids[place] = chosen
+    return 0
+
+
+def _stale(graph: _Graph, row: int, degree: int) -> int:
+    count, id_bits = np.int64(graph.stale[row]), 0
+    while graph.limit > 1 << id_bits:
+        id_bits += 1
+    if count > graph.rows.shape[1] - 1 - degree:
+        return 2
+    for slot in range(1 + degree, 1 + degree + count):
+        if graph.at[2] == len(graph.sources):
+            return 1
+        source = np.int64(graph.sources[graph.at[2]])
+        graph.at[2] += 1
+        if source == 255:
+            number = _take(graph, id_bits)
+            if number < 0:
                 return 1
-            code, flags[index] = symbols[cursors[gap_class]] >> 1, symbols[cursors[gap_class]] & 1
-            cursors[gap_class] += 1
-            if code >= 124:
-                return 2
-            gap = int(code)
-            if code >= 8:
-                width = (gap - 8) // 4 + 1
-                more = take(bits, at, width)
-                if more < 0:
-                    return 1
-                gap = ((4 + (gap - 8) % 4) << width) + more
-            if gap > rest - left or (plane == 32 and flags[index]):
-                return 2
-            out[index] = next_number + gap
-            next_number, rest = next_number + gap + 1, rest - gap - 1
-        return 0
+            graph.rows[row, slot] = number
+        elif source != 254:
+            if source >= degree:
+                return 4
+            graph.rows[row, slot] = graph.ids[source]
+    return 0
 
-    @compiled
-    def walk(
-        rows: NDArray[np.uint32],
-        head: int,
-        flags: int,
-        base: int,
-        nodes: int,
-        limit: int,
-        degrees: Bytes,
-        backward: Bytes,
-        outside: Bytes,
-        tails: Bytes,
-        stale: Bytes,
-        marks: Bytes,
-        sources: Bytes,
-        symbols: Bytes,
-        cursors: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        kept: NDArray[np.uint32],
-        bits: Bytes,
-    ) -> int:
-        slots, at = rows.shape[1] - head, np.zeros(1, np.int64)
-        known, ids, both = np.zeros(len(rows), np.int64), np.zeros(800, np.int64), np.zeros(800, np.int64)
-        next_kept, next_source, id_bits = 0, 0, 0
-        while limit > 1 << id_bits:
-            id_bits += 1
-        for row in range(len(rows)):
-            degree, here, node = int(degrees[row]), known[row], base + row
-            if degree == 255:
-                if here:
-                    return 6
-                if next_kept == len(kept):
-                    return 5
-                rows[row] = kept[next_kept]
-                next_kept += 1
-                continue
-            low, far = int(backward[row]), int(outside[row])
-            ahead = degree - here - low - far
-            if degree > slots or ahead < 0 or (nodes == 0 and low + ahead > 0):
-                return 2
-            ids[:here] = rows[row, head : head + here]
-            fault = numbers(symbols, cursors, ends, 32, bits, at, row, low, ids[here:], both)
-            if fault:
-                return fault
-            ids[here : here + low] += base
-            fault = numbers(symbols, cursors, ends, 0, bits, at, nodes - 1 - row, ahead, ids[here + low :], both)
-            if fault:
-                return fault
-            for index in range(ahead):
-                ids[here + low + index] += node + 1
-                if both[index]:
-                    other = ids[here + low + index] - base
-                    if known[other] == slots:
-                        return 2
-                    rows[other, head + known[other]] = node
-                    known[other] += 1
-            fault = numbers(symbols, cursors, ends, 32, bits, at, limit - nodes, far, ids[degree - far :], both)
-            if fault:
-                return fault
-            for index in range(degree - far, degree):
-                ids[index] += nodes if ids[index] >= base else 0
-            ids[:degree] = np.sort(ids[:degree])
-            if flags & 2:
-                if tails[row] > degree:
-                    return 3
-                for place in range(degree - int(tails[row])):
-                    rank = choose(bits, at, degree - place)
-                    if rank < 0:
-                        return 1
-                    chosen = ids[place + rank]
-                    for index in range(place + rank, place, -1):
-                        ids[index] = ids[index - 1]
-                    ids[place] = chosen
-            rows[row, head : head + degree] = ids[:degree]
-            rows[row, head + degree :] = 0 if head else 0xFFFFFFFF
-            if not head:
-                continue
-            rows[row, 0] = degree + (int(marks[2 * row]) << 16) + (int(marks[2 * row + 1]) << 24)
-            if stale[row] > slots - degree:
-                return 2
-            for index in range(int(stale[row])):
-                if next_source == len(sources):
-                    return 1
-                source = int(sources[next_source])
-                next_source += 1
-                if source == 255:
-                    number = take(bits, at, id_bits)
-                    if number < 0:
-                        return 1
-                    rows[row, 1 + degree + index] = number
-                elif source != 254:
-                    if source >= degree:
-                        return 4
-                    rows[row, 1 + degree + index] = ids[source]
-        used, spare = (at[0] + 7) // 8, at[0] % 8
-        if next_kept != len(kept) or next_source != len(sources) or used != len(bits) - 8:
-            return 5
-        if (spare and bits[used - 1] >> spare) or np.any(cursors != ends):
-            return 5
-        return 0
 
-    return walk
+def _walk(graph: _Graph) -> int:
+    """Fills the rows; returns 0 or a key of FAULTS."""
+    rows, head, at = graph.rows, graph.head, graph.at
+    for row in range(len(rows)):
+        degree = np.int64(graph.degrees[row])
+        if degree == 255:
+            if graph.known[row] or at[1] == len(graph.kept):
+                return 6 if graph.known[row] else 5
+            rows[row] = graph.kept[at[1]]
+            at[1] += 1
+            continue
+        fault = _list(graph, row, degree)
+        if fault == 0 and graph.flags & 2:
+            fault = _reorder(graph, row, degree)
+        if fault:
+            return fault
+        rows[row, head : head + degree] = graph.ids[:degree]
+        rows[row, head + degree :] = 0 if head else 0xFFFFFFFF
+        if head:
+            marks = np.int64(graph.marks[2 * row]) + 256 * np.int64(graph.marks[2 * row + 1])
+            rows[row, 0] = degree + 65536 * marks
+            fault = _stale(graph, row, degree)
+            if fault:
+                return fault
+    used, spare = (at[0] + 7) // 8, at[0] % 8
+    if at[1] != len(graph.kept) or at[2] != len(graph.sources) or used != len(graph.bits) - 8:
+        return 5
+    if (spare and graph.bits[used - 1] >> spare) or np.any(graph.cursors != graph.ends):
+        return 5
+    return 0
 
 
 def decode_lists(block: bytes, element_bytes: int, raw_bytes: int, place: str) -> Bytes:

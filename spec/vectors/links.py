@@ -278,12 +278,19 @@ def faults(fault: Callable[..., Any]) -> Iterator[Any]:
     yield links("of-f32", "a stream of element type f32", block, F32)
     yield links("of-u8", "a stream of element type u8", block, U8)
     yield links("255-slots", "rows of 255 slots", block, I32, 255, bytes(4 * 255 * 120))
+    yield from node_faults(links)
+    yield from list_faults(fault)
+
+
+def node_faults(links: Callable[..., Any]) -> Iterator[Any]:
     pair = Graph(False, 2, [[1, 0xFFFFFFFF], [0, 50], [0xFFFFFFFE, 1], *[[0xFFFFFFFF] * 2] * 37], limit=60)
     yield links("not-nodes", "forward links where rows are not nodes", pair.block(flags=2), I32, 2, pair.data())
     pair = Graph(False, 2, [[2, 0xFFFFFFFF], [0xFFFFFFFF] * 2, [0xFFFFFFFE, 1], *[[0xFFFFFFFF] * 2] * 37])
     next(plane for kind, plane in pair.planes.items() if kind >= 32)[0] |= 1
     yield links("known-of-exception", "a link both ways to an exception", pair.block(), I32, 2, pair.data())
 
+
+def list_faults(fault: Callable[..., Any]) -> Iterator[Any]:
     ids = dealt(20, 6, 3, 4)
     whole = encode_lists(ids, 4)
     for name, comment, wrong in (

@@ -108,18 +108,30 @@ impl<'a> BitReader<'a> {
         Some(value as u32)
     }
 
-    /// The inverse of `push_choice`; always below `choices`, which is 1 to 2^30.
+    /// The inverse of `push_choice`, once for each of `ranks`, with one choice less each time. `choices` is 1 to 255
+    /// and at least their number; each rank is below its choices.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 31 bits or fewer")]
-    pub(super) fn take_choice(&mut self, choices: u32) -> Option<u32> {
-        let width = choices.ilog2();
-        let short = (2 << width) - choices;
-        let window = self.window()?;
-        let low = (window & ((1 << width) - 1)) as u32;
-        let long = low >= short;
-        let more = (low << 1 | (window >> width & 1) as u32).wrapping_sub(short);
-        self.bit += width as usize + usize::from(long);
-        Some(if long { more } else { low })
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 8 bits or fewer")]
+    pub(super) fn take_ranks(&mut self, choices: u32, ranks: &mut [u8]) -> Option<()> {
+        // A window holds 57 bits whatever the place in its first byte; looking at memory once for several ranks
+        // halves the chain from one to the next.
+        let (mut window, mut held) = (self.window()?, 56);
+        for (choices, rank) in (1..=choices).rev().zip(ranks) {
+            if held < u8::BITS {
+                (window, held) = (self.window()?, 56);
+            }
+            let width = choices.ilog2();
+            let short = (2 << width) - choices;
+            let low = (window & ((1 << width) - 1)) as u32;
+            let long = low >= short;
+            let more = (low << 1 | (window >> width & 1) as u32).wrapping_sub(short);
+            let used = width + u32::from(long);
+            window >>= used;
+            held -= used;
+            self.bit += used as usize;
+            *rank = if long { more } else { low } as u8;
+        }
+        Some(())
     }
 
     /// True when all bits were taken: what is left is less than a byte of zeros, and the guard.
@@ -152,19 +164,18 @@ mod tests {
     #[test]
     fn numbers_and_choices_come_back() {
         let mut writer = BitWriter::default();
-        for choices in 1..300 {
-            for value in 0..choices {
-                writer.push_choice(value, choices);
-            }
+        let ranks = |choices: u32, turn: u32| (1..=choices).rev().map(move |left| turn.wrapping_mul(left * 37) % left);
+        for (choices, turn) in (1..=255).flat_map(|choices| (0..9).map(move |turn| (choices, turn))) {
+            (1..=choices).rev().zip(ranks(choices, turn)).for_each(|(left, rank)| writer.push_choice(rank, left));
             writer.push(choices, 1 + choices.ilog2());
         }
         writer.push(u32::MAX, 32);
         let bytes = writer.finish();
         let mut reader = BitReader::new(&bytes);
-        for choices in 1..300 {
-            for value in 0..choices {
-                assert_eq!(reader.take_choice(choices), Some(value));
-            }
+        for (choices, turn) in (1..=255).flat_map(|choices| (0..9).map(move |turn| (choices, turn))) {
+            let mut found = vec![0; choices as usize];
+            reader.take_ranks(choices, &mut found).unwrap();
+            assert!(found.iter().map(|rank| u32::from(*rank)).eq(ranks(choices, turn)));
             assert_eq!(reader.take(1 + choices.ilog2()), Some(choices));
         }
         assert!(!reader.is_at_end());

@@ -296,12 +296,9 @@ impl<'a> Graph<'a> {
         let chosen = sorted.len().checked_sub(tail).ok_or("has a tail longer than its list")?;
         let mut ranks = [0; SLOTS_MAX];
         // At most SLOTS_MAX entries: the sum of three counts was compared with the slots.
-        let mut choices = u32::try_from(sorted.len()).map_err(|_| TOO_MANY)?;
+        let choices = u32::try_from(sorted.len()).map_err(|_| TOO_MANY)?;
         let ranks = ranks.get_mut(..chosen).ok_or(TOO_MANY)?;
-        for rank in &mut *ranks {
-            *rank = self.bits.take_choice(choices).ok_or(PLANE_ENDS)?.to_le_bytes()[0];
-            choices -= 1;
-        }
+        self.bits.take_ranks(choices, ranks).ok_or(PLANE_ENDS)?;
         list.resize(sorted.len(), 0);
         self.machine.reorder(sorted, ranks, list);
         Ok(())
