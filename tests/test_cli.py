@@ -1,6 +1,5 @@
 """The command line: exit codes, what goes where, and that a failure leaves nothing behind."""
 
-import functools
 import io
 import json
 import os
@@ -199,10 +198,11 @@ def test_a_signal_stops_a_backup_and_leaves_nothing(tmp_path, number, code):
     (tmp_path / "root").mkdir()
     with open(tmp_path / "root" / "large", "wb") as file:
         file.truncate(40_000_000_000)  # a sparse file: minutes of zeros
-    command = [sys.executable, "-m", "vark", "pack", "root", "a.vark"]
     # A test run in the background may have been told to ignore SIGINT, and children inherit that.
-    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=listen)
+    listening = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    listening += "runpy.run_module('vark', run_name='__main__')"
+    command = [sys.executable, "-c", listening, "pack", "root", "a.vark"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
     while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)  # until the part file shows that the engine is at work
