@@ -36,4 +36,4 @@ def test_a_golden_archive_restores(name, tmp_path):
 def test_every_golden_archive_is_listed_and_every_codec_is_among_them():
     assert {path.stem for path in (HERE / "golden").glob("*.vark")} == set(GOLDEN)
     codecs = {codec for entry in GOLDEN.values() for codec in entry["codecs"]}
-    assert codecs >= {"raw", "zstd", "float32", "bitpack", "affine"}
+    assert codecs >= {"raw", "zstd", "float32", "bitpack", "affine", "float16", "narrow", "links", "lists"}

@@ -2,7 +2,8 @@
 
     python tests/golden/make_golden.py
 
-Sources are the small index files of tests/fixtures/indexes and data made from seeds.
+Sources are the small index files of tests/fixtures/indexes, data made from seeds, and indexes built of it (those need not
+come out the same again: an archive is made once).
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pyarrow as pa
 from blake3 import blake3
@@ -39,11 +41,26 @@ def sources(folder):
     np.save(plain / "ids.npy", np.arange(300, dtype=np.int64) * 3 + 7)
     table = pa.table({"id": list(range(50)), "title": [f"title {at}" for at in range(50)]})
     array = vectors(700, 24, 1)
+    halves = folder / "halves"
+    halves.mkdir()
+    np.save(halves / "f16.npy", vectors(400, 16, 2).astype(np.float16))
+    upper = (vectors(400, 16, 3).view(np.uint32) >> 16 << 16).view(np.float32)
+    np.save(halves / "bf16_then_unit.npy", upper / np.linalg.norm(upper, axis=1, keepdims=True).astype(np.float32))
+    graph = faiss.IndexHNSWFlat(4, 8)
+    graph.add(vectors(1500, 4, 4))
+    faiss.write_index(graph, str(folder / "graph.faiss"))
+    lists = faiss.index_factory(4, "IVF32,PQ2x4")
+    lists.train(vectors(2000, 4, 5))
+    lists.add(vectors(3000, 4, 6))
+    faiss.write_index(lists, str(folder / "lists.faiss"))
     return {
         "v1.0_faiss_hnsw": (INDEXES / "hnsw_flat_12.faiss", {}),
         "v1.0_faiss_ivf_pq": (INDEXES / "ivf_pq.faiss", {}),
         "v1.0_faiss_nested": (INDEXES / "nested.faiss", {}),
         "v1.0_hnswlib": (INDEXES / "hnswlib_12_of_20.hnsw", {}),
+        "v1.0_halves": (halves, {}),
+        "v1.0_links": (folder / "graph.faiss", {}),
+        "v1.0_lists": (folder / "lists.faiss", {}),
         "v1.0_folder": (plain, {"digest": True}),
         "v1.0_array_extras": (
             array,
