@@ -1,4 +1,5 @@
-//! The calls that need `unsafe`: zstd's sequence interface, which the safe wrapper does not have.
+//! The calls that need `unsafe`: zstd's sequence interface, which the safe wrapper does not have, advice on memory, and
+//! early write-back.
 
 use std::ptr::NonNull;
 
@@ -9,6 +10,41 @@ use zstd_sys::{ZSTD_CCtx, ZSTD_ErrorCode, ZSTD_Sequence, ZSTD_cParameter as Para
 const BLOCK_BYTES: usize = 128 * 1024;
 /// Most bytes of a frame header (ZSTD_FRAMEHEADERSIZE_MAX).
 const FRAME_HEADER_BYTES_MAX: usize = 18;
+
+/// Less is not worth a call.
+const ADVISED_BYTES_MIN: usize = 4 << 20;
+
+/// Asks for huge pages behind large memory that is about to be written for the first time: filling it costs a third
+/// (measured: 1.9 against 6.4 GB/s), and far jumps in it miss no page table. Systems that cannot are let be.
+pub fn prefer_huge_pages<T>(memory: &[T]) {
+    #[cfg(target_os = "linux")]
+    if size_of_val(memory) >= ADVISED_BYTES_MIN {
+        let page_bytes = rustix::param::page_size();
+        let start = memory.as_ptr().addr();
+        let skipped = start.next_multiple_of(page_bytes) - start;
+        let bytes = (size_of_val(memory) - skipped) / page_bytes * page_bytes;
+        let first_page = memory.as_ptr().wrapping_byte_add(skipped).cast_mut().cast();
+        // SAFETY: whole pages inside `memory`, which is larger than a page (checked above); the advice changes no byte
+        // and nothing about who may use them. Its failure means what it meant before: ordinary pages.
+        let _ = unsafe { rustix::mm::madvise(first_page, bytes, rustix::mm::Advice::LinuxHugepage) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
+}
+
+/// Starts to bring a range of a file to the disk and does not wait for it: the disk works while the rest is made, and the
+/// sync at the end has little left to do. Promises nothing; systems that cannot are let be.
+pub fn start_writing_back(file: &std::fs::File, offset: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    if let (Ok(offset), Ok(bytes)) = (i64::try_from(offset), i64::try_from(bytes)) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: takes numbers only; the descriptor is open, since `file` is borrowed. A failure is not looked at: what
+        // counts is the sync that follows, which reports faults of this write-back, too.
+        let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, bytes);
+}
 
 /// Makes zstd frames whose blocks hold literals only: Huffman coding without a search for matches.
 pub struct LiteralsEncoder {

@@ -114,7 +114,14 @@ proptest! {
 #[test]
 fn archives_do_not_depend_on_threads_and_memory() {
     let mut random = Random(3);
-    let files = [hnswlib(&mut random, 9_000, 12, 40, 4), random.bytes(3_000_000), npy(&mut random, 5_000, 100)];
+    // Among them chunks that are large, a partition of links between other rows and rows that stand together.
+    let files = [
+        hnswlib(&mut random, 9_000, 12, 40, 4),
+        hnswlib(&mut random, 140_000, 16, 4, 4),
+        random.bytes(3_000_000),
+        npy(&mut random, 3, 2_500_000),
+        npy(&mut random, 5_000, 100),
+    ];
     let mut first: Option<Vec<u8>> = None;
     for (threads, memory_bytes) in [(1, 64 << 20), (2, 64 << 20), (8, 256 << 20), (8, 1), (2, 3 << 20)] {
         let mut members: Vec<MemberInput> =

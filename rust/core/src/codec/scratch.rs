@@ -12,6 +12,8 @@ const LEVEL: i32 = 3;
 /// grows beyond the longest chunk.
 #[derive(Default)]
 pub struct Scratch {
+    /// Among how many a very large chunk may be shared out (0 as 1).
+    pub(super) threads: usize,
     compressor: Option<CCtx<'static>>,
     literals: Option<LiteralsEncoder>,
     decompressor: Option<DCtx<'static>>,
@@ -30,6 +32,12 @@ pub struct Scratch {
 impl Scratch {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a coder that may use so many threads for one very large chunk. The block is the same.
+    #[must_use]
+    pub fn with_threads(threads: usize) -> Self {
+        Self { threads, ..Self::default() }
     }
 
     /// Encoder of frames with matches.

@@ -1,13 +1,14 @@
 //! AVX2 (Haswell, Zen and later): byte shuffles within 128-bit halves; and the bit deposit that comes with it.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_castsi256_si128,
-    _mm256_cvtepu8_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_or_si256, _mm256_permutevar8x32_epi32,
-    _mm256_set_m128i, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
+    __m128i, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_storel_epi64, _mm_storeu_si128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_cvtepu8_epi32, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_movemask_ps, _mm256_or_si256, _mm256_permutevar8x32_epi32, _mm256_set_m128i,
+    _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
     _mm256_storeu_si256, _pdep_u64,
 };
 
-use super::{Extremes, Narrow, Rule, portable};
+use super::{Extremes, Narrow, Rule, links, portable};
 
 #[target_feature(enable = "avx2")]
 pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
@@ -72,6 +73,61 @@ pub fn reorder(sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
     }
 }
 
+/// One compare of a number with eight others gives a byte of bits; both counts are counts of such bits.
+#[target_feature(enable = "avx2,popcnt")]
+pub fn rank(list: &[[u32; 8]], below: &mut [u8], left: &mut [u8]) {
+    for (block, groups) in list.chunks(4).enumerate() {
+        let mut others = [_mm256_set1_epi32(i32::MAX); 4];
+        others.iter_mut().zip(groups).for_each(|(other, group)| *other = load_words(group));
+        for (place, number) in list.as_flattened().iter().enumerate().take(below.len().min(left.len())) {
+            let number = _mm256_set1_epi32(number.cast_signed());
+            let smaller = others.iter().rev().fold(0u32, |bits, other| {
+                let lanes = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(number, *other)));
+                bits << 8 | lanes.cast_unsigned()
+            });
+            // Of this block, those behind `place`.
+            let behind = match (place / 32).cmp(&block) {
+                std::cmp::Ordering::Less => u32::MAX,
+                std::cmp::Ordering::Equal => u32::MAX << (place % 32),
+                std::cmp::Ordering::Greater => 0,
+            };
+            let [count, ..] = smaller.count_ones().to_le_bytes();
+            let [count_left, ..] = (smaller & behind).count_ones().to_le_bytes();
+            if block == 0 {
+                (below[place], left[place]) = (count, count_left);
+            } else {
+                (below[place], left[place]) = (below[place] + count, left[place] + count_left);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub fn mark(claims: &[u32], id_bits: u32, base: u32, lists: &[u32], slots: usize, marks: &mut [u64]) {
+    // The usual sizes: whole groups, a word of marks. Half of the time goes without the inner loop.
+    match slots {
+        16 => mark_groups::<2>(claims, id_bits, base, lists.as_chunks().0, marks),
+        32 => mark_groups::<4>(claims, id_bits, base, lists.as_chunks().0, marks),
+        64 => mark_groups::<8>(claims, id_bits, base, lists.as_chunks().0, marks),
+        _ => portable::mark(claims, id_bits, base, lists, slots, marks),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mark_groups<const GROUPS: usize>(claims: &[u32], id_bits: u32, base: u32, groups: &[[u32; 8]], marks: &mut [u64]) {
+    let (lists, _) = groups.as_chunks::<GROUPS>();
+    for claim in claims {
+        let (row, id) = links::claimed(*claim, id_bits, base);
+        let (Some(list), Some(mark)) = (lists.get(row), marks.get_mut(row)) else { continue };
+        let wanted = _mm256_set1_epi32(id.cast_signed());
+        *mark |= list.iter().rev().fold(0, |bits, group| {
+            let lanes = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(load_words(group), wanted)));
+            bits << 8 | u64::from(lanes.cast_unsigned())
+        });
+    }
+}
+
 #[target_feature(enable = "avx2")]
 pub fn split_uppers(raw: &[u8], uppers: &mut [u8]) {
     portable::split_uppers(raw, uppers);
@@ -127,6 +183,13 @@ pub fn steps_are(value_bytes: usize, raw: &[u8], step: u64) -> bool {
 fn load_32(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: the array is 32 readable bytes; the load asks for no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_words(words: &[u32; 8]) -> __m256i {
+    // SAFETY: the array is 32 readable bytes; the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }
 
 #[inline]

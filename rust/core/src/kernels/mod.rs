@@ -7,12 +7,14 @@ mod avx2;
 mod avx512;
 mod bits;
 mod halves;
+mod links;
 mod portable;
 mod scales;
 #[cfg(test)]
 mod tests;
 
 pub use halves::{Narrow, Rule};
+pub use links::PAD;
 
 /// Smallest and largest of a run of integers, as bit patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +43,7 @@ enum Set {
 macro_rules! dispatch {
     ($machine:expr, $kernel:ident($($argument:expr),*)) => {
         match $machine.0 {
-            // SAFETY: `available` makes these two only after it found AVX2, BMI1 and BMI2.
+            // SAFETY: `available` makes these two only after it found AVX2, BMI1, BMI2 and POPCNT.
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 | Set::Avx512 => unsafe { avx2::$kernel($($argument),*) },
             Set::Portable => portable::$kernel($($argument),*),
@@ -63,13 +65,17 @@ impl Machine {
         let sets = [
             Some(Set::Portable),
             #[cfg(target_arch = "x86_64")]
-            // Every machine with AVX2 has both bit sets too.
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2"))
-                .then_some(Set::Avx2),
+            // Every machine with AVX2 has the bit sets too.
+            (is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("popcnt"))
+            .then_some(Set::Avx2),
             #[cfg(target_arch = "x86_64")]
             (is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("popcnt")
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
@@ -140,6 +146,19 @@ impl Machine {
     #[inline]
     pub fn reorder(self, sorted: &[u32], ranks: &[u8], out: &mut [u32]) {
         dispatch!(self, reorder(sorted, ranks, out));
+    }
+
+    /// Of each of `below.len()` ids (below 2^31, distinct): how many are smaller in all, and among those after it.
+    /// `list` holds them in order; what is left of its last group is `PAD`.
+    #[inline]
+    pub fn rank(self, list: &[[u32; 8]], below: &mut [u8], left: &mut [u8]) {
+        dispatch!(self, rank(list, below, left));
+    }
+
+    /// A claim is `row << id_bits | place`: the node `base + place` links to that row of `lists` (`slots` ids each).
+    /// Where the row links back, the bit of that slot is set in its `slots.div_ceil(64)` words of `marks`.
+    pub fn mark(self, claims: &[u32], id_bits: u32, base: u32, lists: &[u32], slots: usize, marks: &mut [u64]) {
+        dispatch!(self, mark(claims, id_bits, base, lists, slots, marks));
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.

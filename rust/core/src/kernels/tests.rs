@@ -6,7 +6,7 @@
     reason = "the rules below cut numbers down on purpose"
 )]
 
-use super::{Extremes, Machine, Narrow, Rule};
+use super::{Extremes, Machine, Narrow, PAD, Rule};
 
 /// Lengths (in values) around every group border a kernel has.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -262,6 +262,54 @@ fn scales_are_found_alike_on_every_machine() {
                 let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 assert!(Machine::available().all(|machine| machine.float_range(&raw) == (low, high)));
             }
+        }
+    }
+}
+
+#[test]
+fn lists_are_ranked_alike_on_every_machine() {
+    for machine in Machine::available() {
+        for count in 0..=254usize {
+            let bytes = noise(4 * count, count as u64 + 9);
+            // Distinct, up to the largest id there is.
+            let mut list: Vec<u32> = (0..count).map(|i| (value(&bytes, 4, i) as u32 >> 1) & !255 | i as u32).collect();
+            if count > 2 {
+                (list[0], list[count / 2]) = (PAD, 0);
+            }
+            let mut groups = vec![[PAD; 8]; count.div_ceil(8)];
+            groups.as_flattened_mut()[..count].copy_from_slice(&list);
+            let (mut below, mut left) = (vec![0xA5; count], vec![0xA5; count]);
+            machine.rank(&groups, &mut below, &mut left);
+            for (place, number) in list.iter().enumerate() {
+                let smaller = |others: &[u32]| others.iter().filter(|other| *other < number).count();
+                let found = (usize::from(below[place]), usize::from(left[place]));
+                assert_eq!(found, (smaller(&list), smaller(&list[place..])), "{machine:?}, {place} of {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn claims_are_compared_alike_on_every_machine() {
+    let (rows, id_bits, base) = (9usize, 12, 70_000);
+    for machine in Machine::available() {
+        for slots in (1..=72usize).chain([127, 128, 129, 254]) {
+            let words = slots.div_ceil(64);
+            let lists: Vec<u32> =
+                noise(4 * rows * slots, 3).as_chunks::<4>().0.iter().map(|id| base + u32::from(id[0])).collect();
+            // The last one names a row that is not there.
+            let claims: Vec<u32> =
+                (0..rows as u32 + 1).flat_map(|row| (0..300).map(move |id| row << id_bits | id)).collect();
+            let mut expected = vec![0u64; rows * words];
+            for claim in claims.iter().filter(|claim| (*claim >> id_bits) < rows as u32) {
+                let (row, id) = ((claim >> id_bits) as usize, base + (claim & 0xFFF));
+                for place in (0..slots).filter(|place| lists[row * slots + place] == id) {
+                    expected[row * words + place / 64] |= 1 << (place % 64);
+                }
+            }
+            let mut found = vec![0u64; rows * words];
+            machine.mark(&claims, id_bits, base, &lists, slots, &mut found);
+            assert_eq!(found, expected, "{machine:?}, {slots} slots");
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::plan::batch::{self, Piece, Slice};
 use crate::store::ReadAt;
 use crate::stream::ChunkShape;
+use crate::sys;
 use std::sync::{Arc, Mutex};
 
 pub enum Feed {
@@ -15,14 +16,19 @@ pub enum Feed {
 
 pub enum PackJob {
     /// A batch of a member.
-    Split { feed: Feed, bytes: usize, slices: Vec<(Slice, ChunkShape)>, pieces: Vec<Piece>, repeat: u64 },
+    Split { feed: Feed, bytes: usize, slices: Vec<ShapedSlice>, pieces: Vec<Piece>, repeat: u64 },
     /// A chunk put together from fragments.
     Chunk { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8> },
 }
 
+pub struct ShapedSlice {
+    pub slice: Slice,
+    pub shape: ChunkShape,
+    pub is_chunk: bool,
+}
+
 pub struct CodedBlock {
     pub stream: usize,
-    pub first_row: u64,
     pub rows: u64,
     pub raw_bytes: u64,
     pub digest: [u8; 32],
@@ -36,6 +42,7 @@ pub enum Part {
     /// Rows that do not fill a chunk by themselves.
     Fragment {
         stream: usize,
+        first_row: u64,
         bytes: Vec<u8>,
     },
 }
@@ -75,10 +82,16 @@ impl Recycler {
 }
 
 /// What one worker keeps between jobs.
-#[derive(Default)]
 pub struct PackState {
     raw: Vec<u8>,
     scratch: codec::Scratch,
+}
+
+impl PackState {
+    /// `threads`: of the whole pool; a very large chunk is shared out among as many.
+    pub fn new(threads: usize) -> Self {
+        Self { raw: Vec::new(), scratch: codec::Scratch::with_threads(threads) }
+    }
 }
 
 /// # Errors
@@ -93,6 +106,13 @@ pub fn run(state: &mut PackState, job: PackJob, compression: Compression, recycl
         PackJob::Split { feed, bytes, slices, pieces, repeat } => {
             let owned;
             let raw: &[u8] = match feed {
+                Feed::At(source, offset) if bytes > KEPT_BUFFER_BYTES => {
+                    let mut large = vec![0; bytes];
+                    sys::prefer_huge_pages(&large);
+                    source.read_at(offset, &mut large)?;
+                    owned = large;
+                    &owned
+                }
                 Feed::At(source, offset) => {
                     if state.raw.len() < bytes {
                         state.raw.resize(bytes, 0);
@@ -114,28 +134,26 @@ fn split(
     scratch: &mut codec::Scratch,
     compression: Compression,
     raw: &[u8],
-    slices: &[(Slice, ChunkShape)],
+    slices: &[ShapedSlice],
     pieces: &[Piece],
     repeat: u64,
     recycler: &Recycler,
 ) -> Result<Vec<Part>> {
-    if let [(slice, shape)] = slices
-        && slice.is_chunk()
-    {
+    if let [ShapedSlice { slice, shape, is_chunk: true }] = slices {
         return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, shape, raw, recycler)?)]);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
     let mut parts = Vec::with_capacity(slices.len());
-    for ((slice, shape), bytes) in slices.iter().zip(rows) {
+    for (ShapedSlice { slice, shape, is_chunk }, bytes) in slices.iter().zip(rows) {
         if slice.rows == 0 {
             recycler.put(bytes);
-        } else if slice.is_chunk() {
+        } else if *is_chunk {
             let coded = encode(scratch, compression, slice.stream, slice.rows, shape, &bytes, recycler)?;
             recycler.put(bytes);
             parts.push(Part::Block(coded));
         } else {
-            parts.push(Part::Fragment { stream: slice.stream, bytes });
+            parts.push(Part::Fragment { stream: slice.stream, first_row: slice.first_row, bytes });
         }
     }
     Ok(parts)
@@ -154,7 +172,6 @@ fn encode(
     let mut block = recycler.get();
     let codec = codec::encode(compression, shape, raw, &mut block, scratch)?;
     let block_crc = digest::crc64(&block);
-    let first_row = shape.first_row;
     let raw_bytes = raw.len() as u64;
-    Ok(CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
+    Ok(CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
 }

@@ -198,6 +198,7 @@ impl Tape for LiveTape<'_, '_> {
         self.flush_literal()?;
         let (number, name) = self.declare(&stream, row_count)?;
         self.packer.table.set_row_count(number, row_count);
+        self.packer.expect_rows(number, row_count);
         if matches!(stream.role, StreamRole::LEVELS | StreamRole::LIST_SIZES) {
             let row_bytes = u64::from(stream.row_bytes()?);
             self.kept.insert(number, KeptRows { bytes: Vec::new(), row_bytes });

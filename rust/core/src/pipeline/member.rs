@@ -70,7 +70,8 @@ pub fn pack_file(
     }
     rename_runs(&mut member.runs, naming, &bases);
     let runs = compile(&member, &packer.table).map_err(|error| changed(&error))?;
-    let mut counts = FileCounts { source: source.clone(), known: HashMap::new(), window: Vec::new(), start: 0 };
+    let mut counts =
+        FileCounts { source: source.clone(), known: HashMap::new(), last: None, window: Vec::new(), start: 0 };
     let mut cursor = Cursor::default();
     while let Some(batch) = next_batch(&runs, &mut cursor, &mut counts).map_err(|error| changed(&error))? {
         counts.note(&batch);
@@ -128,6 +129,7 @@ fn declare(packer: &mut Packer<'_>, stream: &TapeStream, naming: &Naming, shared
     if !is_shared(&spec) {
         let number = packer.declare(&spec, stream.row_count)?;
         packer.table.set_row_count(number, stream.row_count);
+        packer.expect_rows(number, stream.row_count);
         return Ok(0);
     }
     let number = shared_stream(packer, &spec, shared_bytes_hint)?;
@@ -178,6 +180,8 @@ struct FileCounts {
     source: Arc<dyn ReadAt>,
     /// Stream → (offset in the file, its first row).
     known: HashMap<usize, (u64, u64)>,
+    /// The one asked for last, as a run asks for one only.
+    last: Option<(usize, (u64, u64))>,
     window: Vec<u8>,
     start: u64,
 }
@@ -189,7 +193,10 @@ impl FileCounts {
         if let crate::plan::batch::Content::Rows { slices, .. } = &batch.content
             && let [Slice { stream, first_row, .. }] = slices.as_slice()
         {
-            self.known.entry(*stream).or_insert((batch.offset, *first_row));
+            self.known.entry(*stream).or_insert_with(|| {
+                self.last = None;
+                (batch.offset, *first_row)
+            });
         }
     }
 }
@@ -199,7 +206,11 @@ impl CountReader for FileCounts {
         let offset = if counts.inline {
             group_offset + counts.offset
         } else {
-            let (base, first_row) = self.known.get(&counts.stream).copied().unwrap_or((0, counts.first));
+            let (base, first_row) = match self.last {
+                Some((stream, known)) if stream == counts.stream => known,
+                _ => self.known.get(&counts.stream).copied().unwrap_or((0, counts.first)),
+            };
+            self.last = Some((counts.stream, (base, first_row)));
             base + (counts.first + group).saturating_sub(first_row) * counts.row_bytes + counts.offset
         };
         let end = offset + counts.bytes;

@@ -79,9 +79,9 @@ pub fn pack(
     check_streams(streams, options)?;
     let report = match output {
         Output::Path { path, replace, sync } => {
-            let mut target = FileTarget::create(&path, replace)?;
+            let mut target = FileTarget::create(&path, replace, sync)?;
             let report = attempts(&mut target, true, members, streams, options, progress)?;
-            target.commit(sync)?;
+            target.commit()?;
             report
         }
         Output::Pipe(writer) => {
@@ -242,7 +242,7 @@ impl Pass<'_> {
         let writer = ArchiveWriter::new(self.options.archive_id.unwrap_or_else(ArchiveId::new));
         with_pool(
             threads,
-            PackState::default,
+            || PackState::new(threads),
             |state, job| coding::run(state, job, compression, &recycler),
             |pool| {
                 let memory_bytes = self.options.memory_bytes;

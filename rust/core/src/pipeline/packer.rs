@@ -1,16 +1,18 @@
 //! The ordered end of a backup: batches go to the workers, blocks come back in batch order into the archive.
 //!
-//! The order of blocks depends on the batches alone, never on threads or memory: a chunk completed by fragments
-//! is placed right behind the batch that completed it.
+//! The order of blocks depends on the batches alone, never on threads or memory: a chunk completed by fragments is placed
+//! right behind the batch that completed it, a very large one (a partition of links) when the next such one is complete or
+//! its stream is closed, so that nothing waits while it is coded.
 
-use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler};
+use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, ShapedSlice};
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::limits::{CHUNKS_PER_STREAM_SOFT_MAX, CHUNKS_SOFT_MAX};
-use crate::plan::batch::{Batch, Content};
+use crate::plan::batch::{Batch, Content, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::compile::{StreamShape, StreamTable};
 use crate::stream::{ChunkShape, StreamRole, StreamSpec, chunk_rows_for};
+use crate::sys;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where archive bytes go, in order.
@@ -29,14 +31,23 @@ pub struct StreamTally {
     pub codecs: BTreeMap<u16, u64>,
 }
 
+/// Rows of a stream that wait for a full chunk.
+#[derive(Default)]
+struct Tail {
+    first_row: u64,
+    bytes: Vec<u8>,
+}
+
 pub struct Packer<'a> {
     pub writer: ArchiveWriter,
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
-    /// Of the next chunk of each stream, in order of the file.
     shapes: Vec<ChunkShape>,
-    /// Rows of each stream that wait for a full chunk.
-    tails: Vec<Vec<u8>>,
+    tails: Vec<Tail>,
+    /// Rows that each stream will have, where that is known: its last chunk need not wait for the end.
+    rows_expected: Vec<Option<u64>>,
+    /// The very large chunk that is being coded.
+    deferred: Option<u64>,
     pool: &'a mut Pool<PackJob, Vec<Part>>,
     recycler: &'a Recycler,
     sink: &'a mut dyn Sink,
@@ -72,13 +83,15 @@ impl<'a> Packer<'a> {
             tallies: Vec::new(),
             shapes: Vec::new(),
             tails: Vec::new(),
+            rows_expected: Vec::new(),
+            deferred: None,
             pool: parts.pool,
             recycler: parts.recycler,
             sink: parts.sink,
             progress: parts.progress,
             pending: VecDeque::new(),
-            // Each worker has one job in hand and one waiting; the writer is never the reason to stand still.
-            window: parts.threads * 2 + 2,
+            // The writer waits for the disk now and then; meanwhile the workers must have enough to do.
+            window: parts.threads * 8 + 2,
             memory_bytes: parts.memory_bytes,
             source_bytes_done: 0,
             total_bytes: parts.total_bytes,
@@ -98,8 +111,14 @@ impl<'a> Packer<'a> {
         let StreamSpec { role, element_type, row_elements, .. } = *spec;
         self.shapes.push(ChunkShape { role, element_type, row_elements, first_row: 0 });
         self.tallies.push(StreamTally::default());
-        self.tails.push(Vec::new());
+        self.tails.push(Tail::default());
+        self.rows_expected.push(None);
         Ok(number)
+    }
+
+    /// Says how many rows a stream will have in all.
+    pub fn expect_rows(&mut self, stream: usize, rows: u64) {
+        self.rows_expected[stream] = Some(rows);
     }
 
     pub fn stream_count(&self) -> usize {
@@ -121,11 +140,18 @@ impl<'a> Packer<'a> {
         }
         let slices = slices.into_iter().map(|slice| {
             let shape = ChunkShape { first_row: slice.first_row, ..self.shapes[slice.stream] };
-            (slice, shape)
+            let is_chunk = slice.is_chunk(self.rows_expected[slice.stream]);
+            ShapedSlice { slice, shape, is_chunk }
         });
-        let job = PackJob::Split { feed, bytes: batch.bytes, slices: slices.collect(), pieces, repeat };
-        let ticket = self.pool.submit(job);
-        self.pending.push_back(ticket);
+        let slices: Vec<ShapedSlice> = slices.collect();
+        let is_large = slices.len() == 1 && slices[0].is_chunk && batch.bytes as u64 > WHOLE_CHUNK_BYTES_MAX;
+        let job = PackJob::Split { feed, bytes: batch.bytes, slices, pieces, repeat };
+        if is_large {
+            self.settle_deferred()?;
+            self.deferred = Some(self.pool.submit(job));
+        } else {
+            self.pending.push_back(self.pool.submit(job));
+        }
         Ok(())
     }
 
@@ -147,13 +173,14 @@ impl<'a> Packer<'a> {
     pub fn close_streams(&mut self, streams: std::ops::Range<usize>) -> Result<()> {
         self.settle()?;
         for stream in streams {
-            let bytes = std::mem::take(&mut self.tails[stream]);
-            if !bytes.is_empty() {
-                let ticket = self.submit_chunk(stream, bytes)?;
-                self.pending.push_back(ticket);
+            let tail = std::mem::take(&mut self.tails[stream]);
+            if !tail.bytes.is_empty() {
+                let ticket = self.submit_chunk(stream, tail)?;
+                self.pending.extend(ticket);
             }
         }
-        self.settle()
+        self.settle()?;
+        self.settle_deferred()
     }
 
     /// Pads, writes and forgets the archive's end.
@@ -174,14 +201,9 @@ impl<'a> Packer<'a> {
         let mut completed = Vec::new();
         for part in self.pool.take(ticket)? {
             match part {
-                Part::Block(coded) => {
-                    // A chunk put together here was counted when it was submitted; this one may not have been.
-                    let next = &mut self.shapes[coded.stream].first_row;
-                    *next = (*next).max(coded.first_row + coded.rows);
-                    self.write_block(coded)?;
-                }
-                Part::Fragment { stream, bytes } => {
-                    self.append(stream, &bytes, &mut completed)?;
+                Part::Block(coded) => self.write_block(coded)?,
+                Part::Fragment { stream, first_row, bytes } => {
+                    self.append(stream, first_row, &bytes, &mut completed)?;
                     self.recycler.put(bytes);
                 }
             }
@@ -192,27 +214,47 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn append(&mut self, stream: usize, fragment: &[u8], completed: &mut Vec<u64>) -> Result<()> {
+    fn append(&mut self, stream: usize, first_row: u64, fragment: &[u8], completed: &mut Vec<u64>) -> Result<()> {
         let Some(shape) = self.table.shape(stream) else { return Ok(()) };
         let chunk_bytes = to_usize(shape.chunk_rows.saturating_mul(shape.row_bytes), "chunk")?;
         let mut rest = fragment;
         while !rest.is_empty() {
-            if self.tails[stream].capacity() == 0 {
-                self.tails[stream] = self.recycler.get_empty();
+            if self.tails[stream].bytes.is_empty() {
+                let first_row = first_row + (fragment.len() - rest.len()) as u64 / shape.row_bytes;
+                self.tails[stream] = self.new_tail(stream, first_row, chunk_bytes as u64);
             }
-            let room = chunk_bytes - self.tails[stream].len();
-            let (head, tail) = rest.split_at(room.min(rest.len()));
-            self.tails[stream].extend_from_slice(head);
-            rest = tail;
-            if self.tails[stream].len() == chunk_bytes {
-                let bytes = std::mem::take(&mut self.tails[stream]);
-                completed.push(self.submit_chunk(stream, bytes)?);
+            let tail = &mut self.tails[stream];
+            let (head, after) = rest.split_at((chunk_bytes - tail.bytes.len()).min(rest.len()));
+            tail.bytes.extend_from_slice(head);
+            rest = after;
+            let end = tail.first_row + tail.bytes.len() as u64 / shape.row_bytes;
+            if tail.bytes.len() == chunk_bytes || self.rows_expected[stream] == Some(end) {
+                let tail = std::mem::take(tail);
+                completed.extend(self.submit_chunk(stream, tail)?);
             }
         }
         Ok(())
     }
 
-    fn submit_chunk(&mut self, stream: usize, bytes: Vec<u8>) -> Result<u64> {
+    /// A buffer for a chunk of the stream. The row count of a file has been compared with its bytes; of a live stream it
+    /// is a claim, and what is not written takes no memory.
+    fn new_tail(&self, stream: usize, first_row: u64, chunk_bytes: u64) -> Tail {
+        let row_bytes = self.table.shape(stream).map_or(1, |shape| shape.row_bytes);
+        let rows = self.rows_expected[stream].unwrap_or(0).saturating_sub(first_row);
+        let expected = rows.saturating_mul(row_bytes).min(chunk_bytes);
+        if expected <= WHOLE_CHUNK_BYTES_MAX {
+            return Tail { first_row, bytes: self.recycler.get_empty() };
+        }
+        let mut bytes = Vec::new();
+        // Without the memory at once it grows, and fails where it must.
+        if usize::try_from(expected).is_ok_and(|expected| bytes.try_reserve_exact(expected).is_ok()) {
+            sys::prefer_huge_pages(bytes.spare_capacity_mut());
+        }
+        Tail { first_row, bytes }
+    }
+
+    /// The ticket of the chunk, unless it is a very large one: that is placed later.
+    fn submit_chunk(&mut self, stream: usize, Tail { first_row, bytes }: Tail) -> Result<Option<u64>> {
         let row_bytes = self.table.shape(stream).map_or(1, |shape| shape.row_bytes);
         let rows = bytes.len() as u64 / row_bytes;
         if rows * row_bytes != bytes.len() as u64 {
@@ -222,9 +264,27 @@ impl<'a> Packer<'a> {
                 format!("ends in the middle of a row of {row_bytes} bytes"),
             ));
         }
-        let shape = self.shapes[stream];
-        self.shapes[stream].first_row += rows;
-        Ok(self.pool.submit_urgent(PackJob::Chunk { stream, rows, shape, bytes }))
+        let shape = ChunkShape { first_row, ..self.shapes[stream] };
+        let is_large = bytes.len() as u64 > WHOLE_CHUNK_BYTES_MAX;
+        if is_large {
+            // One at a time: each takes several times its size while it is coded.
+            self.settle_deferred()?;
+        }
+        let ticket = self.pool.submit_urgent(PackJob::Chunk { stream, rows, shape, bytes });
+        if is_large {
+            self.deferred = Some(ticket);
+        }
+        Ok((!is_large).then_some(ticket))
+    }
+
+    fn settle_deferred(&mut self) -> Result<()> {
+        let Some(ticket) = self.deferred.take() else { return Ok(()) };
+        for part in self.pool.take(ticket)? {
+            if let Part::Block(coded) = part {
+                self.write_block(coded)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_block(&mut self, coded: CodedBlock) -> Result<()> {

@@ -5,7 +5,7 @@ use super::rows::RowReader;
 use super::view::{AssemblyState, MemberView, read_plan};
 use super::workers::{Pool, thread_count, with_pool};
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
-use crate::plan::batch::Batch;
+use crate::plan::batch::{Batch, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::{Member, Plan};
 use crate::store::target::{FileTarget, FolderTarget, free_bytes};
 use serde::Serialize;
@@ -271,7 +271,11 @@ impl WriteJob {
         let offset = self.batch.offset;
         self.view.assemble(&mut state.assembly, self.batch, &mut state.bytes)?;
         self.target.write_at(offset, &state.bytes)?;
-        Ok(state.bytes.len() as u64)
+        let bytes = state.bytes.len() as u64;
+        if bytes > WHOLE_CHUNK_BYTES_MAX {
+            state.bytes = Vec::new();
+        }
+        Ok(bytes)
     }
 }
 
@@ -285,7 +289,7 @@ struct Writing<'a, 'b> {
 
 impl Writing<'_, '_> {
     fn file(&mut self, view: MemberView, path: &Path, replace: bool) -> Result<()> {
-        let target = FileTarget::create(path, replace)?;
+        let target = FileTarget::create(path, replace, self.options.sync)?;
         target.reserve(view.bytes)?;
         let (view, target) = (Arc::new(view), Arc::new(target));
         let mut flight = Flight::new(self.options.threads, self.options.memory_bytes);
@@ -311,7 +315,7 @@ impl Writing<'_, '_> {
             }
             std::thread::yield_now();
         };
-        target.commit(self.options.sync)
+        target.commit()
     }
 
     /// The file as it stands is compared with the plan's digest before it gets its name.

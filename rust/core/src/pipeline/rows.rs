@@ -141,6 +141,7 @@ impl RowReader {
         }
         let bytes = self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let mut decoded = vec![0; to_usize(bytes, "chunk")?];
+        crate::sys::prefer_huge_pages(&decoded);
         self.read_chunk(state, stream, chunk, &mut decoded)?;
         let decoded = Arc::new(decoded);
         *content = Some(decoded.clone());

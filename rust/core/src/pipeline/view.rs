@@ -9,6 +9,7 @@ use crate::plan::compile::{CompiledRun, blake3_of_hex, check_plan, compile, faul
 use crate::plan::{Member, Plan};
 use crate::store::ReadAt;
 use crate::stream::{ElementType, StreamRole};
+use crate::sys;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The split plan, checked as far as it can be without reading counts; `None` when there is none.
@@ -143,6 +144,10 @@ impl MemberView {
             }
             Content::Rows { slices, pieces, repeat } => (slices, pieces, repeat),
         };
+        if out.capacity() < batch.bytes {
+            *out = vec![0; batch.bytes];
+            sys::prefer_huge_pages(out);
+        }
         out.resize(batch.bytes, 0);
         if let [slice] = slices.as_slice() {
             return self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, out);

@@ -33,9 +33,10 @@ impl Slice {
         self.rows * self.row_bytes
     }
 
-    /// True when the slice is exactly one full chunk.
-    pub fn is_chunk(&self) -> bool {
-        self.rows == self.chunk_rows && self.first_row.is_multiple_of(self.chunk_rows)
+    /// True when the slice is exactly one chunk of a stream of `row_count` rows (if that is known).
+    pub fn is_chunk(&self, row_count: Option<u64>) -> bool {
+        let is_last = row_count == self.first_row.checked_add(self.rows);
+        self.first_row.is_multiple_of(self.chunk_rows) && (self.rows == self.chunk_rows || (is_last && self.rows > 0))
     }
 }
 
@@ -80,8 +81,8 @@ pub struct Cursor {
 
 /// Batches hold about one chunk of the widest stream, and never more than this many times it.
 const BATCH_CHUNKS_MAX: u64 = 2;
-/// Chunks above this are filled by several batches.
-const WHOLE_CHUNK_BYTES_MAX: u64 = 8 << 20;
+/// Chunks above this are large: few at a time, and filled by several batches where their rows do not stand together.
+pub const WHOLE_CHUNK_BYTES_MAX: u64 = 8 << 20;
 const DERIVED_GROUPS: u64 = 65_536;
 /// Pieces of a byte each would take many times the memory of the batch.
 const PIECES_MAX: usize = 65_536;
@@ -128,9 +129,13 @@ impl GroupRun<'_> {
         let widest = &self.fields[self.primary];
         let to_border = widest.chunk_rows - (widest.first + cursor.passed[self.primary]) % widest.chunk_rows;
         let chunk_bytes = widest.chunk_rows.saturating_mul(widest.row_bytes);
-        // Partitions of links are put together from fragments, so that a batch stays small.
-        let unit = if chunk_bytes > WHOLE_CHUNK_BYTES_MAX { limits::CHUNK_BYTES_DEFAULT } else { chunk_bytes };
-        let byte_limit = unit.saturating_mul(BATCH_CHUNKS_MAX);
+        let byte_limit = match chunk_bytes {
+            0..=WHOLE_CHUNK_BYTES_MAX => chunk_bytes * BATCH_CHUNKS_MAX,
+            // Rows that stand together are one chunk, without a copy. Where a partition of links lies between other
+            // rows it is put together from fragments, so that a batch stays small.
+            _ if self.fields.len() == 1 => chunk_bytes,
+            _ => limits::CHUNK_BYTES_DEFAULT * BATCH_CHUNKS_MAX,
+        };
         let every_field_once = self.fields.len() > 1 && self.fields.iter().all(|field| field.fixed == Some(1));
         if every_field_once && cursor.field == 0 && cursor.done == 0 {
             let group_bytes = self.fields.iter().map(|field| field.row_bytes).fold(0, u64::saturating_add);

@@ -7,13 +7,11 @@ pub(super) const GUARD_BYTES: usize = 8;
 const DIRECT: u32 = 8;
 
 /// Code of a gap, bits that follow it, and their value.
+#[inline(always)]
 pub(super) fn gap_code(gap: u32) -> (u8, u32, u32) {
-    let (code, extra) = if gap < DIRECT {
-        (gap, 0)
-    } else {
-        let octave = gap.ilog2();
-        (DIRECT + 4 * (octave - 3) + (gap >> (octave - 2) & 3), octave - 2)
-    };
+    // One rule for both kinds: below 8 nothing is shifted, and the smallest gaps are lent the octave of 4.
+    let extra = (gap | 4).ilog2() - 2;
+    let code = 4 * extra + (gap >> extra);
     // At most 8 + 4 × 28 + 3 = 123.
     (code.to_le_bytes()[0], extra, gap & ((1 << extra) - 1))
 }
@@ -39,45 +37,102 @@ const fn gap_codes() -> [(u32, u32); 128] {
 /// Class of a gap by the mean that is to be expected: floor(log2(room / left)). `left` is 1 or more, `room` at least that.
 #[inline(always)]
 pub(super) fn gap_class(room: u32, left: u32) -> usize {
-    (room / left).checked_ilog2().unwrap_or(0) as usize
+    // Without dividing: the quotient has as many bits as the two differ by, or one less.
+    let octaves = left.leading_zeros().saturating_sub((room | 1).leading_zeros());
+    let too_many = u64::from(left) << octaves > u64::from(room);
+    octaves.saturating_sub(u32::from(too_many)) as usize
+}
+
+/// floor(log2(choices)) and the number of values that take so few bits, for each count of choices.
+const CHOICES: [(u32, u32); 256] = choices();
+
+const fn choices() -> [(u32, u32); 256] {
+    let mut table = [(0, 1); 256];
+    let mut count = 1u32;
+    while count < 256 {
+        table[count as usize] = (count.ilog2(), (2 << count.ilog2()) - count);
+        count += 1;
+    }
+    table
 }
 
 #[derive(Default)]
 pub(super) struct BitWriter {
+    /// Longer than what is written.
     bytes: Vec<u8>,
+    /// Whole bytes written; up to 7 more bits wait.
+    whole: usize,
     pending: u64,
     filled: u32,
 }
 
+/// Bytes by which a writer grows at first.
+const GROWTH_BYTES: usize = 4096;
+
 impl BitWriter {
+    /// `width` up to 56; `value` has no bits above.
+    #[inline(always)]
+    fn push_wide(&mut self, value: u64, width: u32) {
+        self.pending |= value << self.filled;
+        self.filled += width;
+        if self.bytes.len() < self.whole + 8 {
+            self.grow();
+        }
+        // Always a whole word, of which the whole bytes count: no branch that depends on the data.
+        if let Some(word) = self.bytes.get_mut(self.whole..).and_then(<[u8]>::first_chunk_mut::<8>) {
+            *word = self.pending.to_le_bytes();
+        }
+        let whole = self.filled / 8;
+        self.whole += whole as usize;
+        self.pending = self.pending.unbounded_shr(8 * whole);
+        self.filled %= 8;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.resize(2 * self.bytes.len() + GROWTH_BYTES, 0);
+    }
+
     /// `width` up to 32; `value` has no bits above.
     #[inline(always)]
     pub(super) fn push(&mut self, value: u32, width: u32) {
-        self.pending |= u64::from(value) << self.filled;
-        self.filled += width;
-        if self.filled >= 32 {
-            self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..4]);
-            self.pending >>= 32;
-            self.filled -= 32;
+        self.push_wide(value.into(), width);
+    }
+
+    /// Each rank is one of `choices` values (at most 255), one less for each: floor or ceil of log2 bits, the first
+    /// values take the fewer.
+    #[inline(always)]
+    pub(super) fn push_ranks(&mut self, choices: usize, ranks: &[u8]) {
+        let mut choices = (1..=choices).rev();
+        // Seven ranks are at most 56 bits.
+        for ranks in ranks.chunks(7) {
+            let (mut bits, mut width) = (0, 0);
+            for (rank, choices) in ranks.iter().zip(choices.by_ref()) {
+                let (few, short) = CHOICES[choices % 256];
+                let rank = u32::from(*rank);
+                let long = (rank + short) >> 1 | ((rank + short) & 1) << few;
+                // Chosen by a mask: half of the ranks are long, and which, nobody can foresee.
+                let is_long = u32::from(rank >= short);
+                let code = rank ^ (rank ^ long) & is_long.wrapping_neg();
+                bits |= u64::from(code) << width;
+                width += few + is_long;
+            }
+            self.push_wide(bits, width);
         }
     }
 
-    /// One of `choices` (1 or more) in floor or ceil of log2 bits: the first values take the fewer.
-    #[inline(always)]
-    pub(super) fn push_choice(&mut self, value: u32, choices: u32) {
-        let width = choices.ilog2();
-        let short = (2 << width) - choices;
-        if value < short {
-            self.push(value, width);
-        } else {
-            self.push((value + short) >> 1, width);
-            self.push((value + short) & 1, 1);
-        }
+    /// Goes on with what another wrote.
+    pub(super) fn append(&mut self, other: &Self) {
+        let (words, rest) = other.bytes[..other.whole].as_chunks::<4>();
+        words.iter().for_each(|word| self.push(u32::from_le_bytes(*word), 32));
+        rest.iter().for_each(|byte| self.push(u32::from(*byte), 8));
+        self.push_wide(other.pending, other.filled);
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {
-        let rest = self.filled.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..rest]);
+        let padding = self.filled.wrapping_neg() % 8;
+        self.push(0, padding);
+        self.bytes.truncate(self.whole);
         self.bytes.extend_from_slice(&[0; GUARD_BYTES]);
         self.bytes
     }
@@ -146,7 +201,11 @@ impl<'a> BitReader<'a> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first fault; small numbers"
+)]
 mod tests {
     use super::*;
 
@@ -162,11 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn classes_are_those_of_the_quotient() {
+        let edges = (0..31).flat_map(|octave: u32| [(1u32 << octave) - 1, 1 << octave, (1 << octave) + 1]);
+        for room in (0..700).chain(edges).chain([u32::MAX >> 1, 1 << 31]) {
+            for left in (1..=255).take_while(|left| *left <= room.max(1)) {
+                let expected = (room / left).checked_ilog2().unwrap_or(0);
+                assert_eq!(gap_class(room, left), expected as usize, "{room} / {left}");
+            }
+        }
+    }
+
+    #[test]
     fn numbers_and_choices_come_back() {
         let mut writer = BitWriter::default();
         let ranks = |choices: u32, turn: u32| (1..=choices).rev().map(move |left| turn.wrapping_mul(left * 37) % left);
         for (choices, turn) in (1..=255).flat_map(|choices| (0..9).map(move |turn| (choices, turn))) {
-            (1..=choices).rev().zip(ranks(choices, turn)).for_each(|(left, rank)| writer.push_choice(rank, left));
+            let ranks: Vec<u8> = ranks(choices, turn).map(|rank| rank as u8).collect();
+            writer.push_ranks(choices as usize, &ranks);
             writer.push(choices, 1 + choices.ilog2());
         }
         writer.push(u32::MAX, 32);

@@ -4,6 +4,7 @@
 use super::super::zstd::{self, Fault};
 use super::super::{Codec, Scratch, word_at};
 use super::bits::{BitReader, GAP_CODES, GUARD_BYTES, gap_class};
+use super::buckets::{bucket_rows, id_bits};
 use super::*;
 use crate::error::Result;
 use crate::kernels::Machine;
@@ -137,9 +138,7 @@ struct Graph<'a> {
     sources: &'a [u8],
     exceptions: &'a [[u8; 4]],
     bits: BitReader<'a>,
-    out: &'a mut [[u8; 4]],
-    /// Links of each node that earlier ones named; they wait in its row.
-    known: Vec<u8>,
+    claims: Claims<'a>,
     machine: Machine,
 }
 
@@ -161,8 +160,7 @@ impl<'a> Graph<'a> {
             sources: header.planes.plane(STALE_SOURCES),
             exceptions,
             bits: BitReader::new(bits),
-            known: vec![0; if has_nodes { rows.count } else { 0 }],
-            out,
+            claims: Claims::new(rows, has_nodes, header.base, out),
             rows,
             machine: Machine::detect(),
         }
@@ -174,6 +172,9 @@ impl<'a> Graph<'a> {
         let per_row = |plane: &[u8], row: usize| plane.get(row).copied().unwrap_or(0);
         let (mut list, mut spare) = (Vec::with_capacity(4 * SLOTS_MAX), Vec::with_capacity(4 * SLOTS_MAX));
         for (row, degree) in planes.plane(DEGREES).iter().enumerate() {
+            if row.is_multiple_of(self.claims.bucket_rows) {
+                self.claims.enter(row)?;
+            }
             if *degree == EXCEPTION {
                 self.exception(row)?;
                 continue;
@@ -188,17 +189,20 @@ impl<'a> Graph<'a> {
                 self.write(row, &list)?;
             }
         }
+        if self.claims.overflow {
+            return Err(TOO_MANY);
+        }
         let empty = self.gaps.iter().all(|gaps| gaps.is_empty()) && self.sources.is_empty();
         if empty && self.exceptions.is_empty() && self.bits.is_at_end() { Ok(()) } else { Err(LEFT_OVER) }
     }
 
     fn exception(&mut self, row: usize) -> Step<()> {
-        if self.known.get(row).is_some_and(|known| *known != 0) {
+        if self.claims.known(row) != 0 {
             return Err("says that a link of an exception goes both ways");
         }
         let (words, rest) = self.exceptions.split_at_checked(self.rows.words).ok_or("has too few exceptions")?;
         let start = row * self.rows.words;
-        self.out[start..start + self.rows.words].copy_from_slice(words);
+        self.claims.out[start..start + self.rows.words].copy_from_slice(words);
         self.exceptions = rest;
         Ok(())
     }
@@ -213,7 +217,7 @@ impl<'a> Graph<'a> {
         list: &mut Vec<u32>,
         spare: &mut Vec<u32>,
     ) -> Step<()> {
-        let known = usize::from(self.known.get(row).copied().unwrap_or(0));
+        let known = self.claims.known(row);
         let forward = degree.checked_sub(known + backward + outside).ok_or(TOO_MANY)?;
         if degree > self.rows.slots {
             return Err(TOO_MANY);
@@ -221,7 +225,7 @@ impl<'a> Graph<'a> {
         let start = (row + 1) * self.rows.words - self.rows.slots;
         let node = self.base + u32::try_from(row).map_err(|_| TOO_MANY)?;
         list.clear();
-        list.extend(self.out[start..start + known].iter().map(|id| u32::from_le_bytes(*id)));
+        list.extend(self.claims.out[start..start + known].iter().map(|id| u32::from_le_bytes(*id)));
         if backward > 0 {
             if self.nodes == 0 {
                 return Err(TOO_MANY);
@@ -235,21 +239,17 @@ impl<'a> Graph<'a> {
                 return Err(TOO_MANY);
             }
             let room = self.base + self.nodes - node - 1;
-            let (known, out, rows) = (std::mem::take(&mut self.known), std::mem::take(&mut self.out), self.rows);
-            let mut claims = Claims { known, out, rows, overflow: false };
+            let mut claims = std::mem::take(&mut self.claims);
             let base = self.base;
             let outcome = self.gaps::<true>(forward, room, |gap, both| {
                 let id = node + 1 + gap;
                 list.push(id);
                 if both {
-                    claims.add((id - base) as usize, node);
+                    claims.add(node - base, id - base);
                 }
             });
-            (self.known, self.out) = (claims.known, claims.out);
+            self.claims = claims;
             outcome?;
-            if claims.overflow {
-                return Err(TOO_MANY);
-            }
         }
         if outside > 0 {
             spare.clear();
@@ -307,7 +307,7 @@ impl<'a> Graph<'a> {
     #[inline(always)]
     fn write(&mut self, row: usize, list: &[u32]) -> Step<()> {
         let start = row * self.rows.words;
-        let out = &mut self.out[start..start + self.rows.words];
+        let out = &mut self.claims.out[start..start + self.rows.words];
         let (head, slots) = out.split_at_mut(self.rows.words - self.rows.slots);
         let (filled, rest) = slots.split_at_mut(list.len());
         filled.iter_mut().zip(list).for_each(|(slot, id)| *slot = id.to_le_bytes());
@@ -332,21 +332,79 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Rows of nodes whose turn comes later, while a list is read.
+/// What earlier nodes said of later ones. Links to a node of the same bucket wait in its row; those to a later bucket
+/// wait together until its turn comes, so that no write goes far.
+#[derive(Default)]
 struct Claims<'a> {
-    known: Vec<u8>,
     out: &'a mut [[u8; 4]],
-    rows: Rows,
+    words: usize,
+    slots: usize,
+    base: u32,
+    bucket_rows: usize,
+    row_bits: u32,
+    id_bits: u32,
+    /// First row of the bucket at hand, and the links that wait in each of its rows.
+    first: usize,
+    waiting: Vec<u8>,
+    later: Vec<Vec<u32>>,
     overflow: bool,
 }
 
-impl Claims<'_> {
+impl<'a> Claims<'a> {
+    fn new(rows: Rows, has_nodes: bool, base: u32, out: &'a mut [[u8; 4]]) -> Self {
+        let bucket_rows = bucket_rows(&rows);
+        let buckets = if has_nodes { rows.count.div_ceil(bucket_rows) } else { 0 };
+        Self {
+            out,
+            words: rows.words,
+            slots: rows.slots,
+            base,
+            bucket_rows,
+            row_bits: bucket_rows.ilog2(),
+            id_bits: id_bits(&rows),
+            first: 0,
+            waiting: vec![0; if has_nodes { bucket_rows } else { 0 }],
+            later: vec![Vec::new(); buckets],
+            overflow: false,
+        }
+    }
+
+    /// Goes on to the bucket that starts with `row`.
+    fn enter(&mut self, row: usize) -> Step<()> {
+        self.first = row;
+        self.waiting.fill(0);
+        let claims = self.later.get_mut(row / self.bucket_rows).map(std::mem::take).unwrap_or_default();
+        for claim in claims {
+            self.wait((claim >> self.id_bits) as usize, self.base + (claim & !(u32::MAX << self.id_bits)));
+        }
+        if self.overflow { Err(TOO_MANY) } else { Ok(()) }
+    }
+
     #[inline(always)]
-    fn add(&mut self, row: usize, node: u32) {
-        let count = usize::from(self.known[row]);
-        if count < self.rows.slots {
-            self.known[row] += 1;
-            self.out[(row + 1) * self.rows.words - self.rows.slots + count] = node.to_le_bytes();
+    fn known(&self, row: usize) -> usize {
+        usize::from(self.waiting.get(row - self.first).copied().unwrap_or(0))
+    }
+
+    /// Node number `place` links to number `other`, a later one, which links back.
+    #[inline(always)]
+    fn add(&mut self, place: u32, other: u32) {
+        let inside = (other as usize).wrapping_sub(self.first);
+        if inside < self.bucket_rows {
+            self.wait(inside, self.base + place);
+        } else if let Some(later) = self.later.get_mut((other >> self.row_bits) as usize) {
+            later.push((other & !(u32::MAX << self.row_bits)) << self.id_bits | place);
+        }
+    }
+
+    #[inline(always)]
+    fn wait(&mut self, inside: usize, node: u32) {
+        let Some(waiting) = self.waiting.get_mut(inside) else { return };
+        let slot = (self.first + inside + 1) * self.words - self.slots + usize::from(*waiting);
+        if usize::from(*waiting) < self.slots
+            && let Some(slot) = self.out.get_mut(slot)
+        {
+            *waiting += 1;
+            *slot = node.to_le_bytes();
         } else {
             self.overflow = true;
         }

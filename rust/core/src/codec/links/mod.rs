@@ -1,9 +1,12 @@
 //! Codec 9 (spec, `codecs/links.md`): link lists of a graph. A link that goes both ways is stored once.
 
 mod bits;
+mod buckets;
 mod decode;
 mod encode;
+mod lists;
 mod order;
+mod parallel;
 #[cfg(test)]
 mod tests;
 

@@ -140,6 +140,27 @@ fn graphs_of_every_kind_come_back() {
     }
 }
 
+/// Several buckets: what threads share out, and what waits for a later bucket.
+#[test]
+fn a_block_is_the_same_at_any_number_of_threads() {
+    for head in [false, true] {
+        let made = Made { head, count: 5_000, slots: 16, first_row: 10, total: 5_040, ..Made::PLAIN };
+        let mut raw = made.with_odd_rows();
+        let loops = made.slots + usize::from(head);
+        for row in [1_023, 1_024, 4_999] {
+            // A node that links to itself, though others say that their links to it come back.
+            raw[(row * loops + usize::from(head)) * 4..][..4]
+                .copy_from_slice(&(made.first_row as u32 + row as u32).to_le_bytes());
+        }
+        let expected = coded(&made.shape(), &raw);
+        for threads in [0, 2, 3, 64] {
+            let mut block = Vec::new();
+            assert!(encode(&made.shape(), &raw, raw.len(), &mut block, &mut Scratch::with_threads(threads)).unwrap());
+            assert!(block == expected, "{threads} threads");
+        }
+    }
+}
+
 #[test]
 fn rows_that_are_no_lists_are_kept_as_they_are() {
     for head in [false, true] {

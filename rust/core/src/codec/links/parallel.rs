@@ -1,0 +1,43 @@
+//! The rows of one partition shared out among threads: at the end of a backup it is all that is left to do.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Runs `work` on each of `items` and returns the results in order. Each item but one gets a thread of its own; when the
+/// system grants fewer, those there are do the work.
+pub(super) fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let helpers = items.len().saturating_sub(1);
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        let mut results = Vec::new();
+        while let Some((number, item)) = next() {
+            results.push((number, work(item)));
+        }
+        results
+    };
+    let run = &run;
+    let mut results = std::thread::scope(|scope| {
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, run).ok();
+        let threads: Vec<_> = (0..helpers).map_while(spawn).collect();
+        let mut results = run();
+        for thread in threads {
+            results.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
+    });
+    results.sort_unstable_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_the_order_of_their_items() {
+        for count in [0, 1, 2, 7] {
+            let doubled = in_parallel((0..count).collect(), |number: u32| 2 * number);
+            assert!(doubled.into_iter().eq((0..count).map(|number| 2 * number)));
+        }
+    }
+}
