@@ -91,8 +91,11 @@ class Reader:
         """Reads made since opening began, and bytes read."""
     def codecs(self, stream: int) -> dict[str, int]:
         """Codec name -> number of chunks. Reads the index blocks of the stream."""
-    def read_rows(self, stream: int, first_row: int, row_count: int, out: Buffer) -> None:
-        """Fill `out` (writable, contiguous, row_count * row_bytes bytes). Reads only the chunks that hold the rows."""
+    def read_rows(self, stream: int, first_row: int, row_count: int, out: Buffer, *, threads: int) -> None:
+        """Fill `out` (writable, contiguous, row_count * row_bytes bytes). Reads only the chunks that hold the rows.
+
+        Nobody may use `out` before the call returns. After an error its content means nothing.
+        """
     def plan(self) -> str | None:
         """The split plan as checked JSON; None when the archive has no members."""
     def restore(
@@ -113,6 +116,8 @@ class Reader:
         """
     def write_member(self, member: int, fd: int, *, threads: int, memory_bytes: int, progress: Progress) -> int:
         """Write a member in order to an open file descriptor (a pipe will do); return the bytes."""
+    def read_member(self, member: int, out: Buffer, layout: str, *, threads: int) -> str:
+        """Fill `out` (writable, contiguous, as long as the member) and check what came as `check_member` does."""
     def check_member(self, member: int, layout: str) -> str:
         """Parse the member as it will be restored and check links, degrees, levels, list sizes and ids.
 

@@ -17,7 +17,7 @@ from vark import probes as probes_
 from vark._core import Reader
 from vark.adapters import LoadRequest, adapter_for_layout
 from vark.arrays import read_npy
-from vark.errors import InvalidArgumentError, UnknownNameError
+from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.target import write_published
 from vark.types import MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
@@ -222,6 +222,8 @@ class Archive:
         *,
         space: str | None = None,
         member: str | None = None,
+        writable: bool = True,
+        max_bytes: str | int | None = None,
         threads: int | None = None,
         memory: str | int = MEMORY_DEFAULT,
     ) -> Any:
@@ -229,13 +231,22 @@ class Archive:
 
         The engine checks an index whole (links, degrees, list sizes) before its library sees a byte. space: "l2" |
         "ip" | "cosine", for an hnswlib file (a live index stored it). member: needed when there are several.
-        Errors: DamagedError, InvalidArgumentError, SourceError (the library refuses).
+        writable: False lets faiss search the decoded bytes where they lie, which is several times faster to load; such
+        an index cannot be changed (its own `add`, `remove_ids` … raise InvalidArgumentError), its parts and clones share
+        its memory, and it must outlive them. hnswlib indexes and arrays can be written in any case.
+        max_bytes: refuse a member that is larger. memory: budget for buffers where the index is streamed; hnswlib and
+        writable=False hold the decoded member whole.
+        Errors: DamagedError, InvalidArgumentError, LimitError, SourceError (the library refuses).
         """
         if member is None and len(self.members) != 1:
             names = ", ".join(item.name for item in self.members) or "none"
             raise InvalidArgumentError(f"member: the archive has {names}; name one of them")
         number = 0 if member is None else self._member_numbers(member)[0]
         found = self.members[number]
+        limit = None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes")
+        if limit is not None and found.byte_count > limit:
+            detail = f"{found.byte_count} bytes; the limit given (max_bytes) is {limit}"
+            raise LimitError(f"member {found.name!r}: {detail}", code="limit-exceeded")
         budget = parse_bytes(memory, name="memory")
         # The engine keeps arrays that it does not split (big-endian, records …) as plain bytes; they load all the same.
         if found.layout.partition("/")[0] == "npy" or (found.layout == "opaque" and found.name.endswith(".npy")):
@@ -246,10 +257,8 @@ class Archive:
                 f"member {found.name!r}: layout {found.layout!r} cannot be loaded; "
                 "restore the file and load it with its library"
             )
-        checked = json.loads(self._reader.check_member(number, adapter.name))
-        # The facts of the plan bind nothing: where the engine looked itself, its word counts.
-        facts = {**found.facts, **checked}
-        return adapter.load(LoadRequest(self._reader, number, found.layout, facts, space, threads or 0, budget))
+        record = self._plan["members"][number]
+        return adapter.load(LoadRequest(self._reader, number, record, space, writable, threads or 0, budget))
 
     def _load_array(self, number: int, threads: int, memory_bytes: int) -> Any:
         def send(descriptor: int) -> None:

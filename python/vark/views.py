@@ -133,9 +133,13 @@ class StreamView:
             self.read_into(first_row, row_count, out)
         return out
 
-    def read_into(self, first_row: int, row_count: int, out: Any) -> None:
-        """Fill a writable contiguous buffer of row_count rows. Errors: InvalidArgumentError, DamagedError."""
-        self._reader.read_rows(self._number, first_row, row_count, out)
+    def read_into(self, first_row: int, row_count: int, out: Any, *, threads: int | None = None) -> None:
+        """Fill a writable contiguous buffer of row_count rows; the quickest way when the buffer is used again.
+
+        threads: None for all cores. After an error the buffer's content means nothing.
+        Errors: InvalidArgumentError, DamagedError.
+        """
+        self._reader.read_rows(self._number, first_row, row_count, out, threads=threads or 0)
 
 
 class NamedBytes(Mapping[str, bytes]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vark._core import Reader
+from vark.errors import LimitError
 from vark.feeds import FeedGroup
 
 
@@ -22,17 +24,70 @@ class LiveMember:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+# Vectors that are searched where they lie start at such a multiple.
+ALIGNMENT_BYTES = 64
+
+
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What loading needs besides the archive."""
+    """What loading needs besides the archive. record: of the member, in the plan."""
 
     reader: Reader
     member: int
-    layout: str
-    facts: dict[str, Any]
+    record: dict[str, Any]
     space: str | None
+    writable: bool
     threads: int
     memory_bytes: int
+
+    @property
+    def layout(self) -> str:
+        """E.g. "faiss/IHNf"."""
+        return str(self.record["layout"])
+
+    def check(self, adapter: str) -> dict[str, Any]:
+        """Have the engine check the index; return its facts. Errors: DamagedError, SourceError."""
+        return self._facts(self.reader.check_member(self.member, adapter))
+
+    def read(self, adapter: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Return all bytes of the member and its facts, checked. The last rows start at an aligned address.
+
+        Errors: DamagedError, SourceError; LimitError when there is not so much memory.
+        """
+        member_bytes = self.record["bytes"]
+        try:
+            memory = np.empty(member_bytes + ALIGNMENT_BYTES, np.uint8)
+        except (MemoryError, ValueError, OverflowError) as error:
+            detail = f"{member_bytes} bytes; this machine does not give so much memory"
+            raise LimitError(f"member {self.record['name']!r}: {detail}", code="limit-exceeded") from error
+        skipped = -(memory.ctypes.data + self._last_rows()) % ALIGNMENT_BYTES
+        taken = memory[skipped : skipped + member_bytes]
+        return taken, self._facts(self.reader.read_member(self.member, taken, adapter, threads=self.threads))
+
+    def rows(self, stream: str, first_row: int, row_count: int | None) -> NDArray[np.uint8]:
+        """Return the bytes of rows of a stream of the archive; row_count None for all from first_row on."""
+        number, found = next((item for item in enumerate(self.reader.streams) if item[1].name == stream))
+        count = found.row_count - first_row if row_count is None else row_count
+        out = np.empty(count * found.row_bytes, np.uint8)
+        self.reader.read_rows(number, first_row, count, out, threads=self.threads)
+        return out
+
+    def _facts(self, checked: str) -> dict[str, Any]:
+        # The facts of the plan bind nothing: where the engine looked itself, its word counts.
+        return {**self.record.get("facts", {}), **json.loads(checked)}
+
+    def _last_rows(self) -> int:
+        """Return the place of the last large run of rows: vectors or codes stand at the end of an index."""
+        place = self.record["bytes"]
+        row_bytes = {stream.name: stream.row_bytes for stream in self.reader.streams}
+        for run in reversed(self.record["runs"]):
+            if run["kind"] != "rows":
+                return 0
+            run_bytes = run["rows"] * row_bytes[run["stream"]]
+            place -= run_bytes
+            if run_bytes >= ALIGNMENT_BYTES and run["stream"] != "literal":
+                return int(place)
+        return 0
 
 
 class Adapter(Protocol):

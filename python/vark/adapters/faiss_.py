@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,17 @@ class FaissAdapter:
                 "loading this member needs the package faiss-cpu; install vark[faiss]"
             ) from error
 
-        if request.facts.get("ondisk_data"):
-            raise InvalidArgumentError(
-                f"the index keeps its lists in another file ({request.facts['ondisk_data']}); "
-                "restore to a folder and read it there"
-            )
+        # The tags of faiss's binary indexes, and only those, begin with IB.
+        read = faiss.read_index_binary if request.layout.startswith("faiss/IB") else faiss.read_index
+        if not request.writable:
+            return _view(request, read)
+        _refuse_other_files(request.check(self.name))
 
         def send(descriptor: int) -> None:
             request.reader.write_member(
                 request.member, descriptor, threads=request.threads, memory_bytes=request.memory_bytes, progress=None
             )
 
-        # The tags of faiss's binary indexes, and only those, begin with IB.
-        read = faiss.read_index_binary if request.layout.startswith("faiss/IB") else faiss.read_index
         feed = ThreadFeed(send, what="archive member")
         feeds = FeedGroup()
         reader = feeds.add(feed)
@@ -87,3 +86,41 @@ class FaissAdapter:
         if self.metric(index) == "ip":
             distances = 1 - distances
         return ids.astype(np.int64, copy=False), distances.astype(np.float32, copy=False)
+
+
+def _refuse_other_files(facts: dict[str, Any]) -> None:
+    if facts.get("ondisk_data"):
+        raise InvalidArgumentError(
+            f"the index keeps its lists in another file ({facts['ondisk_data']}); "
+            "restore to a folder and read it there"
+        )
+
+
+# What would change a vector that is a view ends the process in faiss itself (an assertion).
+CHANGES = ("add", "add_with_ids", "train", "reset", "remove_ids", "merge_from", "reconstruct_from_neighbors")
+
+
+def _view(request: LoadRequest, read: Callable[[Any], Any]) -> Any:
+    """Return an index that lies in the decoded bytes of the member."""
+    import faiss
+
+    if not hasattr(faiss, "ZeroCopyIOReader"):
+        raise InvalidArgumentError("writable=False: needs faiss 1.11 or newer; load it writable")
+    memory, facts = request.read("faiss")
+    _refuse_other_files(facts)
+    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(memory), len(memory))
+    try:
+        index = read(reader)
+    except RuntimeError as error:
+        raise SourceError(f"faiss refuses the index: {error}", code="malformed") from error
+    if reader.rp_ != len(memory):
+        raise SourceError("faiss stopped before the end of the index; restore the file instead", code="malformed")
+    # The index points into the memory and does not own it: they live as long as each other. (Into the dictionary: faiss
+    # lets nobody set what its class does not have.)
+    vars(index)["vark_memory"] = memory
+    vars(index).update({name: _refuse_change for name in CHANGES if hasattr(index, name)})
+    return index
+
+
+def _refuse_change(*_: Any, **__: Any) -> None:
+    raise InvalidArgumentError("this index was loaded to be read only; load it with writable=True to change it")

@@ -10,12 +10,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use vark_core::archive::Archive;
-use vark_core::error::{Error, ErrorKind};
+use vark_core::error::Error;
+use vark_core::pipeline::memory;
 use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
-use vark_core::pipeline::rows::{ReadState, RowReader};
+use vark_core::pipeline::rows::RowReader;
 use vark_core::pipeline::verify::{self, Level};
 use vark_core::pipeline::view::read_plan_text;
+use vark_core::store::ReadAt;
 use vark_core::store::counted::{Counted, Counts};
 use vark_core::store::file::FileSource;
 use vark_core::stream::StreamDescription;
@@ -122,6 +124,7 @@ impl Reader {
         counted.map_err(|error: Error| to_py(&error))
     }
 
+    #[pyo3(signature = (stream, first_row, row_count, out, *, threads))]
     fn read_rows(
         &self,
         py: Python<'_>,
@@ -129,6 +132,7 @@ impl Reader {
         first_row: u64,
         row_count: u64,
         out: &Bound<'_, PyAny>,
+        threads: usize,
     ) -> PyResult<()> {
         let reader = self.get()?;
         let mut target = BufferTarget::new(out)?;
@@ -137,8 +141,12 @@ impl Reader {
             return Err(invalid("buffer", format!("expected {row_count} rows of {row_bytes} bytes")));
         }
         let bytes = target.bytes();
-        let read = py.detach(|| reader.read_rows(&mut ReadState::default(), stream, first_row, bytes));
-        read.map_err(|error| to_py(&error))
+        let mut reporter = Reporter::new(None);
+        let read = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            memory::read_rows(&reader, stream, first_row, bytes, threads, report)
+        });
+        reporter.finish(read)
     }
 
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {
@@ -194,18 +202,33 @@ impl Reader {
 
     fn check_member(&self, py: Python<'_>, member: usize, layout: &str) -> PyResult<String> {
         let reader = self.get()?;
+        let check = checker(layout)?;
         let mut reporter = Reporter::new(None);
         let checked = py.detach(|| {
             let mut beat = || reporter.report(0, None);
-            let view = restore::view(&reader, &restore::plan_of(&reader)?, member, &mut beat)?;
-            match layout {
-                "faiss" => vark_core::split::check_faiss(&view),
-                "hnswlib" => vark_core::split::check_hnswlib(&view),
-                other => {
-                    let detail = format!("{other:?}; expected faiss or hnswlib");
-                    Err(Error::new(ErrorKind::InvalidArgument, "layout", detail))
-                }
-            }
+            check(&restore::view(&reader, &restore::plan_of(&reader)?, member, &mut beat)?)
+        });
+        json(&reporter.finish(checked)?)
+    }
+
+    #[pyo3(signature = (member, out, layout, *, threads))]
+    fn read_member(
+        &self,
+        py: Python<'_>,
+        member: usize,
+        out: &Bound<'_, PyAny>,
+        layout: &str,
+        threads: usize,
+    ) -> PyResult<String> {
+        let reader = self.get()?;
+        let check = checker(layout)?;
+        let mut target = BufferTarget::new(out)?;
+        let bytes = target.bytes();
+        let mut reporter = Reporter::new(None);
+        let checked = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            memory::read_member(&reader, member, bytes, threads, report)?;
+            check(&&*bytes)
         });
         json(&reporter.finish(checked)?)
     }
@@ -222,6 +245,16 @@ impl Reader {
 
     fn close(&self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+type Check = fn(&dyn ReadAt) -> vark_core::error::Result<serde_json::Map<String, serde_json::Value>>;
+
+fn checker(layout: &str) -> PyResult<Check> {
+    match layout {
+        "faiss" => Ok(vark_core::split::check_faiss),
+        "hnswlib" => Ok(vark_core::split::check_hnswlib),
+        other => Err(invalid("layout", format!("{other:?}; expected faiss or hnswlib"))),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod coding;
 pub mod live;
 pub mod member;
+pub mod memory;
 pub mod pack;
 pub mod packer;
 pub mod report;

@@ -146,7 +146,7 @@ pub fn stream_member(
     Ok(done)
 }
 
-fn check_digest(view: &MemberView, hasher: Option<blake3::Hasher>) -> Result<()> {
+pub(super) fn check_digest(view: &MemberView, hasher: Option<blake3::Hasher>) -> Result<()> {
     let (Some(expected), Some(hasher)) = (view.digest, hasher) else { return Ok(()) };
     let found = hasher.finalize();
     if *found.as_bytes() == expected {
@@ -168,7 +168,8 @@ struct Flight {
 
 impl Flight {
     fn new(threads: usize, memory_bytes: u64) -> Self {
-        let count_max = thread_count(threads) * 2 + 2;
+        // While one worker decodes a partition of links, the others go on.
+        let count_max = thread_count(threads) * 32;
         Self { pending: VecDeque::new(), bytes: 0, count_max, bytes_max: memory_bytes / 2 }
     }
 

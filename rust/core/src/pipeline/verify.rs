@@ -10,6 +10,7 @@ use crate::codec::Scratch;
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
+use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,9 +100,18 @@ pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: P
         check.note(&error, None, 0, limits::HEADER_BYTES as u64);
     }
     let (mut blocks, complete) = check.index();
-    blocks.sort_unstable_by_key(|block| (block.entry.offset, block.entry.stored_bytes));
     let chunks = blocks.len() as u64;
+    if level == Level::Full {
+        // Large chunks first: a partition of links that came last would leave all workers but one without work.
+        let is_small = |block: &Located| check.chunk_bytes(block) <= WHOLE_CHUNK_BYTES_MAX;
+        blocks.sort_unstable_by_key(|block| (is_small(block), block.place()));
+    } else {
+        blocks.sort_unstable_by_key(Located::place);
+    }
+    let before = check.damage.len();
     check.blocks(&blocks, level, threads)?;
+    check.damage[before..].sort_by_key(|damage| damage.offset);
+    blocks.sort_unstable_by_key(Located::place);
     check.placement(&blocks, complete);
     if check.damage.is_empty() {
         check.whole(&blocks);
@@ -137,6 +147,10 @@ struct Located {
 }
 
 impl Located {
+    fn place(&self) -> (u64, u32) {
+        (self.entry.offset, self.entry.stored_bytes)
+    }
+
     fn end(&self) -> u64 {
         self.entry.offset.saturating_add(self.entry.stored_bytes.into())
     }
@@ -162,6 +176,10 @@ impl Check<'_, '_> {
             offset,
             byte_count,
         });
+    }
+
+    fn chunk_bytes(&self, block: &Located) -> u64 {
+        self.reader.archive().streams().get(block.stream).map_or(0, |stream| stream.chunk_bytes(block.chunk))
     }
 
     /// All entries of all readable index blocks, and whether that is all of them.

@@ -137,18 +137,26 @@ impl MemberView {
     /// # Errors
     /// Those of reading rows.
     pub fn assemble(&self, state: &mut AssemblyState, batch: Batch, out: &mut Vec<u8>) -> Result<()> {
-        let (slices, pieces, repeat) = match batch.content {
-            Content::Derived(bytes) => {
-                *out = bytes;
-                return Ok(());
-            }
-            Content::Rows { slices, pieces, repeat } => (slices, pieces, repeat),
-        };
         if out.capacity() < batch.bytes {
             *out = vec![0; batch.bytes];
             sys::prefer_huge_pages(out);
         }
         out.resize(batch.bytes, 0);
+        self.assemble_into(state, batch, out)
+    }
+
+    /// As `assemble`; `out` has the length of the batch.
+    ///
+    /// # Errors
+    /// Those of reading rows.
+    pub fn assemble_into(&self, state: &mut AssemblyState, batch: Batch, out: &mut [u8]) -> Result<()> {
+        let (slices, pieces, repeat) = match batch.content {
+            Content::Derived(bytes) => {
+                out.copy_from_slice(&bytes);
+                return Ok(());
+            }
+            Content::Rows { slices, pieces, repeat } => (slices, pieces, repeat),
+        };
         if let [slice] = slices.as_slice() {
             return self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, out);
         }
