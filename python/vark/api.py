@@ -38,6 +38,7 @@ def write_archive(
     application: Mapping[str, Any] | None = None,
     layout: str = "auto",
     compression: str = "auto",
+    order: str = "exact",
     threads: int | None = None,
     memory: str | int = MEMORY_DEFAULT,
     replace: bool = False,
@@ -58,6 +59,8 @@ def write_archive(
     application: JSON object for your own use (integers and text, no floats).
     layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" | "usearch" |
         "diskann" for files. compression: "auto" | "none".
+    order: "canonical" sorts the links of each node of a graph and clears unused slots: some 3 bits a link smaller. What is
+        restored searches as the source does (same links, same vectors) but is not byte-equal; the metadata say so.
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
     replace: an existing target is replaced at the end. sync: return when the disk has it.
     digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a
@@ -68,6 +71,7 @@ def write_archive(
         check_target(Path(os.fspath(target)), replace=replace)  # before anything is read; the engine checks again
     options: dict[str, Any] = {
         "compression": compression,
+        "order": order,
         "threads": threads or 0,
         "memory_bytes": parse_bytes(memory, name="memory"),
         "digest_members": digest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,10 +40,8 @@ class FaissAdapter:
                 "loading this member needs the package faiss-cpu; install vark[faiss]"
             ) from error
 
-        # The tags of faiss's binary indexes, and only those, begin with IB.
-        read = faiss.read_index_binary if request.layout.startswith("faiss/IB") else faiss.read_index
         if not request.writable:
-            return _view(request, read)
+            return _view(request)
         _refuse_other_files(request.check(self.name))
 
         def send(descriptor: int) -> None:
@@ -56,7 +53,7 @@ class FaissAdapter:
         feeds = FeedGroup()
         reader = feeds.add(feed)
         try:
-            index = read(descriptor_path(reader))
+            index = faiss.read_index(descriptor_path(reader))
         except RuntimeError as error:
             failure = feeds.failure()  # damage in the archive explains what faiss saw; not the other way round
             raise failure or SourceError(f"faiss refuses the index: {error}", code="malformed") from error
@@ -100,7 +97,7 @@ def _refuse_other_files(facts: dict[str, Any]) -> None:
 CHANGES = ("add", "add_with_ids", "train", "reset", "remove_ids", "merge_from", "reconstruct_from_neighbors")
 
 
-def _view(request: LoadRequest, read: Callable[[Any], Any]) -> Any:
+def _view(request: LoadRequest) -> Any:
     """Return an index that lies in the decoded bytes of the member."""
     import faiss
 
@@ -110,7 +107,7 @@ def _view(request: LoadRequest, read: Callable[[Any], Any]) -> Any:
     _refuse_other_files(facts)
     reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(memory), len(memory))
     try:
-        index = read(reader)
+        index = faiss.read_index(reader)
     except RuntimeError as error:
         raise SourceError(f"faiss refuses the index: {error}", code="malformed") from error
     if reader.rp_ != len(memory):

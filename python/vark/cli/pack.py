@@ -35,6 +35,13 @@ from vark.units import format_bytes, format_speed
     show_default=True,
 )
 @click.option("--compression", type=click.Choice(["auto", "none"]), default="auto", show_default=True)
+@click.option(
+    "--order",
+    type=click.Choice(["exact", "canonical"]),
+    default="exact",
+    show_default=True,
+    help="canonical: links sorted, smaller; restores search alike but are not byte-equal.",
+)
 @click.option("--digest", is_flag=True, help="Store the BLAKE3 of each member, too.")
 @options.engine
 @options.writing
@@ -84,6 +91,7 @@ def _write(sources: tuple[str, ...], target: str | int, progress: Any, given: di
         application=_application(given["application"]),
         layout=given["layout"],
         compression=given["compression"],
+        order=given["order"],
         threads=given["threads"],
         memory=given["memory"],
         replace=given["replace"],

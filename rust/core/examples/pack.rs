@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use vark_core::archive::Archive;
-use vark_core::codec::Compression;
+use vark_core::codec::{Compression, LinkOrder};
 use vark_core::pipeline::pack::{Input, MemberInput, Output, PackOptions, pack};
 use vark_core::pipeline::restore::{RestoreOptions, restore};
 use vark_core::pipeline::rows::RowReader;
@@ -40,6 +40,7 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
     let member = MemberInput { name: "source".to_owned(), input, layout: Layout::Auto, facts };
     let options = PackOptions {
         compression: Compression::Auto,
+        order: LinkOrder::Exact,
         archive_id: None,
         threads: 0,
         memory_bytes: MEMORY_BYTES,

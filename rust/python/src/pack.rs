@@ -8,7 +8,7 @@ use serde::Deserialize;
 use std::fs::File;
 use std::path::PathBuf;
 use vark_core::archive::ArchiveId;
-use vark_core::codec::Compression;
+use vark_core::codec::{Compression, LinkOrder};
 use vark_core::error::Error;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
@@ -28,7 +28,7 @@ struct PlanArgument {
 }
 
 #[pyfunction]
-#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
 #[expect(
     clippy::too_many_arguments,
     reason = "keyword arguments of a private function; vark.write_archive is the face"
@@ -41,6 +41,7 @@ pub fn pack(
     metadata: &str,
     plan: &str,
     compression: &str,
+    order: &str,
     archive_id: Option<[u8; 16]>,
     replace: bool,
     sync: bool,
@@ -58,6 +59,11 @@ pub fn pack(
             "auto" => Compression::Auto,
             "none" => Compression::None,
             other => return Err(invalid("compression", format!("{other:?}; expected auto or none"))),
+        },
+        order: match order {
+            "exact" => LinkOrder::Exact,
+            "canonical" => LinkOrder::Canonical,
+            other => return Err(invalid("order", format!("{other:?}; expected exact or canonical"))),
         },
         archive_id: archive_id.map(ArchiveId),
         threads,

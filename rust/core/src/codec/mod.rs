@@ -102,6 +102,15 @@ pub enum Compression {
     Auto,
 }
 
+/// Whether lists of links keep the order of their entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkOrder {
+    /// What is restored is the source, byte for byte (default).
+    Exact,
+    /// Ascending, without stale slots: a restored graph has the same links, but not the same bytes.
+    Canonical,
+}
+
 /// Codes `raw` (whole rows of one chunk) into `block` (what it held before is lost) and says which codec it chose.
 /// The choice depends on `shape` and the bytes alone. `block.len() <= raw.len() + 64` always.
 /// Handing the same `block` again, uncleared, spares clearing fresh memory.

@@ -1,13 +1,31 @@
 //! What a worker does at backup: copy a batch once, split it, then digest → encode → CRC while it is in cache.
 
-use crate::codec::{self, Compression};
+use crate::codec::{self, Compression, LinkOrder};
 use crate::digest;
 use crate::error::Result;
 use crate::plan::batch::{self, Piece, Slice};
 use crate::store::ReadAt;
-use crate::stream::ChunkShape;
+use crate::stream::{ChunkShape, StreamRole};
 use crate::sys;
 use std::sync::{Arc, Mutex};
+
+/// How chunks are coded.
+#[derive(Clone, Copy)]
+pub struct Coding {
+    pub compression: Compression,
+    pub order: LinkOrder,
+}
+
+impl Coding {
+    /// The rows with sorted lists, where that is asked for and they are lists.
+    fn sorted(self, shape: &ChunkShape, raw: &[u8]) -> Option<Vec<u8>> {
+        if self.order == LinkOrder::Exact || shape.role != StreamRole::LINKS {
+            return None;
+        }
+        let mut sorted = raw.to_vec();
+        codec::sort_lists(shape, &mut sorted).then_some(sorted)
+    }
+}
 
 pub enum Feed {
     At(Arc<dyn ReadAt>, u64),
@@ -96,10 +114,10 @@ impl PackState {
 
 /// # Errors
 /// Those of reading the source and of the codec.
-pub fn run(state: &mut PackState, job: PackJob, compression: Compression, recycler: &Recycler) -> Result<Vec<Part>> {
+pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recycler) -> Result<Vec<Part>> {
     match job {
         PackJob::Chunk { stream, rows, shape, bytes } => {
-            let coded = encode(&mut state.scratch, compression, stream, rows, &shape, &bytes, recycler)?;
+            let coded = encode(&mut state.scratch, coding, stream, rows, &shape, &bytes, recycler)?;
             recycler.put(bytes);
             Ok(vec![Part::Block(coded)])
         }
@@ -125,14 +143,14 @@ pub fn run(state: &mut PackState, job: PackJob, compression: Compression, recycl
                     &owned
                 }
             };
-            split(&mut state.scratch, compression, raw, &slices, &pieces, repeat, recycler)
+            split(&mut state.scratch, coding, raw, &slices, &pieces, repeat, recycler)
         }
     }
 }
 
 fn split(
     scratch: &mut codec::Scratch,
-    compression: Compression,
+    coding: Coding,
     raw: &[u8],
     slices: &[ShapedSlice],
     pieces: &[Piece],
@@ -140,7 +158,7 @@ fn split(
     recycler: &Recycler,
 ) -> Result<Vec<Part>> {
     if let [ShapedSlice { slice, shape, is_chunk: true }] = slices {
-        return Ok(vec![Part::Block(encode(scratch, compression, slice.stream, slice.rows, shape, raw, recycler)?)]);
+        return Ok(vec![Part::Block(encode(scratch, coding, slice.stream, slice.rows, shape, raw, recycler)?)]);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
@@ -149,7 +167,7 @@ fn split(
         if slice.rows == 0 {
             recycler.put(bytes);
         } else if *is_chunk {
-            let coded = encode(scratch, compression, slice.stream, slice.rows, shape, &bytes, recycler)?;
+            let coded = encode(scratch, coding, slice.stream, slice.rows, shape, &bytes, recycler)?;
             recycler.put(bytes);
             parts.push(Part::Block(coded));
         } else {
@@ -161,16 +179,18 @@ fn split(
 
 fn encode(
     scratch: &mut codec::Scratch,
-    compression: Compression,
+    coding: Coding,
     stream: usize,
     rows: u64,
     shape: &ChunkShape,
     raw: &[u8],
     recycler: &Recycler,
 ) -> Result<CodedBlock> {
+    let sorted = coding.sorted(shape, raw);
+    let raw = sorted.as_deref().unwrap_or(raw);
     let digest = digest::blake3(raw);
     let mut block = recycler.get();
-    let codec = codec::encode(compression, shape, raw, &mut block, scratch)?;
+    let codec = codec::encode(coding.compression, shape, raw, &mut block, scratch)?;
     let block_crc = digest::crc64(&block);
     let raw_bytes = raw.len() as u64;
     Ok(CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })

@@ -1,6 +1,6 @@
 //! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
 
-use super::coding::{self, PackState, Recycler};
+use super::coding::{self, Coding, PackState, Recycler};
 use super::live::pack_pipe;
 use super::member::{Naming, has_counts, pack_file};
 use super::packer::{Packer, PackerParts, Progress, Sink};
@@ -9,7 +9,7 @@ use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
 use crate::archive::{ArchiveId, ArchiveWriter};
-use crate::codec::Compression;
+use crate::codec::{Compression, LinkOrder};
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::plan::compile::check_plan;
 use crate::plan::{Member, Plan, Skipped};
@@ -51,6 +51,7 @@ pub enum Output {
 
 pub struct PackOptions {
     pub compression: Compression,
+    pub order: LinkOrder,
     pub archive_id: Option<ArchiveId>,
     pub threads: usize,
     pub memory_bytes: u64,
@@ -75,6 +76,11 @@ pub fn pack(
     progress: Progress<'_>,
 ) -> Result<PackReport> {
     let started = Instant::now();
+    if options.digest_members && options.order == LinkOrder::Canonical {
+        let detail =
+            "the digest of a source is not that of what an archive in canonical order restores; leave one of them";
+        return Err(Error::new(ErrorKind::InvalidArgument, "digest", detail));
+    }
     check_names(members, options)?;
     check_streams(streams, options)?;
     let report = match output {
@@ -142,6 +148,9 @@ fn metadata_of(
     if let Some(source) = metadata.get_mut("source").and_then(serde_json::Value::as_object_mut) {
         source.insert("members".to_owned(), count.into());
         source.insert("bytes".to_owned(), bytes.into());
+        if options.order == LinkOrder::Canonical {
+            source.insert("order".to_owned(), "canonical".into());
+        }
     }
     metadata
 }
@@ -237,13 +246,13 @@ impl Pass<'_> {
     ) -> Result<Outcome> {
         let recycler = Recycler::default();
         let threads = thread_count(self.options.threads);
-        let compression = self.options.compression;
+        let coding = Coding { compression: self.options.compression, order: self.options.order };
         let total_bytes = known_bytes(members, streams);
         let writer = ArchiveWriter::new(self.options.archive_id.unwrap_or_else(ArchiveId::new));
         with_pool(
             threads,
             || PackState::new(threads),
-            |state, job| coding::run(state, job, compression, &recycler),
+            |state, job| coding::run(state, job, coding, &recycler),
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;

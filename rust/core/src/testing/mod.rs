@@ -10,7 +10,7 @@ mod seal;
 pub use seal::seal;
 
 use crate::archive::{Archive, ArchiveId, ArchiveWriter};
-use crate::codec::{self, Codec, Compression, Scratch};
+use crate::codec::{self, Codec, Compression, LinkOrder, Scratch};
 use crate::digest;
 use crate::error::{ErrorKind, Result};
 use crate::pipeline::pack::{Input, MemberInput, Output, PackOptions, pack};
@@ -299,6 +299,7 @@ impl Write for Shared {
 pub fn pack_options() -> PackOptions {
     PackOptions {
         compression: Compression::Auto,
+        order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),
         threads: 1,
         memory_bytes: 64 << 20,
