@@ -75,9 +75,20 @@ format: $(VENV)/.dependencies ## format and fix what can be fixed
 stubtest: build ## compare _core.pyi with the extension
 	$(BIN)/python -m mypy.stubtest vark._core --allowlist tests/stubtest_allowlist.txt
 
+# One at a time: what cannot be had here is listed as missing by the benchmark, which runs without it.
+$(VENV)/.bench: $(VENV)/.dependencies
+	packages=$$($(BIN)/python -c 'import tomllib as t; print(*t.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])'); \
+	for package in $$packages; do $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$package" \
+		|| echo "make: $$package cannot be installed; the benchmark goes on without it" >&2; done
+	touch $@
+
 .PHONY: bench
-bench: build ## measure against cp, zstd and the libraries; BENCH="--quick" for a short one
+bench: build $(VENV)/.bench ## measure all cases and rivals, which takes long; BENCH="--help" for what can be chosen
 	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: build $(VENV)/.bench ## the cases with their goals, and real rows, in less than 10 minutes
+	$(BIN)/python benchmarks/bench.py --quick $(BENCH)
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## replay the fuzzing corpus on stable Rust

@@ -1,9 +1,8 @@
-"""What is measured: index files over rows made from the demo's real embeddings, built once and kept."""
+"""Files over rows: graphs and lists of faiss and hnswlib, `.npy`; built once and kept, as they take minutes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,96 +10,123 @@ from typing import Any
 import faiss
 import hnswlib
 import numpy as np
+from blake3 import blake3
 
-DEMO_DATA = Path(__file__).resolve().parent.parent / "demo" / "data"
-SEED = 5
+from rows import SEED, Rows
+
+KINDS = ("faiss", "hnswlib", "npy")
+M = 16
+EF_CONSTRUCTION = 40
+LIST_COUNT = 1024
+# Enough for 1024 lists (faiss asks for 39 rows each); more only takes longer.
+TRAINING_ROWS = 65_536
+PQ_ROWS_MIN = 10_000
 QUERY_COUNT = 50
 
 
 @dataclass(frozen=True)
 class Source:
-    """An index as a file and live. `write` and `read` are the library's own; `answers` asks an index for neighbours."""
+    """An index, or rows, as a file and live. write and read are the library's own; answers(live) are compared."""
 
     name: str
+    kind: str
     path: Path
-    index: Any
+    live: Any
     write: Callable[[Any, Path], None]
     read: Callable[[Path], Any]
-    answers: Callable[[Any], Any]
+    answers: Callable[[Any], tuple[Any, ...]]
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size
 
 
-def rows_of(row_count: int, dim: int, data: Path | None) -> tuple[np.ndarray, str]:
-    """Return (row_count, dim) float32 rows of unit length, and what they are.
-
-    Given a matrix: its first rows as they are. Otherwise each row lies between two real embeddings at random, so that
-    bits, neighbourhoods and norms are those of a model; a dimension other than the model's comes by random projection.
-    """
-    if data is not None:
-        rows = np.ascontiguousarray(np.load(data, mmap_mode="r")[:row_count], dtype=np.float32)
-        return rows, data.name
-    real = np.concatenate([np.load(part) for part in sorted(DEMO_DATA.glob("sentences-*.npy"))])
-    rng = np.random.default_rng(SEED)
-    rows = np.empty((row_count, dim), np.float32)
-    turn = None if dim == real.shape[1] else rng.standard_normal((real.shape[1], dim), dtype=np.float32)
-    for first in range(0, row_count, 8192):
-        count = min(8192, row_count - first)
-        left, right = real[rng.integers(0, len(real), count)], real[rng.integers(0, len(real), count)]
-        weight = rng.random((count, 1), dtype=np.float32)
-        mixed = weight * left + (1 - weight) * right
-        mixed = mixed if turn is None else mixed @ turn
-        rows[first : first + count] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-    return rows, "mixes of real sentence embeddings (demo/data)"
-
-
-def sources(rows: np.ndarray, folder: Path, wanted: list[str]) -> Iterator[Source]:
-    """Yield the sources that were asked for; a graph built by an earlier run over the same rows is read again."""
+def source_of(kind: str, rows: Rows, folder: Path) -> Source:
+    """Return the source of one of KINDS, or "ivf", over `rows`; its file is kept in `folder`."""
+    makers = {"faiss": _hnsw_flat, "hnswlib": _hnswlib, "npy": _npy, "ivf": _ivf}
     folder.mkdir(parents=True, exist_ok=True)
-    mark = hashlib.sha256(rows.tobytes()).hexdigest()[:12]
-    queries = rows[:: max(1, len(rows) // QUERY_COUNT)][:QUERY_COUNT]
-    if "faiss" in wanted:
-        yield _faiss(rows, queries, folder / f"hnswflat-{mark}.faiss")
-    if "hnswlib" in wanted:
-        yield _hnswlib(rows, queries, folder / f"graph-{mark}.hnswlib")
-    if "npy" in wanted:
-        yield _npy(rows, folder / f"vectors-{mark}.npy")
+    return makers[kind](rows, folder)
 
 
-def _faiss(rows: np.ndarray, queries: np.ndarray, path: Path) -> Source:
+def _kept(folder: Path, name: str, rows: Rows, suffix: str, make: Callable[[Path], None]) -> Path:
+    """Return the path of the file for these very rows and parameters; `make` writes it where it is missing."""
+    path = folder / f"{name}-{blake3(rows.values.data.cast('B')).hexdigest(length=6)}{suffix}"
+    if not path.exists():
+        part = path.with_name(path.name + ".part")
+        make(part)
+        part.rename(path)
+    return path
+
+
+def _queries(rows: Rows) -> Any:
+    return rows.values[:: max(1, len(rows.values) // QUERY_COUNT)][:QUERY_COUNT]
+
+
+def _faiss_source(name: str, path: Path, rows: Rows) -> Source:
     def write(index: Any, target: Path) -> None:
         faiss.write_index(index, str(target))
 
     def read(target: Path) -> Any:
         return faiss.read_index(str(target))
 
-    if not path.exists():
-        index = faiss.IndexHNSWFlat(rows.shape[1], 16)
-        index.add(rows)
-        write(index, path)
-    return Source("faiss HNSWFlat, M=16", path, read(path), write, read, lambda index: index.search(queries, 10))
+    queries = _queries(rows)
+    return Source(name, "faiss", path, read(path), write, read, lambda index: index.search(queries, 10))
 
 
-def _hnswlib(rows: np.ndarray, queries: np.ndarray, path: Path) -> Source:
+def _hnsw_flat(rows: Rows, folder: Path) -> Source:
+    def make(path: Path) -> None:
+        index = faiss.IndexHNSWFlat(rows.values.shape[1], M)
+        index.hnsw.efConstruction = EF_CONSTRUCTION
+        index.add(rows.values)
+        faiss.write_index(index, str(path))
+
+    path = _kept(folder, f"hnswflat-m{M}-ef{EF_CONSTRUCTION}", rows, ".faiss", make)
+    return _faiss_source(f"faiss HNSWFlat, M={M}", path, rows)
+
+
+def _ivf(rows: Rows, folder: Path) -> Source:
+    row_count, dim = rows.values.shape
+    lists = min(LIST_COUNT, max(1, row_count // 39))
+    parts = next(parts for parts in (32, 8, 4, 2, 1) if dim % parts == 0)
+    # 256 centroids of few rows are mostly empty, and faiss takes long to fill them.
+    coding = f"IVF{lists},PQ{parts}" + ("" if row_count >= PQ_ROWS_MIN else "x4")
+
+    def make(path: Path) -> None:
+        index = faiss.index_factory(dim, coding)
+        index.train(rows.values[:TRAINING_ROWS])
+        index.add(rows.values)
+        faiss.write_index(index, str(path))
+
+    path = _kept(folder, coding.lower().replace(",", "-"), rows, ".faiss", make)
+    return _faiss_source(f"faiss {coding}", path, rows)
+
+
+def _hnswlib(rows: Rows, folder: Path) -> Source:
     def write(index: Any, target: Path) -> None:
         index.save_index(str(target))
 
     def read(target: Path) -> Any:
-        index = hnswlib.Index("l2", rows.shape[1])
+        index = hnswlib.Index("l2", rows.values.shape[1])
         index.load_index(str(target))
         return index
 
-    if not path.exists():
-        index = hnswlib.Index("l2", rows.shape[1])
-        index.init_index(len(rows), M=16, ef_construction=40, random_seed=SEED)
-        index.add_items(rows)
+    def make(path: Path) -> None:
+        index = hnswlib.Index("l2", rows.values.shape[1])
+        index.init_index(len(rows.values), M=M, ef_construction=EF_CONSTRUCTION, random_seed=SEED)
+        index.add_items(rows.values)
         write(index, path)
-    return Source("hnswlib, M=16", path, read(path), write, read, lambda index: index.knn_query(queries, k=10))
+
+    path = _kept(folder, f"graph-m{M}-ef{EF_CONSTRUCTION}", rows, ".hnswlib", make)
+    queries = _queries(rows)
+    answers = lambda index: index.knn_query(queries, k=10)  # noqa: E731
+    return Source(f"hnswlib, M={M}", "hnswlib", path, read(path), write, read, answers)
 
 
-def _npy(rows: np.ndarray, path: Path) -> Source:
+def _npy(rows: Rows, folder: Path) -> Source:
     def write(array: Any, target: Path) -> None:
         with open(target, "wb") as file:
             np.save(file, array)
 
-    if not path.exists():
-        write(rows, path)
-    return Source("vectors .npy", path, rows, write, np.load, lambda array: (array,))
+    path = _kept(folder, "vectors", rows, ".npy", lambda path: write(rows.values, path))
+    return Source("vectors .npy", "npy", path, rows.values, write, np.load, lambda array: (array,))
