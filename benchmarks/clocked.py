@@ -11,7 +11,7 @@ import limits
 import vark
 from context import Bench, checked_archive, copies, stream_of
 from figures import Figure, Goal, absent, at_least, faster, plain, relative, speed
-from links import bits_a_link
+from link_bits import bits_a_link
 from sources import Source
 from timing import Step, race
 from tool import DiffersError, same_answers

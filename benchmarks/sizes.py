@@ -11,7 +11,7 @@ import engine
 import vark
 from context import Bench, checked_archive, copies, stream_of
 from figures import Figure, Goal, absent, at_least, plain, relative
-from links import bits_a_link, links
+from link_bits import bits_a_link, links
 from rows import GLOVE_PACKAGE, Rows, embeddings, glove, once_half
 from sources import Source, source_of
 from timing import Step, race

@@ -46,11 +46,22 @@ def test_a_read_only_index_refuses_changes_instead_of_ending_the_process(tmp_pat
     with packed(index, tmp_path) as archive:
         found = archive.load(writable=False)
         writable = archive.load()
-    for change in (lambda: found.add(rows), found.reset, lambda: found.train(rows)):
+    for change in (found.add, found.reset, found.train, found.merge_from, found.add_sa_codes, found.remove_ids):
         with pytest.raises(vark.InvalidArgumentError, match="writable=True"):
-            change()
+            change(rows)
     writable.add(rows[:10])
     assert (found.ntotal, writable.ntotal) == (ROWS, ROWS + 10)
+
+
+def test_no_method_that_changes_a_read_only_list_gets_through(tmp_path, rows):
+    index = faiss.index_factory(DIM, "IVF16,Flat")
+    index.train(rows)
+    index.add(rows)
+    with packed(index, tmp_path) as archive:
+        found = archive.load(writable=False)
+    for name in ("add_core", "add_with_ids", "update_vectors", "remove_ids", "merge_from", "set_direct_map_type"):
+        with pytest.raises(vark.InvalidArgumentError, match="writable=True"):
+            getattr(found, name)()
 
 
 def test_vectors_of_a_read_only_index_are_aligned(tmp_path, rows):
@@ -105,12 +116,31 @@ def test_hnswlib_state_is_that_of_its_own_pickles(rows, tmp_path):
             assert np.array_equal(value, found[key]), key
 
 
+def test_an_hnswlib_file_that_asks_for_too_much_room_is_refused(tmp_path, rows):
+    index = hnswlib.Index("l2", DIM)
+    index.init_index(ROWS, M=16, ef_construction=5)  # hnswlib makes it 16
+    index.add_items(rows)
+    index.save_index(str(tmp_path / "x.hnsw"))
+    data = bytearray((tmp_path / "x.hnsw").read_bytes())
+    data[8:16] = (2**32 - 1).to_bytes(8, "little")
+    (tmp_path / "huge.hnsw").write_bytes(data)
+    data[8:16] = (ROWS).to_bytes(8, "little")
+    data[88:96] = (3).to_bytes(8, "little")
+    (tmp_path / "narrow.hnsw").write_bytes(data)
+    with packed(tmp_path / "huge.hnsw", tmp_path) as archive, pytest.raises(vark.LimitError, match="room"):
+        archive.load(space="l2")
+    with packed(tmp_path / "narrow.hnsw", tmp_path) as archive:
+        assert archive.load(space="l2").element_count == ROWS
+
+
 def test_an_empty_hnswlib_index_loads_from_its_file(tmp_path):
     index = hnswlib.Index("l2", DIM)
     index.init_index(10)
     with packed(index, tmp_path) as archive:
         assert archive.load().element_count == 0
-    assert hnswlib_.hnswlib_state(np.zeros(96, np.uint8), *[np.empty(0, np.uint32)] * 2, space="l2", dim=DIM) is None
+    nothing = np.empty(0, np.uint32)
+    facts = {"ntotal": 0, "M": 16, "vector_bytes": 4 * DIM, "ef_construction": 200}
+    assert hnswlib_.hnswlib_state(np.zeros(96, np.uint8), facts, nothing, nothing, "l2") is None
 
 
 def test_a_member_above_the_limit_is_not_loaded(tmp_path, rows):

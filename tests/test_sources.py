@@ -235,7 +235,14 @@ def test_an_hnswlib_index_larger_than_a_pipe_does_not_hang(tmp_path):
 def test_facts_that_lie_about_the_dimension_load_nothing(tmp_path, hnswlib_index):
     file, target = tmp_path / "a.hnsw", tmp_path / "a.vark"
     hnswlib_index.save_index(str(file))
-    settings = {"metadata": "{}", "plan": "{}", "compression": "auto", "order": "exact", "archive_id": None, "replace": True}
+    settings = {
+        "metadata": "{}",
+        "plan": "{}",
+        "compression": "auto",
+        "order": "exact",
+        "archive_id": None,
+        "replace": True,
+    }
     settings |= {"sync": False, "threads": 1, "memory_bytes": 1 << 24, "digest_members": False, "attempts": 1}
     for lie in ({"dim": 4096}, {"dim": 4096, "vector_bytes": 4 * 4096}, {"dim": "x"}):
         member = ("a.hnsw", ("file", str(file)), "hnswlib", json.dumps(lie))

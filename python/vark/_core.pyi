@@ -39,7 +39,8 @@ def pack(
     streams: further streams (name, role, element type, elements in a row, bytes).
     metadata: JSON object, keys of spec section 8 that the caller knows (payload, probes, application, source kind).
     plan: JSON object with "folders" and "skipped" only.
-    compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted). archive_id: 16 bytes, or None for a new one.
+    compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted).
+    archive_id: 16 bytes, or None for a new one.
     memory_bytes: budget for buffers; 0 for the default (256 MiB). threads: 0 for the number of cores.
     attempts: how often a member file that changed while it was read is read again before it counts as partial.
 

@@ -59,8 +59,9 @@ def write_archive(
     application: JSON object for your own use (integers and text, no floats).
     layout: "auto", "opaque" (do not split), or "faiss" | "hnswlib" | "npy" | "usearch" |
         "diskann" for files. compression: "auto" | "none".
-    order: "canonical" sorts the links of each node of a graph and clears unused slots: some 3 bits a link smaller. What is
-        restored searches as the source does (same links, same vectors) but is not byte-equal; the metadata say so.
+    order: "canonical" sorts the links of each node of a graph and clears unused slots: some 3 bits a link smaller.
+        What is restored searches as the source does (same links, same vectors) but is not byte-equal; the metadata
+        say so.
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
     replace: an existing target is replaced at the end. sync: return when the disk has it.
     digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a

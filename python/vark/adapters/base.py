@@ -62,15 +62,18 @@ class LoadRequest:
             raise LimitError(f"member {self.record['name']!r}: {detail}", code="limit-exceeded") from error
         skipped = -(memory.ctypes.data + self._last_rows()) % ALIGNMENT_BYTES
         taken = memory[skipped : skipped + member_bytes]
-        return taken, self._facts(self.reader.read_member(self.member, taken, adapter, threads=self.threads))
+        return taken, self._facts(self.reader.read_member(self.member, taken.data, adapter, threads=self.threads))
 
-    def rows(self, stream: str, first_row: int, row_count: int | None) -> NDArray[np.uint8]:
-        """Return the bytes of rows of a stream of the archive; row_count None for all from first_row on."""
-        number, found = next((item for item in enumerate(self.reader.streams) if item[1].name == stream))
-        count = found.row_count - first_row if row_count is None else row_count
-        out = np.empty(count * found.row_bytes, np.uint8)
-        self.reader.read_rows(number, first_row, count, out, threads=self.threads)
+    def rows(self, stream: str, first_row: int, row_count: int) -> NDArray[np.uint8]:
+        """Return the bytes of rows of a stream of the archive, shape (n,). Errors: DamagedError."""
+        out = np.empty(row_count * self.row_bytes(stream), np.uint8)
+        numbers = [found.name for found in self.reader.streams]
+        self.reader.read_rows(numbers.index(stream), first_row, row_count, out.data, threads=self.threads)
         return out
+
+    def row_bytes(self, stream: str) -> int:
+        """Return the bytes of a row of a stream."""
+        return next(found.row_bytes for found in self.reader.streams if found.name == stream)
 
     def _facts(self, checked: str) -> dict[str, Any]:
         # The facts of the plan bind nothing: where the engine looked itself, its word counts.
@@ -79,11 +82,11 @@ class LoadRequest:
     def _last_rows(self) -> int:
         """Return the place of the last large run of rows: vectors or codes stand at the end of an index."""
         place = self.record["bytes"]
-        row_bytes = {stream.name: stream.row_bytes for stream in self.reader.streams}
         for run in reversed(self.record["runs"]):
             if run["kind"] != "rows":
                 return 0
-            run_bytes = run["rows"] * row_bytes[run["stream"]]
+            # A stream that is not there is for the engine to refuse.
+            run_bytes = run["rows"] * next((s.row_bytes for s in self.reader.streams if s.name == run["stream"]), 0)
             place -= run_bytes
             if run_bytes >= ALIGNMENT_BYTES and run["stream"] != "literal":
                 return int(place)

@@ -1,4 +1,7 @@
-"""faiss: a live index is saved into, and read from, a pipe (faiss reads and writes strictly forward)."""
+"""faiss: a live index is saved into, and read from, a pipe (faiss reads and writes strictly forward).
+
+One that is only read can lie in the decoded bytes, as faiss's own mapped files do.
+"""
 
 from __future__ import annotations
 
@@ -88,13 +91,12 @@ class FaissAdapter:
 def _refuse_other_files(facts: dict[str, Any]) -> None:
     if facts.get("ondisk_data"):
         raise InvalidArgumentError(
-            f"the index keeps its lists in another file ({facts['ondisk_data']}); "
-            "restore to a folder and read it there"
+            f"the index keeps its lists in another file ({facts['ondisk_data']}); restore to a folder and read it there"
         )
 
 
-# What would change a vector that is a view ends the process in faiss itself (an assertion).
-CHANGES = ("add", "add_with_ids", "train", "reset", "remove_ids", "merge_from", "reconstruct_from_neighbors")
+# Methods that begin so change an index. Where they meet a vector that is a view, faiss ends the process (an assertion).
+CHANGES = ("add", "append", "init_", "merge", "remove", "reset", "resize", "train", "update", "set_direct_map")
 
 
 def _view(request: LoadRequest) -> Any:
@@ -115,7 +117,8 @@ def _view(request: LoadRequest) -> Any:
     # The index points into the memory and does not own it: they live as long as each other. (Into the dictionary: faiss
     # lets nobody set what its class does not have.)
     vars(index)["vark_memory"] = memory
-    vars(index).update({name: _refuse_change for name in CHANGES if hasattr(index, name)})
+    changes = [name for name in dir(index) if name.startswith(CHANGES) and callable(getattr(index, name))]
+    vars(index).update(dict.fromkeys(changes, _refuse_change))
     return index
 
 

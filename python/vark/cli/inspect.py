@@ -53,7 +53,9 @@ def missing(opened: Archive) -> list[str]:
     if "probe.queries" not in opened:
         absent.append("no probes: whether a restored index answers as before cannot be shown")
     if (opened.metadata.get("source") or {}).get("order") == "canonical":
-        absent.append("the order of links in a graph: what is restored searches alike but is not byte-equal to the source")
+        absent.append(
+            "the order of links in a graph: what is restored searches alike but is not byte-equal to the source"
+        )
     absent += [f"{item.name}: {item.reason}" for item in opened.skipped]
     absent.append(NEVER_CAPTURED)
     return absent

@@ -145,6 +145,53 @@ fn archives_do_not_depend_on_threads_and_memory() {
     }
 }
 
+/// An id map of faiss over a flat index of one dimension: small chunks of vectors, then large ones of ids.
+fn id_map(random: &mut Random, count: u64) -> Vec<u8> {
+    let header = |tag: &[u8; 4]| {
+        let mut header = tag.to_vec();
+        header.extend(1u32.to_le_bytes());
+        for number in [count, 1 << 20, 1 << 20] {
+            header.extend(number.to_le_bytes());
+        }
+        header.push(1);
+        header.extend(1u32.to_le_bytes());
+        header
+    };
+    let mut file = header(b"IxMp");
+    file.extend(header(b"IxF2"));
+    file.extend(count.to_le_bytes());
+    file.extend(random.bytes(4 * count));
+    file.extend(count.to_le_bytes());
+    (0..count).for_each(|id| file.extend((id ^ 5).to_le_bytes()));
+    file
+}
+
+/// Large chunks are placed later than they come; a short one after them, or another large one, must not change where.
+#[test]
+fn large_chunks_are_placed_by_order_alone() {
+    let mut random = Random(5);
+    for count in [(1 << 22) + 1_000, (1 << 22) + (1 << 21)] {
+        let file = id_map(&mut random, count);
+        let mut first: Option<Vec<u8>> = None;
+        for (threads, memory_bytes) in [(1, 64 << 20), (2, 1 << 30), (4, 1 << 32)] {
+            let shared = Shared::default();
+            let options = PackOptions { threads, memory_bytes, ..pack_options() };
+            let output = Output::Pipe(Box::new(shared.clone()));
+            let report = pack(output, &mut [member("m", file.clone())], &mut [], &options, &mut |_, _| Ok(())).unwrap();
+            assert_eq!(report.members[0].layout, "faiss/IxMp");
+            let bytes = std::mem::take(&mut *shared.0.lock().unwrap());
+            assert!(*first.get_or_insert_with(|| bytes.clone()) == bytes, "{count}: {threads} threads");
+        }
+        let mut written = Vec::new();
+        let reader = open(&first.unwrap());
+        write_member(&reader, 0, &mut written, &restore_options(), &mut |_, _| Ok(())).unwrap();
+        assert!(written == file);
+        let mut filled = vec![0; file.len()];
+        vark_core::pipeline::memory::read_member(&reader, 0, &mut filled, 3, &mut |_, _| Ok(())).unwrap();
+        assert!(filled == file);
+    }
+}
+
 #[test]
 fn a_view_gives_any_range_of_a_member() {
     let mut random = Random(11);

@@ -12,8 +12,9 @@ const LEVEL: i32 = 3;
 /// grows beyond the longest chunk.
 #[derive(Default)]
 pub struct Scratch {
-    /// Among how many a very large chunk may be shared out (0 as 1).
-    pub(super) threads: usize,
+    /// Among how many a chunk of more than `shared_bytes` may be shared out (0 as 1).
+    threads: usize,
+    shared_bytes: u64,
     compressor: Option<CCtx<'static>>,
     literals: Option<LiteralsEncoder>,
     decompressor: Option<DCtx<'static>>,
@@ -34,10 +35,14 @@ impl Scratch {
         Self::default()
     }
 
-    /// For a coder that may use so many threads for one very large chunk. The block is the same.
+    /// For a coder that may use so many threads for one chunk of more than `shared_bytes`. The block is the same.
     #[must_use]
-    pub fn with_threads(threads: usize) -> Self {
-        Self { threads, ..Self::default() }
+    pub fn with_threads(threads: usize, shared_bytes: u64) -> Self {
+        Self { threads, shared_bytes, ..Self::default() }
+    }
+
+    pub(super) fn threads_for(&self, raw_bytes: usize) -> usize {
+        if raw_bytes as u64 > self.shared_bytes { self.threads.max(1) } else { 1 }
     }
 
     /// Encoder of frames with matches.

@@ -3,7 +3,7 @@
 use crate::codec::{self, Compression, LinkOrder};
 use crate::digest;
 use crate::error::Result;
-use crate::plan::batch::{self, Piece, Slice};
+use crate::plan::batch::{self, Piece, Slice, WHOLE_CHUNK_BYTES_MAX};
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamRole};
 use crate::sys;
@@ -47,6 +47,7 @@ pub struct ShapedSlice {
 
 pub struct CodedBlock {
     pub stream: usize,
+    pub first_row: u64,
     pub rows: u64,
     pub raw_bytes: u64,
     pub digest: [u8; 32],
@@ -106,9 +107,9 @@ pub struct PackState {
 }
 
 impl PackState {
-    /// `threads`: of the whole pool; a very large chunk is shared out among as many.
+    /// `threads`: of the whole pool; a large chunk is shared out among as many.
     pub fn new(threads: usize) -> Self {
-        Self { raw: Vec::new(), scratch: codec::Scratch::with_threads(threads) }
+        Self { raw: Vec::new(), scratch: codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX) }
     }
 }
 
@@ -193,5 +194,6 @@ fn encode(
     let codec = codec::encode(coding.compression, shape, raw, &mut block, scratch)?;
     let block_crc = digest::crc64(&block);
     let raw_bytes = raw.len() as u64;
-    Ok(CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
+    let first_row = shape.first_row;
+    Ok(CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
 }

@@ -1,14 +1,18 @@
 //! Into memory: rows of a stream and whole members, each chunk decoded where it belongs by several workers.
 
+use super::feeder::Feeder;
 use super::packer::Progress;
 use super::restore::{check_digest, plan_of, view};
 use super::rows::{ReadState, RowReader};
 use super::view::AssemblyState;
-use super::workers::{Pool, thread_count, with_pool};
+use super::workers::with_pool;
 use crate::error::{Error, ErrorKind, Result, to_usize};
+use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
 use crate::sys;
-use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// For what decoding takes besides the caller's memory.
+const MEMORY_BYTES: u64 = 256 << 20;
 
 /// Rows `first .. first + out.len() / row_bytes` of a stream into `out`. As `RowReader::read_rows`, but chunks are
 /// shared out among `threads` (0: all cores).
@@ -42,17 +46,18 @@ pub fn read_rows(
         reader.read_rows(state, stream, row, out).map(|()| bytes)
     };
     with_pool(threads, ReadState::default, work, |pool| {
-        let mut flight = Flight::new(threads);
-        let (mut row, mut rest, mut done) = (first, out, 0);
+        let mut feeder = Feeder::new(MEMORY_BYTES);
+        let (mut row, mut rest) = (first, out);
         while !rest.is_empty() {
             let rows = chunk_rows - row % chunk_rows;
             let bytes = to_usize(rows.saturating_mul(row_bytes).min(rest.len() as u64), "rows")?;
             let (head, tail) = rest.split_at_mut(bytes);
-            flight.push(pool, (row, head), &mut done)?;
+            let large = chunk_bytes > WHOLE_CHUNK_BYTES_MAX;
+            feeder.push(pool, large.then_some((stream, row / chunk_rows, chunk_bytes)), (row, head))?;
             (row, rest) = (row + rows, tail);
-            progress(done, Some(total))?;
+            progress(feeder.done, Some(total))?;
         }
-        flight.finish(pool, &mut done)
+        feeder.finish(pool, |done| progress(done, Some(total)))
     })
 }
 
@@ -81,43 +86,16 @@ pub fn read_member(
     };
     let whole = &mut *out;
     with_pool(threads, AssemblyState::default, work, |pool| {
-        let mut flight = Flight::new(threads);
-        let (mut batches, mut rest, mut done) = (view.batches(), whole, 0);
+        let mut feeder = Feeder::new(MEMORY_BYTES);
+        let (mut batches, mut rest) = (view.batches(), whole);
         while let Some(batch) = batches.next_batch()? {
             // The view was walked: its batches tile the member.
             let Some((head, tail)) = rest.split_at_mut_checked(batch.bytes) else { break };
-            flight.push(pool, (batch, head), &mut done)?;
+            feeder.push(pool, view.large_chunk(&batch), (batch, head))?;
             rest = tail;
-            progress(done, Some(total))?;
+            progress(feeder.done, Some(total))?;
         }
-        flight.finish(pool, &mut done)
+        feeder.finish(pool, |done| progress(done, Some(total)))
     })?;
     check_digest(&view, view.digest.map(|_| blake3::Hasher::new()).map(|mut hasher| hasher.update(out).clone()))
-}
-
-/// Jobs in flight: they decode into the caller's memory, so only their number is bounded.
-struct Flight {
-    tickets: VecDeque<u64>,
-    count_max: usize,
-}
-
-impl Flight {
-    fn new(threads: usize) -> Self {
-        // While one worker decodes a partition of links, the others go on.
-        Self { tickets: VecDeque::new(), count_max: thread_count(threads) * 64 }
-    }
-
-    fn push<J>(&mut self, pool: &mut Pool<J, u64>, job: J, done: &mut u64) -> Result<()> {
-        if self.tickets.len() >= self.count_max
-            && let Some(ticket) = self.tickets.pop_front()
-        {
-            *done += pool.take(ticket)?;
-        }
-        self.tickets.push_back(pool.submit(job));
-        Ok(())
-    }
-
-    fn finish<J>(self, pool: &mut Pool<J, u64>, done: &mut u64) -> Result<()> {
-        self.tickets.into_iter().try_for_each(|ticket| pool.take(ticket).map(|bytes| *done += bytes))
-    }
 }

@@ -1,6 +1,7 @@
 //! Backup, restore, verification and row reads: the rooms below, driven by a bounded pool of workers.
 
 pub mod coding;
+mod feeder;
 pub mod live;
 pub mod member;
 pub mod memory;

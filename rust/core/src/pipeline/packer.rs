@@ -1,8 +1,8 @@
 //! The ordered end of a backup: batches go to the workers, blocks come back in batch order into the archive.
 //!
 //! The order of blocks depends on the batches alone, never on threads or memory: a chunk completed by fragments is placed
-//! right behind the batch that completed it, a very large one (a partition of links) when the next such one is complete or
-//! its stream is closed, so that nothing waits while it is coded.
+//! right behind the batch that completed it. A large one (a partition of links) is placed when its turn has come and then
+//! another block of its stream, another large one, or the end of the streams follows: nothing waits while it is coded.
 
 use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, ShapedSlice};
 use super::workers::Pool;
@@ -38,6 +38,13 @@ struct Tail {
     bytes: Vec<u8>,
 }
 
+/// What was handed to the workers, in order.
+enum Pending {
+    Batch(u64),
+    /// A batch that is a large chunk of the stream.
+    Large(u64, usize),
+}
+
 pub struct Packer<'a> {
     pub writer: ArchiveWriter,
     pub table: StreamTable,
@@ -46,13 +53,15 @@ pub struct Packer<'a> {
     tails: Vec<Tail>,
     /// Rows that each stream will have, where that is known: its last chunk need not wait for the end.
     rows_expected: Vec<Option<u64>>,
-    /// The very large chunk that is being coded.
-    deferred: Option<u64>,
+    /// Rows placed of each stream.
+    rows_placed: Vec<u64>,
+    /// Ticket and stream of a large chunk whose turn has come and which is not placed.
+    deferred: Option<(u64, usize)>,
     pool: &'a mut Pool<PackJob, Vec<Part>>,
     recycler: &'a Recycler,
     sink: &'a mut dyn Sink,
     progress: Progress<'a>,
-    pending: VecDeque<u64>,
+    pending: VecDeque<Pending>,
     window: usize,
     memory_bytes: u64,
     pub source_bytes_done: u64,
@@ -84,6 +93,7 @@ impl<'a> Packer<'a> {
             shapes: Vec::new(),
             tails: Vec::new(),
             rows_expected: Vec::new(),
+            rows_placed: Vec::new(),
             deferred: None,
             pool: parts.pool,
             recycler: parts.recycler,
@@ -113,6 +123,7 @@ impl<'a> Packer<'a> {
         self.tallies.push(StreamTally::default());
         self.tails.push(Tail::default());
         self.rows_expected.push(None);
+        self.rows_placed.push(0);
         Ok(number)
     }
 
@@ -144,14 +155,12 @@ impl<'a> Packer<'a> {
             ShapedSlice { slice, shape, is_chunk }
         });
         let slices: Vec<ShapedSlice> = slices.collect();
-        let is_large = slices.len() == 1 && slices[0].is_chunk && batch.bytes as u64 > WHOLE_CHUNK_BYTES_MAX;
-        let job = PackJob::Split { feed, bytes: batch.bytes, slices, pieces, repeat };
-        if is_large {
-            self.settle_deferred()?;
-            self.deferred = Some(self.pool.submit(job));
-        } else {
-            self.pending.push_back(self.pool.submit(job));
-        }
+        let large = match slices.as_slice() {
+            [only] if only.is_chunk && batch.bytes as u64 > WHOLE_CHUNK_BYTES_MAX => Some(only.slice.stream),
+            _ => None,
+        };
+        let ticket = self.pool.submit(PackJob::Split { feed, bytes: batch.bytes, slices, pieces, repeat });
+        self.pending.push_back(large.map_or(Pending::Batch(ticket), |stream| Pending::Large(ticket, stream)));
         Ok(())
     }
 
@@ -163,7 +172,7 @@ impl<'a> Packer<'a> {
         while !self.pending.is_empty() {
             self.settle_one()?;
         }
-        Ok(())
+        self.settle_deferred()
     }
 
     /// Closes streams `from..`: their last, shorter chunks are written.
@@ -176,11 +185,10 @@ impl<'a> Packer<'a> {
             let tail = std::mem::take(&mut self.tails[stream]);
             if !tail.bytes.is_empty() {
                 let ticket = self.submit_chunk(stream, tail)?;
-                self.pending.extend(ticket);
+                self.pending.push_back(ticket);
             }
         }
-        self.settle()?;
-        self.settle_deferred()
+        self.settle()
     }
 
     /// Pads, writes and forgets the archive's end.
@@ -197,7 +205,15 @@ impl<'a> Packer<'a> {
     }
 
     fn settle_one(&mut self) -> Result<()> {
-        let Some(ticket) = self.pending.pop_front() else { return Ok(()) };
+        let ticket = match self.pending.pop_front() {
+            None => return Ok(()),
+            Some(Pending::Batch(ticket)) => ticket,
+            Some(Pending::Large(ticket, stream)) => {
+                self.settle_deferred()?;
+                self.deferred = Some((ticket, stream));
+                return Ok(());
+            }
+        };
         let mut completed = Vec::new();
         for part in self.pool.take(ticket)? {
             match part {
@@ -214,7 +230,7 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    fn append(&mut self, stream: usize, first_row: u64, fragment: &[u8], completed: &mut Vec<u64>) -> Result<()> {
+    fn append(&mut self, stream: usize, first_row: u64, fragment: &[u8], completed: &mut Vec<Pending>) -> Result<()> {
         let Some(shape) = self.table.shape(stream) else { return Ok(()) };
         let chunk_bytes = to_usize(shape.chunk_rows.saturating_mul(shape.row_bytes), "chunk")?;
         let mut rest = fragment;
@@ -230,7 +246,7 @@ impl<'a> Packer<'a> {
             let end = tail.first_row + tail.bytes.len() as u64 / shape.row_bytes;
             if tail.bytes.len() == chunk_bytes || self.rows_expected[stream] == Some(end) {
                 let tail = std::mem::take(tail);
-                completed.extend(self.submit_chunk(stream, tail)?);
+                completed.push(self.submit_chunk(stream, tail)?);
             }
         }
         Ok(())
@@ -253,8 +269,7 @@ impl<'a> Packer<'a> {
         Tail { first_row, bytes }
     }
 
-    /// The ticket of the chunk, unless it is a very large one: that is placed later.
-    fn submit_chunk(&mut self, stream: usize, Tail { first_row, bytes }: Tail) -> Result<Option<u64>> {
+    fn submit_chunk(&mut self, stream: usize, Tail { first_row, bytes }: Tail) -> Result<Pending> {
         let row_bytes = self.table.shape(stream).map_or(1, |shape| shape.row_bytes);
         let rows = bytes.len() as u64 / row_bytes;
         if rows * row_bytes != bytes.len() as u64 {
@@ -266,19 +281,12 @@ impl<'a> Packer<'a> {
         }
         let shape = ChunkShape { first_row, ..self.shapes[stream] };
         let is_large = bytes.len() as u64 > WHOLE_CHUNK_BYTES_MAX;
-        if is_large {
-            // One at a time: each takes several times its size while it is coded.
-            self.settle_deferred()?;
-        }
         let ticket = self.pool.submit_urgent(PackJob::Chunk { stream, rows, shape, bytes });
-        if is_large {
-            self.deferred = Some(ticket);
-        }
-        Ok((!is_large).then_some(ticket))
+        Ok(if is_large { Pending::Large(ticket, stream) } else { Pending::Batch(ticket) })
     }
 
     fn settle_deferred(&mut self) -> Result<()> {
-        let Some(ticket) = self.deferred.take() else { return Ok(()) };
+        let Some((ticket, _)) = self.deferred.take() else { return Ok(()) };
         for part in self.pool.take(ticket)? {
             if let Part::Block(coded) = part {
                 self.write_block(coded)?;
@@ -288,7 +296,16 @@ impl<'a> Packer<'a> {
     }
 
     fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
-        let CodedBlock { stream, rows, raw_bytes, digest, block_crc, codec, block, .. } = coded;
+        if self.deferred.is_some_and(|(_, stream)| stream == coded.stream) {
+            self.settle_deferred()?;
+        }
+        let CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec, block } = coded;
+        if self.rows_placed[stream] != first_row {
+            // The digests of swapped chunks would still be true: nothing but this could tell.
+            let detail = format!("row {first_row} comes after {} rows; please report this", self.rows_placed[stream]);
+            return Err(Error::new(ErrorKind::Io, format!("stream number {stream}"), detail));
+        }
+        self.rows_placed[stream] += rows;
         let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
         self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
         self.sink.write(&block)?;

@@ -1,5 +1,6 @@
 //! Restore: the plan executed. Everything is checked before the first byte is written.
 
+use super::feeder::Feeder;
 use super::packer::Progress;
 use super::rows::RowReader;
 use super::view::{AssemblyState, MemberView, read_plan};
@@ -293,19 +294,16 @@ impl Writing<'_, '_> {
         let target = FileTarget::create(path, replace, self.options.sync)?;
         target.reserve(view.bytes)?;
         let (view, target) = (Arc::new(view), Arc::new(target));
-        let mut flight = Flight::new(self.options.threads, self.options.memory_bytes);
+        let mut feeder = Feeder::new(self.options.memory_bytes);
         let mut batches = view.batches();
+        let before = self.done;
         while let Some(batch) = batches.next_batch()? {
-            while !flight.has_room(batch.bytes) {
-                self.settle(&mut flight)?;
-            }
-            let bytes = batch.bytes;
-            let job = WriteJob { view: view.clone(), target: target.clone(), batch };
-            flight.push(self.pool.submit(job), bytes);
+            let large = view.large_chunk(&batch);
+            feeder.push(self.pool, large, WriteJob { view: view.clone(), target: target.clone(), batch })?;
+            (self.progress)(before + feeder.done, Some(self.total))?;
         }
-        while !flight.pending.is_empty() {
-            self.settle(&mut flight)?;
-        }
+        feeder.finish(self.pool, |done| (self.progress)(before + done, Some(self.total)))?;
+        self.done = before + feeder.done;
         self.check_written(&view, target.file())?;
         // A worker lets go of its target before it reports, so this is the last handle.
         let mut target = target;
@@ -332,13 +330,5 @@ impl Writing<'_, '_> {
             (self.progress)(self.done, Some(self.total))?;
         }
         check_digest(view, Some(hasher))
-    }
-
-    fn settle(&mut self, flight: &mut Flight) -> Result<()> {
-        if let Some(ticket) = flight.pop() {
-            self.done += self.pool.take(ticket)?;
-            (self.progress)(self.done, Some(self.total))?;
-        }
-        Ok(())
     }
 }

@@ -103,8 +103,7 @@ pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: P
     let chunks = blocks.len() as u64;
     if level == Level::Full {
         // Large chunks first: a partition of links that came last would leave all workers but one without work.
-        let is_small = |block: &Located| check.chunk_bytes(block) <= WHOLE_CHUNK_BYTES_MAX;
-        blocks.sort_unstable_by_key(|block| (is_small(block), block.place()));
+        blocks.sort_unstable_by_key(|block| (!check.is_large(block), block.place()));
     } else {
         blocks.sort_unstable_by_key(Located::place);
     }
@@ -178,8 +177,9 @@ impl Check<'_, '_> {
         });
     }
 
-    fn chunk_bytes(&self, block: &Located) -> u64 {
-        self.reader.archive().streams().get(block.stream).map_or(0, |stream| stream.chunk_bytes(block.chunk))
+    fn is_large(&self, block: &Located) -> bool {
+        let stream = self.reader.archive().streams().get(block.stream);
+        stream.is_some_and(|stream| stream.chunk_bytes(block.chunk) > WHOLE_CHUNK_BYTES_MAX)
     }
 
     /// All entries of all readable index blocks, and whether that is all of them.
@@ -240,17 +240,23 @@ impl Check<'_, '_> {
         self.block_bytes = total;
         let reader = self.reader;
         let window = thread_count(threads) * 2;
+        let large_count = blocks.iter().take_while(|block| self.is_large(block)).count();
+        let (large, small) = blocks.split_at(if level == Level::Full { large_count } else { 0 });
         let work = |state: &mut CheckState, job: &[Located]| Ok(check_blocks(reader, state, job, level));
         with_pool(threads, CheckState::default, work, |pool| {
-            let mut jobs = Groups { rest: blocks };
+            // Decoding a large chunk takes several times its size: few at a time, and the others beside them.
+            let (mut large, mut small) = (large.chunks(1), Groups { rest: small });
+            let mut large_pending = 0;
             let mut pending: VecDeque<(u64, &[Located])> = VecDeque::new();
             loop {
-                while pending.len() < window
-                    && let Some(job) = jobs.next()
-                {
+                while pending.len() < window {
+                    let next = if large_pending < LARGE_IN_FLIGHT { large.next() } else { None };
+                    large_pending += usize::from(next.is_some());
+                    let Some(job) = next.or_else(|| small.next()) else { break };
                     pending.push_back((pool.submit(job), job));
                 }
                 let Some((ticket, job)) = pending.pop_front() else { return Ok(()) };
+                large_pending -= usize::from(level == Level::Full && job.iter().any(|block| self.is_large(block)));
                 for (block, fault) in job.iter().zip(pool.take(ticket)?) {
                     self.checked_bytes += u64::from(block.entry.stored_bytes);
                     if let Some(fault) = fault {
@@ -353,6 +359,9 @@ fn read(archive: &Archive, offset: u64, byte_count: u64) -> Result<Vec<u8>> {
 }
 
 /// Neighbouring blocks that are read together.
+/// Large chunks that are decoded at once.
+const LARGE_IN_FLIGHT: usize = 2;
+
 struct Groups<'a> {
     rest: &'a [Located],
 }

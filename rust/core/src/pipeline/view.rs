@@ -1,10 +1,11 @@
 //! A member of an archive as it will be restored: its batches, and positioned reads of its bytes.
 
+use super::feeder::LargeChunk;
 use super::rows::{ArchiveCounts, ReadState, RowReader};
 use crate::archive::metadata::check_strict;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
-use crate::plan::batch::{Batch, Content, Cursor, join, next_batch};
+use crate::plan::batch::{Batch, Content, Cursor, WHOLE_CHUNK_BYTES_MAX, join, next_batch};
 use crate::plan::compile::{CompiledRun, blake3_of_hex, check_plan, compile, fault};
 use crate::plan::{Member, Plan};
 use crate::store::ReadAt;
@@ -130,6 +131,17 @@ impl MemberView {
 
     fn batches_from(&self, cursor: Cursor) -> Batches<'_> {
         Batches { runs: &self.runs, cursor, counts: ArchiveCounts::new(&self.reader) }
+    }
+
+    /// The large chunk that the batch takes rows of, if there is one: it is decoded whole.
+    pub fn large_chunk(&self, batch: &Batch) -> Option<LargeChunk> {
+        let Content::Rows { slices, .. } = &batch.content else { return None };
+        let streams = self.reader.archive().streams();
+        slices.iter().filter(|slice| slice.rows > 0).find_map(|slice| {
+            let chunk = slice.first_row / slice.chunk_rows;
+            let chunk_bytes = streams.get(slice.stream)?.chunk_bytes(chunk);
+            (chunk_bytes > WHOLE_CHUNK_BYTES_MAX).then_some((slice.stream, chunk, chunk_bytes))
+        })
     }
 
     /// Bytes of a batch of this member into `out` (resized).

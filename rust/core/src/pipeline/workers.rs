@@ -36,6 +36,14 @@ impl<J, R> Pool<J, R> {
         ticket
     }
 
+    /// Whether the result of `ticket` is there, and not taken yet.
+    pub fn is_done(&mut self, ticket: u64) -> bool {
+        while let Ok((other, result)) = self.results.try_recv() {
+            self.waiting.insert(other, result);
+        }
+        self.waiting.contains_key(&ticket)
+    }
+
     /// Waits for the result of `ticket`.
     ///
     /// # Errors

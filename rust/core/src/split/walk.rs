@@ -202,7 +202,7 @@ fn walk_list(window: &mut Window<'_>, offset: u64, slots: u64, levels: &[u8], la
 
 /// Numbers below `node_count`, then only −1.
 fn is_plain_list(slab: &[u8], node_count: usize) -> bool {
-    let node_count = u32::try_from(node_count).unwrap_or(u32::MAX);
+    let node_count = u32::try_from(node_count).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
     let slots = slab.as_chunks::<4>().0;
     let is_link = |slot: &[u8; 4]| *slot != [0xFF; 4];
     let beyond =

@@ -163,7 +163,7 @@ impl<'a> BitReader<'a> {
         Some(value as u32)
     }
 
-    /// The inverse of `push_choice`, once for each of `ranks`, with one choice less each time. `choices` is 1 to 255
+    /// The inverse of `push_ranks`, once for each of `ranks`, with one choice less each time. `choices` is 1 to 255
     /// and at least their number; each rank is below its choices.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "masked to 8 bits or fewer")]

@@ -1,5 +1,5 @@
 //! Blocks of codec 9 → rows. Nodes come in order, so the links that earlier nodes say go both ways are all known when
-//! a node's turn comes; they wait in the slots of its row.
+//! a node's turn comes; those of the bucket at hand wait in the slots of its row.
 
 use super::super::zstd::{self, Fault};
 use super::super::{Codec, Scratch, word_at};

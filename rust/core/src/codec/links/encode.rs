@@ -20,7 +20,7 @@ pub(in crate::codec) fn encode(
     let Some(rows) = Rows::of(shape, raw.len()) else { return Ok(false) };
     let words = raw.as_chunks::<4>().0;
     let Some(lists) = Lists::read(rows, shape.first_row, words, scratch)? else { return Ok(false) };
-    let part_rows = lists.part_rows(scratch.threads);
+    let part_rows = lists.part_rows(scratch.threads_for(raw.len()));
     let parts = (0..rows.count).step_by(part_rows).map(|first| first..(first + part_rows).min(rows.count));
     let coded = in_parallel(parts.collect(), |part| {
         let mut coder = Coder::new(&lists);

@@ -48,7 +48,7 @@ impl Lists {
         sys::prefer_huge_pages(&sorted);
         sys::prefer_huge_pages(&ranks);
         let (mut degrees, mut tails) = (vec![0; rows.count], vec![0; rows.count]);
-        let part_rows = part_rows(&rows, scratch.threads);
+        let part_rows = part_rows(&rows, scratch.threads_for(words.len() * 4));
         let parts = sorted.chunks_mut(part_rows * rows.slots).zip(ranks.chunks_mut(part_rows * rows.slots));
         let parts = parts.zip(degrees.chunks_mut(part_rows).zip(tails.chunks_mut(part_rows))).enumerate();
         let parts = parts.map(|(part, ((sorted, ranks), (degrees, tails)))| {
@@ -300,5 +300,5 @@ impl ListBuffer {
 }
 
 fn part_rows(rows: &Rows, threads: usize) -> usize {
-    rows.count.div_ceil(threads.max(1)).next_multiple_of(bucket_rows(rows))
+    rows.count.div_ceil(threads).next_multiple_of(bucket_rows(rows))
 }
