@@ -80,7 +80,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--goal-rows", type=int, default=300_000, help="rows of the part goals (300,000)")
     add("--goal-dim", type=int, default=256, help="their dimension (256)")
     add("--data", type=Path, metavar="FILE", help="a .npy matrix instead of the demo's sentence embeddings")
-    add("--rounds", type=int, default=7, help="timed rounds of each case after one warm-up (7)")
+    add("--rounds", type=int, help="timed rounds of each case after one warm-up (7; quick: 5)")
     add("--table-rounds", type=int, default=3, help="the same for tables (3)")
     add("--folder", type=Path, default=RESULTS, help="where to measure and to keep results (benchmarks/results)")
     add("--readme", action="store_true", help="write the report into README.md, too")
@@ -89,6 +89,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.command = f'make bench BENCH="{given}"' if given else "make bench"
     options.folder = options.folder.resolve()
     options.parts = options.parts or (PARTS[:2] if options.quick else PARTS)
+    options.rounds = options.rounds if options.rounds is not None else (5 if options.quick else 7)
     options.sources = options.sources or (["npy"] if options.quick else list(KINDS))
     if min(options.rows, options.goal_rows) < 300 or min(options.rounds, options.table_rounds) < 1:
         parser.error("at least 300 rows and 1 round")

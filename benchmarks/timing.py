@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import random
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+SEED = 11
 WARM_BYTES = 8 << 20
+FREE_BYTES = 384 << 20  # about what a step takes of each kind
+PAGE_BYTES = 4096
 
 
 class Spread(NamedTuple):
@@ -50,12 +58,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def race(steps: Sequence[Step], rounds: int) -> Times:
-    """Time every step once in each round, each round beginning elsewhere; a first round only warms memory and files."""
+    """Time every step once in each round, each round in another order; a first round only warms memory and files.
+
+    A step finds what the one before it left: with one order for all rounds it would always be the same.
+    """
     times = Times({step.name: [] for step in steps})
-    stride = max(1, len(steps) // (rounds + 1))
+    dice = random.Random(SEED)
     for turn in range(rounds + 1):
-        first = turn * stride % len(steps)
-        for step in [*steps[first:], *steps[:first]]:
+        for step in dice.sample(steps, len(steps)):
             seconds = _time(step)
             if turn:
                 times[step.name].append(seconds)
@@ -82,11 +92,30 @@ def warm(path: Path) -> None:
                     pass
 
 
+def warm_free_memory(folder: Path) -> None:
+    """Use and free memory as files do and as large arrays do.
+
+    A virtual machine gives memory that was free for some seconds back to its host (free page reporting). Who takes it
+    next pays for the host's page faults, up to ten times what it costs otherwise, and which step that is, is chance.
+    """
+    with mmap.mmap(-1, FREE_BYTES) as memory:
+        if hasattr(memory, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        pages = np.frombuffer(memory, np.uint8)
+        pages[::PAGE_BYTES] = 1
+        del pages
+    with tempfile.TemporaryFile(dir=folder) as file:
+        block = bytes(WARM_BYTES)
+        for _ in range(FREE_BYTES // WARM_BYTES):
+            file.write(block)
+
+
 def _time(step: Step) -> float:
     remove(step.target)
     if step.prepare is not None:
         step.prepare()
     os.sync()  # what others left to be written must not be paid by this one
+    warm_free_memory(step.target.parent if step.target is not None else Path())
     start = time.perf_counter()
     kept = step.work()
     seconds = time.perf_counter() - start
