@@ -26,12 +26,19 @@ def test_times_give_the_median_the_spread_and_the_ratio_of_each_round():
     assert times.rate("cp", 4_000_000_000) == (2.0, 1.0, 4.0)
 
 
-def test_a_race_warms_up_begins_elsewhere_each_round_and_cleans_up(tmp_path):
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch):
+    monkeypatch.setattr(timing, "FREE_BYTES", timing.WARM_BYTES)
+
+
+def test_a_race_warms_up_shuffles_each_round_and_cleans_up(tmp_path):
     order, target = [], tmp_path / "made"
-    steps = [timing.Step(name, lambda name=name: order.append(name) or target.touch(), target) for name in "abc"]
-    times = timing.race(steps, 2)
-    assert "".join(order) == "abcbcacab"
-    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2, "c": 2}
+    steps = [timing.Step(name, lambda name=name: order.append(name) or target.touch(), target) for name in "abcd"]
+    times = timing.race(steps, 4)
+    rounds = ["".join(order[first : first + 4]) for first in range(0, 20, 4)]
+    assert all(sorted(found) == list("abcd") for found in rounds)
+    assert len(set(rounds)) > 1
+    assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys("abcd", 4)
     assert not target.exists()
 
 
