@@ -181,8 +181,8 @@ impl Part<'_> {
             tail_bits: 0,
             limit: 0,
             loops: Vec::new(),
-            // Half of the slots, spread evenly: a bucket grows where that is too little.
-            claims: (0..bucket_count).map(|_| Vec::with_capacity(self.sorted.len() / bucket_count / 2)).collect(),
+            // As if all slots were full and spread evenly: what is not written takes no memory, growing would copy.
+            claims: (0..bucket_count).map(|_| Vec::with_capacity(self.sorted.len() / bucket_count)).collect(),
         };
         let slots = rows.slots;
         let targets = self.sorted.chunks_exact_mut(slots).zip(self.ranks.chunks_exact_mut(slots));
