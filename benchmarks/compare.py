@@ -38,7 +38,7 @@ def compare(source: Source, tools: list[Tool], folder: Path, rounds: int) -> lis
         chosen.append(tool)
         archive_bytes[tool.name] = _bytes_of(kept)
         steps += _steps(tool, source, kept, target)
-    times = timing.race(steps, rounds)
+    times = timing.race(steps, rounds, free_bytes=2 * source.byte_count)
     records = [
         _record(source, tool, step, times, archive_bytes[tool.name])
         for tool in chosen

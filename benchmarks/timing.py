@@ -18,7 +18,7 @@ import numpy as np
 
 SEED = 11
 WARM_BYTES = 8 << 20
-FREE_BYTES = 384 << 20  # about what a step takes of each kind
+FREE_BYTES = 384 << 20  # about what a step of the largest sources here takes of each kind
 PAGE_BYTES = 4096
 
 
@@ -57,16 +57,17 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def race(steps: Sequence[Step], rounds: int) -> Times:
+def race(steps: Sequence[Step], rounds: int, *, free_bytes: int | None = None) -> Times:
     """Time every step once in each round, each round in another order; a first round only warms memory and files.
 
-    A step finds what the one before it left: with one order for all rounds it would always be the same.
+    A step finds what the one before it left: with one order for all rounds it would always be the same. free_bytes: as
+    much memory is warmed before each step, where that is less than FREE_BYTES.
     """
     times = Times({step.name: [] for step in steps})
     dice = random.Random(SEED)
     for turn in range(rounds + 1):
         for step in dice.sample(steps, len(steps)):
-            seconds = _time(step)
+            seconds = _time(step, min(FREE_BYTES, FREE_BYTES if free_bytes is None else free_bytes))
             if turn:
                 times[step.name].append(seconds)
     return times
@@ -92,13 +93,13 @@ def warm(path: Path) -> None:
                     pass
 
 
-def warm_free_memory(folder: Path) -> None:
+def warm_free_memory(folder: Path, byte_count: int) -> None:
     """Use and free memory as files do and as large arrays do.
 
     A virtual machine gives memory that was free for some seconds back to its host (free page reporting). Who takes it
     next pays for the host's page faults, up to ten times what it costs otherwise, and which step that is, is chance.
     """
-    with mmap.mmap(-1, FREE_BYTES) as memory:
+    with mmap.mmap(-1, max(byte_count, PAGE_BYTES)) as memory:
         if hasattr(memory, "madvise") and hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         pages = np.frombuffer(memory, np.uint8)
@@ -106,16 +107,16 @@ def warm_free_memory(folder: Path) -> None:
         del pages
     with tempfile.TemporaryFile(dir=folder) as file:
         block = bytes(WARM_BYTES)
-        for _ in range(FREE_BYTES // WARM_BYTES):
+        for _ in range(byte_count // WARM_BYTES):
             file.write(block)
 
 
-def _time(step: Step) -> float:
+def _time(step: Step, free_bytes: int) -> float:
     remove(step.target)
     if step.prepare is not None:
         step.prepare()
     os.sync()  # what others left to be written must not be paid by this one
-    warm_free_memory(step.target.parent if step.target is not None else Path())
+    warm_free_memory(step.target.parent if step.target is not None else Path(), free_bytes)
     start = time.perf_counter()
     kept = step.work()
     seconds = time.perf_counter() - start

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vark
-from vark.adapters import base, hnswlib_
+from vark.adapters import hnswlib_
 
 ROWS, DIM = 2_000, 16
 FACTORIES = ["Flat", "HNSW16", "HNSW16_SQ8", "IVF16,Flat", "IVF16,PQ4x4", "SQ8", "PCA8,Flat", "IDMap,Flat", "PQ4x4"]
@@ -141,18 +141,6 @@ def test_an_empty_hnswlib_index_loads_from_its_file(tmp_path):
     nothing = np.empty(0, np.uint32)
     facts = {"ntotal": 0, "M": 16, "vector_bytes": 4 * DIM, "ef_construction": 200}
     assert hnswlib_.hnswlib_state(np.zeros(96, np.uint8), facts, nothing, nothing, "l2") is None
-
-
-@pytest.mark.parametrize("factory", ["HNSW16", "IVF16,Flat"])
-def test_an_index_loads_the_same_where_memory_is_short(tmp_path, rows, factory, monkeypatch):
-    index = faiss.index_factory(DIM, factory)
-    index.train(rows)
-    index.add(rows)
-    expected = faiss.serialize_index(index).tobytes()
-    with packed(index, tmp_path) as archive:
-        assert faiss.serialize_index(archive.load()).tobytes() == expected
-        monkeypatch.setattr(base, "available_bytes", lambda: 0)
-        assert faiss.serialize_index(archive.load()).tobytes() == expected
 
 
 def test_a_member_above_the_limit_is_not_loaded(tmp_path, rows):

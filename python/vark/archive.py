@@ -235,8 +235,8 @@ class Archive:
         an index cannot be changed (its own `add`, `remove_ids` … raise InvalidArgumentError), its parts and clones
         share its memory, and it must outlive them: do not wrap it into another index and add to that, which ends the
         process in faiss. hnswlib indexes and arrays can be written in any case.
-        max_bytes: refuse a member that is larger. memory: budget for buffers where the index is streamed: a faiss index
-        for which the machine has no memory twice. Others are decoded whole first.
+        max_bytes: refuse a member that is larger. memory: budget for buffers where the index is streamed; hnswlib and
+        writable=False hold the decoded member whole.
         Errors: DamagedError, InvalidArgumentError, LimitError, SourceError (the library refuses).
         """
         if member is None and len(self.members) != 1:

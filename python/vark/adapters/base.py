@@ -45,10 +45,6 @@ class LoadRequest:
         """E.g. "faiss/IHNf"."""
         return str(self.record["layout"])
 
-    def fits_twice(self) -> bool:
-        """Return whether the machine has memory for the decoded member beside the live index."""
-        return 2 * int(self.record["bytes"]) + self.memory_bytes < available_bytes()
-
     def check(self, adapter: str) -> dict[str, Any]:
         """Have the engine check the index; return its facts. Errors: DamagedError, SourceError."""
         return self._facts(self.reader.check_member(self.member, adapter))
@@ -94,16 +90,6 @@ class LoadRequest:
             place -= run_bytes
             if run_bytes >= ALIGNMENT_BYTES and run["stream"] != "literal":
                 return int(place)
-        return 0
-
-
-def available_bytes() -> int:
-    """Return the memory that can be had without pushing out what is in use; 0 where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError, IndexError):
         return 0
 
 

@@ -15,9 +15,6 @@ from vark.adapters.base import LiveMember, LoadRequest, comes_from
 from vark.errors import InvalidArgumentError, SourceError
 from vark.feeds import FeedGroup, ThreadFeed, descriptor_path
 
-# Handed to the system at once; the GIL is released while it waits.
-SENT_BYTES = 16 << 20
-
 
 class FaissAdapter:
     """Objects of `faiss` (CPU) and members of layout "faiss/…"."""
@@ -48,28 +45,14 @@ class FaissAdapter:
 
         if not request.writable:
             return _view(request)
-        if request.fits_twice():
-            # Decoding once, by all cores and out of order, is twice as fast as decoding for the check and for the pipe.
-            memory, facts = request.read(self.name)
+        _refuse_other_files(request.check(self.name))
 
-            def send(descriptor: int) -> None:
-                with open(descriptor, "wb", buffering=0, closefd=False) as pipe:
-                    sent = 0
-                    while sent < len(memory):
-                        sent += pipe.write(memory.data[sent : sent + SENT_BYTES])
-        else:
-            facts = request.check(self.name)
+        # Decoding into memory first and filling the pipe from there was tried: more memory, and no faster.
+        def send(descriptor: int) -> None:
+            request.reader.write_member(
+                request.member, descriptor, threads=request.threads, memory_bytes=request.memory_bytes, progress=None
+            )
 
-            def send(descriptor: int) -> None:
-                request.reader.write_member(
-                    request.member,
-                    descriptor,
-                    threads=request.threads,
-                    memory_bytes=request.memory_bytes,
-                    progress=None,
-                )
-
-        _refuse_other_files(facts)
         feed = ThreadFeed(send, what="archive member")
         feeds = FeedGroup()
         reader = feeds.add(feed)

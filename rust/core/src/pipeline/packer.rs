@@ -101,7 +101,7 @@ impl<'a> Packer<'a> {
             progress: parts.progress,
             pending: VecDeque::new(),
             // The writer waits for the disk now and then; meanwhile the workers must have enough to do.
-            window: parts.threads * 4 + 2,
+            window: parts.threads * 6 + 2,
             memory_bytes: parts.memory_bytes,
             source_bytes_done: 0,
             total_bytes: parts.total_bytes,
