@@ -231,7 +231,7 @@ class Archive:
 
         The engine checks an index whole (links, degrees, list sizes) before its library sees a byte. space: "l2" |
         "ip" | "cosine", for an hnswlib file (a live index stored it). member: needed when there are several.
-        writable: False lets faiss search the decoded bytes where they lie, which is several times faster to load; such
+        writable: False lets faiss search the decoded bytes where they lie, which loads two to three times as fast; such
         an index cannot be changed (its own `add`, `remove_ids` … raise InvalidArgumentError), its parts and clones
         share its memory, and it must outlive them: do not wrap it into another index and add to that, which ends the
         process in faiss. hnswlib indexes and arrays can be written in any case.
