@@ -208,7 +208,7 @@ def test_a_disk_index_comes_back_byte_for_byte(dimension, count, tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 2_000])
 def test_a_disk_index_of_the_library_comes_back_byte_for_byte(dimension, count, tmp_path):
     if importlib.util.find_spec("diskannpy") is None:
-        pytest.skip("diskannpy is not installed: tests/fixtures holds small files of it")
+        pytest.skip("diskannpy is not installed, it pins numpy 1.25: tests/fixtures holds small files of it")
     import diskannpy
 
     if count == 2_000 and dimension > 400:

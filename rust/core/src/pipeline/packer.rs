@@ -49,6 +49,7 @@ pub struct Packer<'a> {
     pub writer: ArchiveWriter,
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
+    /// Of each stream; the first row is that of each chunk's own.
     shapes: Vec<ChunkShape>,
     tails: Vec<Tail>,
     /// Rows that each stream will have, where that is known: its last chunk need not wait for the end.
