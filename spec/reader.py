@@ -2,7 +2,8 @@
 
 Needs numpy, zstandard and blake3; no Rust. It is the oracle of the tests and the rescue tool of last resort:
 every MUST of the spec is checked, memory stays at a few chunks, and speed comes second.
-Its rooms: reader_codecs.py (faults, CRC, JSON, blocks) and reader_plan.py (split plans).
+Its rooms: reader_codecs.py (faults, CRC, JSON, blocks), reader_deltas.py (ancestors, parts, maps), reader_plan.py
+(split plans) and reader_repository.py (snapshots).
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import struct
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import blake3
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also when loaded by its path
-from reader_codecs import DTYPES, TYPES, ArchiveFault, Bytes, crc64, decode, need, parse_json
+from reader_codecs import DTYPES, TYPES, ArchiveFault, Bytes, crc64, need, parse_json
+from reader_deltas import MAPPED, Ancestor, decode_block, open_ancestor, parse_ancestors, read_mapped, relate
 from reader_plan import Member, Stream, check_plan, component_is_safe, member_pieces
+from reader_repository import Repository
 
 in_trailer, in_directory, in_index = partial(need, "trailer"), partial(need, "directory"), partial(need, "index")
 MAGIC = b"\x89VARK\r\n\x1a"
@@ -36,27 +39,46 @@ SEALED = np.dtype([("digest", "V32"), ("codec", "<u2"), ("flags", "<u2"), ("rese
 
 
 class Archive:
-    """An open archive: trailer, root, directory and metadata are checked. Not thread safe."""
+    """An open archive: trailer, root, directory and metadata are checked. Not thread safe.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - held until close
+    `ancestors` of a delta: id (usual form of a UUID) -> path or open file; one that is not there is looked for beside
+    the archive as `<id>.vark`, when a block of it is first needed. Files that were given are closed with the archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | BinaryIO, ancestors: Mapping[str, Any] | None = None) -> None:
+        self._folder: Path | None = None  # where ancestors are looked for
+        if isinstance(path, (str, os.PathLike)):
+            self._folder, path = Path(path).parent, open(path, "rb")  # noqa: SIM115 - held until close
+        self._file, self._given = path, dict(ancestors or {})
+        self._ancestor_files: dict[int, BinaryIO] = {}
         self._cache: OrderedDict[tuple[str, int], Bytes] = OrderedDict()
         self._blocks: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
         try:
             self._open()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
+
+    def close(self) -> None:
+        for file in (self._file, *self._ancestor_files.values()):
+            file.close()
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
 
-    def _read(self, offset: int, count: int) -> bytes:
-        self._file.seek(offset)
-        data = self._file.read(count)
+    def _ancestor_file(self, number: int) -> BinaryIO:
+        if number not in self._ancestor_files:
+            self._ancestor_files[number] = open_ancestor(self.ancestors[number - 1], self._given, self._folder)
+        return self._ancestor_files[number]
+
+    def _read(self, offset: int, count: int, archive: int = 0) -> bytes:
+        """`archive` as in an entry: 0 is this one."""
+        file = self._ancestor_file(archive) if archive else self._file
+        file.seek(offset)
+        data = file.read(count)
         if len(data) != count:
             raise OSError(errno.EIO, "the file became shorter while it was read")
         return data
@@ -74,7 +96,9 @@ class Archive:
         *features, major, minor, reserved = struct.unpack_from("<QQQHHI", trailer, 80)
         self.version, self.features = (major, minor), tuple(features)
         in_trailer(major == 1, "version_major", 1, major)
-        in_trailer(features[0] == 0, "incompat", "no bit that version 1.0 does not know", hex(features[0]))
+        known = 0 if minor == 0 else 2  # bit 1 (delta) came with version 1.1
+        in_trailer(features[0] & ~known == 0, "incompat", f"no bit that version 1.{minor} lacks", hex(features[0]))
+        self.is_delta = features[0] == 2
         in_trailer(reserved == 0, "reserved", 0, reserved)
         in_trailer(self.archive_bytes == size, "archive_bytes", size, self.archive_bytes)
         parts = directory_bytes + metadata_bytes + 128
@@ -92,11 +116,13 @@ class Archive:
 
     def _open_directory(self, data: bytes) -> None:
         in_directory(len(data) >= 64, "directory_bytes", "64 or more", len(data))
-        (magic, self.index_offset, self.entry_count, self.entries_per_block, stream_count, ancestors, name_bytes, seal,
-         overhead, parity, reserved) = struct.unpack_from("<8sQQIIIIIIQQ", data)  # fmt: skip
+        (magic, self.index_offset, self.entry_count, self.entries_per_block, stream_count, ancestor_count, name_bytes,
+         seal, overhead, parity, reserved) = struct.unpack_from("<8sQQIIIIIIQQ", data)  # fmt: skip
         in_directory(magic == b"VARK-DIR", "magic", "VARK-DIR", magic)
-        zeros = (ancestors, seal, overhead, parity, reserved)
-        in_directory(not any(zeros), "ancestors, seal, overhead, parity, reserved", "all 0", zeros)
+        zeros = (seal, overhead, parity, reserved)
+        in_directory(not any(zeros), "seal, overhead, parity, reserved", "all 0", zeros)
+        fits = 1 <= ancestor_count <= 255 if self.is_delta else ancestor_count == 0
+        in_directory(fits, "ancestor_count", "1 to 255 in a delta, else 0", ancestor_count)
         aligned = self.index_offset >= 64 and self.index_offset % 64 == 0
         in_directory(aligned, "index_offset", "a multiple of 64", self.index_offset)
         in_directory(1 <= self.entries_per_block <= 3640, "entries_per_block", "1 to 3640", self.entries_per_block)
@@ -104,11 +130,13 @@ class Archive:
         end = self.index_offset + 72 * self.entry_count
         in_directory(end == self.directory_offset, "entry_count", f"index to end at {self.directory_offset}", end)
         self.block_count = -(-self.entry_count // self.entries_per_block)
-        records = 64 + 40 * self.block_count
+        table = 64 + 8 * self.block_count
+        records = table + 64 * ancestor_count + 32 * self.block_count
         names = records + 80 * stream_count
         in_directory(names + name_bytes == len(data), "directory_bytes", names + name_bytes, len(data))
         self.index_crcs = struct.unpack_from(f"<{self.block_count}Q", data, 64)
-        self.index_digests = data[64 + 8 * self.block_count : records]
+        self.ancestors: list[Ancestor] = parse_ancestors(data[table:][: 64 * ancestor_count], self.archive_id)
+        self.index_digests = data[records - 32 * self.block_count : records]
         self.streams: list[Stream] = []
         self.streams_by_name: dict[str, Stream] = {}
         name_offset = first_entry = 0
@@ -122,10 +150,11 @@ class Archive:
             self.streams_by_name[stream.name] = stream
         in_directory(name_offset == name_bytes, "names", f"{name_bytes} bytes in use", name_offset)
         in_directory(first_entry == self.entry_count, "entry_count", first_entry, self.entry_count)
+        self.relations = relate(self.streams, self.is_delta)
 
     def _stream_record(self, number: int, record: bytes, names: bytes, expected_offset: int) -> tuple[Stream, int]:
         (offset, name_bytes, role, element, flags, row_bytes, elements, reserved, rows, chunk_rows, first, chunks,
-         stored) = struct.unpack_from("<IHHHHIIIQQQQQ", record)  # fmt: skip
+         stored_bytes, *delta, more) = struct.unpack("<IHHHHIIIQQQQQIIII", record)  # fmt: skip
         place = f"stream {number}"
         in_directory(offset == expected_offset, place, f"name_offset {expected_offset}", offset)
         raw_name = names[offset : offset + name_bytes]
@@ -140,13 +169,14 @@ class Archive:
             safe = role != own_role or not name.startswith(prefix) or component_is_safe(name[len(prefix) :])
             in_directory(safe, place, "a safe path component", name)
         in_directory(element in TYPES, place, "an element type", element)
-        in_directory(flags == 0 and reserved == 0 and not any(record[64:]), place, "flags and reserved 0")
+        in_directory(flags == reserved == more == 0, place, "flags and reserved 0")
         size = np.dtype(DTYPES[TYPES[element]]).itemsize
         in_directory(1 <= row_bytes == elements * size, place, f"row_bytes {elements} x {size}", row_bytes)
         fits = chunk_rows >= 1 and chunk_rows * row_bytes <= CHUNK_BYTES_MAX
         in_directory(fits, place, "chunks up to 256 MiB", chunk_rows)
         in_directory(chunks == -(-rows // chunk_rows), place, f"chunk_count {-(-rows // chunk_rows)}", chunks)
-        stream = Stream(name, role, TYPES[element], row_bytes, elements, rows, chunk_rows, first, chunks, stored)
+        sizes = (row_bytes, elements, rows, chunk_rows, first, chunks, stored_bytes)
+        stream = Stream(name, role, TYPES[element], *sizes, *delta)
         return stream, offset + name_bytes
 
     def _index_block(self, block: int) -> tuple[Any, Any]:
@@ -159,17 +189,20 @@ class Archive:
         expected = self.index_digests[32 * block : 32 * block + 32]
         in_index(blake3.blake3(data).digest() == expected, f"index block {block}", f"BLAKE3 {expected.hex()}")
         public, sealed = np.frombuffer(data, PUBLIC, count), np.frombuffer(data, SEALED, count, 24 * count)
-        raw = np.empty(count, np.int64)
+        raw, is_mapped = np.empty(count, np.int64), np.zeros(count, np.bool_)
         for s in self.streams:
             low, high = max(first, s.first_entry), min(first + count, s.first_entry + s.chunk_count)
             if low < high:
+                is_mapped[low - first : high - first] = s.name in self.relations.maps
                 raw[low - first : high - first] = s.chunk_rows * s.row_bytes
                 if high == s.first_entry + s.chunk_count:
                     raw[high - first - 1] = s.chunk_bytes(s.chunk_count - 1)
-        room = self.index_offset - public["offset"].astype(object)
+        ends = np.array([self.index_offset, *(a.archive_bytes - 128 for a in self.ancestors)], object)
+        room = ends[np.minimum(public["archive"], len(self.ancestors))] - public["offset"].astype(object)
         good = (public["offset"] % 64 == 0) & (public["offset"] >= 64) & (public["stored"] >= 1)
         good &= (public["stored"] <= raw + 64) & (public["stored"] <= room).astype(bool)
-        good &= (public["archive"] == 0) & (public["flags"] == 0)
+        good &= (public["archive"] <= len(self.ancestors)) & (public["flags"] == 0)
+        good = np.where(is_mapped, (public == np.zeros((), PUBLIC)) & (sealed["codec"] == MAPPED), good)
         good &= (sealed["flags"] == 0) & (sealed["reserved"] == 0) & (sealed["more"] == 0)
         for bad in np.flatnonzero(~good)[:1].tolist():
             raise ArchiveFault("index", f"entry {first + bad}", f"breaks section 6: {public[bad]} {sealed[bad]}")
@@ -187,11 +220,13 @@ class Archive:
         place = f'block {chunk} of stream "{stream.name}"'
         block, at = divmod(stream.first_entry + chunk, self.entries_per_block)
         public, sealed = (table[at] for table in self._index_block(block))
-        stored = self._read(int(public["offset"]), int(public["stored"]))
-        crc = crc64(stored)
-        need("block", crc == public["crc"], place, f"CRC-64 {int(public['crc']):016x}", f"{crc:016x}")
-        codec, raw_bytes = int(sealed["codec"]), stream.chunk_bytes(chunk)
-        raw = decode(codec, stream.element_type, stored, raw_bytes, place, stream.row_elements)
+        if stream.name in self.relations.maps:
+            raw = read_mapped(self, stream, chunk)
+        else:
+            stored = self._read(int(public["offset"]), int(public["stored"]), int(public["archive"]))
+            crc = crc64(stored)
+            need("block", crc == public["crc"], place, f"CRC-64 {int(public['crc']):016x}", f"{crc:016x}")
+            raw = decode_block(self, int(sealed["codec"]), stream, chunk, stored, place)
         digest = blake3.blake3(raw.data).digest()
         need("digest", digest == sealed["digest"].tobytes(), place, sealed["digest"].tobytes().hex(), digest.hex())
         self._cache[key] = raw
@@ -295,6 +330,8 @@ class Archive:
             attempt(self._verify_index_block, block)
         if not faults or all(fault.layer != "index" for fault in faults):
             attempt(self._verify_area)
+        for number in range(1, len(self.ancestors) + 1):
+            attempt(self._ancestor_file, number)
         for stream in self.streams:
             for chunk in range(stream.chunk_count):
                 attempt(self.chunk, stream, chunk)
@@ -321,12 +358,12 @@ class Archive:
         tables = [self._index_block(block)[0] for block in range(self.block_count)]
         entries = np.concatenate([np.empty(0, PUBLIC), *tables])
         for stream in self.streams:
-            own = entries["stored"][stream.first_entry :][: stream.chunk_count]
-            total = int(own.sum(dtype=np.uint64))
+            own = entries[stream.first_entry :][: stream.chunk_count]
+            total = int(own["stored"][own["archive"] == 0].sum(dtype=np.uint64))
             in_index(
                 total == stream.stored_bytes, f"stream {stream.name!r}", f"stored_bytes {stream.stored_bytes}", total
             )
-        end = 64
+        entries, end = entries[(entries["archive"] == 0) & (entries["offset"] > 0)], 64  # mapped entries have no block
         order = np.argsort(entries["offset"], kind="stable")
         starts = [*entries["offset"][order].tolist(), self.index_offset]
         for start, stored in zip(starts, [*entries["stored"][order].tolist(), 0], strict=True):
@@ -350,26 +387,43 @@ def verify(path: str | os.PathLike[str]) -> list[ArchiveFault]:
         return [fault]
 
 
+HELP = {"archive": "an archive, or the folder of a repository", "snapshot": "only of a repository: an id's beginning"}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Reads vark archives by the specification.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command, names in {"info": [], "verify": [], "restore": ["target"], "stream": ["name", "target"],
-                           "rows": ["name", "first", "count", "target"]}.items():  # fmt: skip
+    for command, names in {"info": [], "verify": [], "restore": ["snapshot", "target"], "stream": ["name", "target"],
+                           "rows": ["name", "first", "count", "target"], "snapshots": []}.items():  # fmt: skip
         sub = commands.add_parser(command)
         for name in ["archive", *names]:
-            sub.add_argument(name, type=int if name in ("first", "count") else str)
+            kind = int if name in ("first", "count") else str
+            sub.add_argument(name, type=kind, nargs="?" if name == "snapshot" else None, help=HELP.get(name))
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "verify":
             faults = verify(asked.archive)
             print("\n".join(map(str, faults)) or "whole")
             return 1 if faults else 0
+        if asked.command == "snapshots" or (asked.command == "restore" and asked.snapshot):
+            _run_repository(Repository(asked.archive), asked)
+            return 0
         with Archive(asked.archive) as archive:
             _run(archive, asked)
             return 0
     except (ArchiveFault, OSError, ValueError) as error:
         print(f"{asked.archive}: {error}", file=sys.stderr)
         return 1
+
+
+def _run_repository(repository: Repository, asked: argparse.Namespace) -> None:
+    for fault in repository.faults:
+        print(fault, file=sys.stderr)
+    if asked.command == "restore":
+        repository.restore(asked.snapshot, asked.target, Archive)
+    for commit in repository.commits if asked.command == "snapshots" else ():
+        archive_count = len(commit.archives) + len(commit.closure)
+        print(commit.snapshot, commit.created_unix_ms, archive_count, commit.name)
 
 
 def _run(archive: Archive, asked: argparse.Namespace) -> None:

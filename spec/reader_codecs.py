@@ -206,7 +206,7 @@ def decode(codec: int, element_type: str, block: bytes, raw_bytes: int, place: s
         return np.frombuffer(block, np.uint8)
     if codec == 1:
         return _decode_zstd(block, raw_bytes, place)
-    in_codec(codec in ALLOWED, place, "a codec of version 1.0", codec)
+    in_codec(codec in ALLOWED, place, "a codec that may stand here", codec)
     in_codec(element_type.startswith(ALLOWED[codec]), place, f"an element type of codec {codec}", element_type)
     if codec == 2:
         return _decode_float32(block, raw_bytes, place)

@@ -32,6 +32,9 @@ class Stream:
     first_entry: int
     chunk_count: int
     stored_bytes: int
+    part_of: int = 0
+    part_number: int = 0
+    base_part: int = 0
 
     def chunk_bytes(self, chunk: int) -> int:
         return min(self.chunk_rows, self.row_count - chunk * self.chunk_rows) * self.row_bytes

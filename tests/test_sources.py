@@ -240,6 +240,8 @@ def test_facts_that_lie_about_the_dimension_load_nothing(tmp_path, hnswlib_index
         "plan": "{}",
         "compression": "auto",
         "order": "exact",
+        "base": None,
+        "fingerprint_key": None,
         "archive_id": None,
         "replace": True,
     }

@@ -1,6 +1,6 @@
 """Binding of the Rust engine. Private: use `vark`. Reports cross as JSON text; buffers cross without a copy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, final
 
 from typing_extensions import Buffer
@@ -22,6 +22,8 @@ def pack(
     plan: str,
     compression: str,
     order: str,
+    base: Reader | None,
+    fingerprint_key: bytes | None,
     archive_id: bytes | None,
     replace: bool,
     sync: bool,
@@ -40,6 +42,8 @@ def pack(
     metadata: JSON object, keys of spec section 8 that the caller knows (payload, probes, application, source kind).
     plan: JSON object with "folders" and "skipped" only.
     compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted).
+    base: an open archive that the new one is compared with; only new rows are stored.
+    fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
     archive_id: 16 bytes, or None for a new one.
     memory_bytes: budget for buffers; 0 for the default (256 MiB). threads: 0 for the number of cores.
     attempts: how often a member file that changed while it was read is read again before it counts as partial.
@@ -47,18 +51,32 @@ def pack(
     Report: {"archive_id", "archive_bytes", "source_bytes", "raw_bytes", "root", "partial", "seconds",
     "members": [{"name", "bytes", "layout", "warning", "facts"}], "skipped": [{"name", "reason"}],
     "streams": [{"name", "role", "element_type", "row_elements", "row_count", "raw_bytes", "stored_bytes",
-    "chunk_count", "codecs": {"float32": 12}}]}
+    "chunk_count", "codecs": {"float32": 12}}],
+    "delta": {"base", "rows", "rows_new", "chunks_same"} or null, "ancestors": [{"id", "bytes", "root"}]}
     """
 
 def plan_file(path: str, layout_name: str) -> str:
     """Parse an index file and return its member record (name, bytes, layout, facts, warning, runs) as JSON."""
 
-def verify_path(path: str, *, level: str, threads: int, progress: Progress) -> str:
+def blake3(data: bytes) -> bytes:
+    """The BLAKE3 of some bytes."""
+
+def verify_path(
+    volumes: Sequence[str],
+    ancestors: Mapping[str, Sequence[str]],
+    *,
+    level: str,
+    own: bool,
+    threads: int,
+    progress: Progress,
+) -> str:
     """Verify an archive that may not even open; level "stored" | "full". Returns the report as JSON:
 
+    own: only the bytes of this archive, nothing in its ancestors (the plan is not executed then).
+
     {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
-    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "offset", "byte_count"}]}
-    stream and rows are null where the damage is in no stream.
+    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}]}
+    stream and rows are null where the damage is in no stream; ancestor is null unless it lies in one.
     """
 
 @final
@@ -87,8 +105,30 @@ class Reader:
     metadata: str
     streams: list[Stream]
 
+    ancestors: list[tuple[str, int, bytes]]
+
     @staticmethod
-    def open(path: str) -> Reader: ...
+    def open(volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]]) -> Reader:
+        """Open the archive that the volumes are, end to end.
+
+        ancestors: volumes of each archive that rows may lie in, by the text of its id; others are looked for beside the
+        first volume as ID.vark. Without one the archive opens, but rows that lie in it cannot be read.
+        """
+
+    def compact(
+        self,
+        target: str | int,
+        *,
+        archive_id: bytes | None,
+        replace: bool,
+        sync: bool,
+        threads: int,
+        progress: Progress,
+    ) -> str:
+        """Write an archive with the same rows that needs no ancestor, out of stored blocks.
+
+        Report: {"archive_id", "archive_bytes", "root", "seconds", "blocks_copied", "chunks_coded"}
+        """
     def io_counts(self) -> tuple[int, int]:
         """Reads made since opening began, and bytes read."""
     def codecs(self, stream: int) -> dict[str, int]:
@@ -125,6 +165,8 @@ class Reader:
 
         layout "faiss" | "hnswlib". Returns facts as JSON; raises DamagedError for an index unfit to load.
         """
-    def verify(self, *, level: str, threads: int, progress: Progress) -> str:
+    def verify(self, *, level: str, own: bool, threads: int, progress: Progress) -> str:
         """As verify_path."""
+    def touched(self, blocks: Sequence[tuple[bytes, int]]) -> str:
+        """Rows that cannot be read without the blocks (archive id, offset): [{"stream", "first_row", "row_count"}]."""
     def close(self) -> None: ...

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from vark import _core
-from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat
+from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
 from vark.names import check_name
@@ -18,7 +20,7 @@ from vark.payload import payload_stream
 from vark.probes import make_probes
 from vark.sources import Gathered, Source, gather
 from vark.target import check_target, published
-from vark.types import VerifyReport, WriteReport
+from vark.types import CompactReport, VerifyReport, WriteReport
 from vark.units import parse_bytes
 
 # How often a file that changed while it was read is read again before the archive counts as partial.
@@ -44,6 +46,9 @@ def write_archive(
     replace: bool = False,
     sync: bool = True,
     digest: bool = False,
+    base: Archive | None = None,
+    fingerprint_key: bytes | None = None,
+    archive_id: UUID | None = None,
     progress: ProgressCallback | None = None,
 ) -> WriteReport:
     """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
@@ -64,8 +69,12 @@ def write_archive(
         say so.
     threads: None for all cores. memory: budget for buffers, bytes or "256MiB".
     replace: an existing target is replaced at the end. sync: return when the disk has it.
-    digest: store the BLAKE3 of each member, too. progress: called with done and total bytes (or None), ten times a
-        second at most; an exception in it cancels.
+    digest: store the BLAKE3 of each member, too.
+    base: an archive of an earlier state: the new one stores only rows that are new and points into the base, and into
+        what that points to, for the others. All of them are needed to restore it.
+    fingerprint_key: 32 secret bytes: keep a fingerprint of each wide row, so that the next delta need not read this
+        archive's rows; the same key for all archives of a chain. archive_id: None for a new one (UUID version 7).
+    progress: called with done and total bytes (or None), ten times a second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
     if not isinstance(target, int):
@@ -76,6 +85,9 @@ def write_archive(
         "threads": threads or 0,
         "memory_bytes": parse_bytes(memory, name="memory"),
         "digest_members": digest,
+        "base": None if base is None else base.reader,
+        "fingerprint_key": fingerprint_key,
+        "archive_id": None if archive_id is None else archive_id.bytes,
         "progress": progress or _heartbeat,
     }
 
@@ -100,10 +112,21 @@ def write_archive(
     try:
         return attempt(layout, None)
     except SourceError as error:
-        if error.code != "malformed" or layout == "opaque" or isinstance(target, int) or not _repeatable(payload):
+        if error.code != "malformed" or layout == "opaque" or not _repeatable(payload) or not _emptied(target):
             raise
         # What flows from memory cannot be read twice: a kind of index that the engine does not split starts anew.
         return attempt("opaque", f"kept as one opaque stream: {error.message}")
+
+
+def _emptied(target: str | PathLike[str] | int) -> bool:
+    """Return whether writing can start again; of a descriptor only when it is a regular file, which is empty then."""
+    if not isinstance(target, int):
+        return True
+    if not stat.S_ISREG(os.fstat(target).st_mode):
+        return False
+    os.ftruncate(target, 0)
+    os.lseek(target, 0, os.SEEK_SET)
+    return True
 
 
 def _repeatable(payload: Any) -> bool:
@@ -125,7 +148,7 @@ def _pack(
 
     def run(place: str | int, *, replace: bool) -> dict[str, Any]:
         plan = gathered.plan_json()
-        fixed: dict[str, Any] = {"plan": plan, "archive_id": None, "attempts": ATTEMPTS}
+        fixed: dict[str, Any] = {"plan": plan, "attempts": ATTEMPTS}
         try:
             text = _core.pack(place, gathered.members, streams, replace=replace, sync=sync, **fixed, **options)
         except Exception as error:
@@ -200,21 +223,62 @@ def _json(metadata: dict[str, Any]) -> str:
         raise InvalidArgumentError(f"application: {error}; expected a JSON object") from error
 
 
-def open_archive(path: str | PathLike[str]) -> Archive:
-    """Open an archive. Errors: NotFoundError, NotAnArchiveError, DamagedError, UnsupportedError."""
-    return Archive(path)
+def open_archive(
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+) -> Archive:
+    """Open an archive, or the volumes that it is cut into.
+
+    ancestors: of a delta, the volumes of each archive that it points into, by id; those not named are looked for beside
+        the archive as ID.vark.
+    Errors: NotFoundError, NotAnArchiveError, DamagedError, UnsupportedError.
+    """
+    return Archive(path, ancestors=ancestors)
+
+
+def compact_archive(
+    archive: Archive,
+    target: str | PathLike[str] | int,
+    *,
+    archive_id: UUID | None = None,
+    threads: int | None = None,
+    replace: bool = False,
+    sync: bool = True,
+    progress: ProgressCallback | None = None,
+) -> CompactReport:
+    """Write an archive with the same rows as a delta that needs no other archive, out of stored blocks.
+
+    What the delta did not change is copied as it lies; only chunks with new rows are coded again. The source is not
+    read.
+    Errors: those of `write_archive`, and of reading the archive.
+    """
+    place = target if isinstance(target, int) else os.fspath(target)
+    text = archive.reader.compact(
+        place,
+        archive_id=None if archive_id is None else archive_id.bytes,
+        replace=replace,
+        sync=sync,
+        threads=threads or 0,
+        progress=progress or _heartbeat,
+    )
+    return CompactReport(**json.loads(text))
 
 
 def verify_archive(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     level: str = "full",
+    own: bool = False,
+    ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifyReport:
     """Verify an archive that may not even open; damage is in the report, not an exception.
 
-    level: "stored" (checksums of stored bytes) or "full" (digests of all rows, too).
+    level: "stored" (checksums of stored bytes) or "full" (digests of all rows, too). own: of a delta, only its own
+        bytes, nothing in its ancestors. ancestors: as in `open_archive`.
     """
-    text = _core.verify_path(os.fspath(path), level=level, threads=threads or 0, progress=progress or _heartbeat)
+    places = (volumes_of(path), places_of(ancestors))
+    text = _core.verify_path(*places, level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
     return VerifyReport.from_record(json.loads(text))

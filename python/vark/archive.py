@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from numpy.typing import NDArray
+
+from vark import by_id
 from vark import payload as payload_
 from vark import probes as probes_
 from vark._core import Reader
@@ -20,12 +23,14 @@ from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.target import write_published
-from vark.types import MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
+from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes
 from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
 
 ProgressCallback = Callable[[int, int | None], None]
 MEMORY_DEFAULT = "256MiB"
+# Roles of streams that belong to other streams.
+OWN_ROLES = ("part", "map", "fingerprints")
 
 
 class Archive:
@@ -35,9 +40,15 @@ class Archive:
     it is asked for, and every row that comes out has passed its digest.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self._reader = Reader.open(self.path)
+    def __init__(
+        self,
+        path: str | PathLike[str] | Sequence[str | PathLike[str]],
+        *,
+        ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+    ) -> None:
+        self._volumes, self._ancestors = volumes_of(path), places_of(ancestors)
+        self.path = self._volumes[0]
+        self._reader = Reader.open(self._volumes, self._ancestors)
         self._records = list(self._reader.streams)
 
     def __enter__(self) -> Self:
@@ -57,6 +68,11 @@ class Archive:
 
     def _repr_html_(self) -> str:
         return self.streams._repr_html_()
+
+    @property
+    def reader(self) -> Reader:
+        """The engine's side of the archive; for `vark.api` and adapters, not part of the stable interface."""
+        return self._reader
 
     @property
     def archive_id(self) -> UUID:
@@ -83,10 +99,18 @@ class Archive:
         """Reads made since opening began, and bytes read."""
         return self._reader.io_counts()
 
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """The archives that rows of this one may lie in; none for an archive that stands alone."""
+        return tuple(Ancestor(name, size, bytes(root).hex()) for name, size, root in self._reader.ancestors)
+
     @cached_property
     def streams(self) -> StreamTable:
-        """All streams. `codecs` is empty here; `archive[name].info` has it."""
-        return StreamTable(stream_info(record, codecs={}) for record in self._records)
+        """All streams of the source. `codecs` is empty here; `archive[name].info` has it.
+
+        What a delta keeps beside them (maps, parts, fingerprints) is not listed; `archive["vectors//map"]` has it.
+        """
+        return StreamTable(stream_info(record, codecs={}) for record in self._records if record.role not in OWN_ROLES)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -126,8 +150,17 @@ class Archive:
         for number, record in enumerate(self._records):
             if record.name == name:
                 return StreamView(self._reader, number, record)
-        known = ", ".join(record.name for record in self._records)
+        known = ", ".join(record.name for record in self._records if record.role not in OWN_ROLES)
         raise UnknownNameError(f"stream {name!r}: not in {self.path}, which has {known}")
+
+    def rows_by_id(self, name: str, ids: Any) -> NDArray[Any]:
+        """Return the rows of stream `name` with these ids, in this order, as a new array.
+
+        ids: integers, shape (n,), as in the stream of ids beside it (labels of hnswlib, ids of inverted lists). Reads
+        that stream from the front until all are found, and then only the chunks that hold the rows.
+        Errors: UnknownNameError for an id, a stream, or a stream of ids that is not there; DamagedError.
+        """
+        return by_id.rows_by_id(self.__getitem__, tuple(self.streams), name, ids)
 
     @cached_property
     def documents(self) -> NamedBytes:
@@ -276,13 +309,19 @@ class Archive:
             return array
 
     def verify(
-        self, *, level: str = "full", threads: int | None = None, progress: ProgressCallback | None = None
+        self,
+        *,
+        level: str = "full",
+        own: bool = False,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
     ) -> VerifyReport:
         """Read the archive and name every damage.
 
         level: "stored" compares checksums and decodes nothing; "full" compares the digests of all rows.
+        own: only this archive's bytes, nothing that lies in its ancestors.
         """
-        text = self._reader.verify(level=level, threads=threads or 0, progress=progress or _heartbeat)
+        text = self._reader.verify(level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
         return VerifyReport.from_record(json.loads(text))
 
     def probes(self) -> probes_.Probes:
@@ -297,6 +336,21 @@ class Archive:
     def check_probes(self, index: object) -> ProbeReport:
         """Ask a live index the stored queries and compare with the stored answers. Errors: UnknownNameError."""
         return probes_.check(self.probes(), index)
+
+
+def volumes_of(path: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str]:
+    """Return the volumes of an archive as the engine takes them."""
+    if isinstance(path, (str, PathLike)):
+        return [os.fspath(path)]
+    volumes = [os.fspath(volume) for volume in path]
+    if not volumes:
+        raise InvalidArgumentError("archive: an empty list of volumes; give at least one path")
+    return volumes
+
+
+def places_of(ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None) -> dict[str, list[str]]:
+    """Return the volumes of ancestors as the engine takes them."""
+    return {name: volumes_of(volumes) for name, volumes in (ancestors or {}).items()}
 
 
 def _heartbeat(done: int, total: int | None) -> None:

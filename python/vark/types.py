@@ -131,6 +131,40 @@ class MemberReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestor:
+    """An archive that rows of a delta lie in."""
+
+    archive_id: str
+    archive_bytes: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaReport:
+    """What was compared with the base. rows, rows_new: rows looked at one by one, and those the base does not have.
+
+    chunks_same: chunks whose block the base has.
+    """
+
+    base: str
+    rows: int
+    rows_new: int
+    chunks_same: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What `compact_archive` did: blocks taken as they were, and chunks that had to be coded again."""
+
+    archive_id: str
+    archive_bytes: int
+    root: str
+    seconds: float
+    blocks_copied: int
+    chunks_coded: int
+
+
+@dataclass(frozen=True, slots=True)
 class WriteReport:
     """What `write_archive` did. partial: something was not captured; see `skipped` and the members' warnings."""
 
@@ -145,6 +179,9 @@ class WriteReport:
     members: tuple[MemberReport, ...]
     skipped: tuple[Skipped, ...]
     streams: StreamTable
+    # What was compared with the base, and the archives that this one cannot be restored without.
+    delta: DeltaReport | None = None
+    ancestors: tuple[Ancestor, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -166,6 +203,8 @@ class WriteReport:
             members=tuple(MemberReport.from_record(member) for member in record["members"]),
             skipped=tuple(Skipped(item["name"], item["reason"]) for item in record["skipped"]),
             streams=StreamTable(StreamInfo.from_record(stream) for stream in record["streams"]),
+            delta=DeltaReport(**record["delta"]) if record["delta"] else None,
+            ancestors=tuple(Ancestor(item["id"], item["bytes"], item["root"]) for item in record["ancestors"]),
         )
 
     def __repr__(self) -> str:

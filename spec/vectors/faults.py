@@ -221,7 +221,7 @@ def records() -> Iterator[Fault]:
         ("row-elements-0", 0, {"row_bytes": 0, "elements": 0}, "rows of no bytes"),
         ("row-elements-wrap", 0, {"elements": (1 << 30) + 2}, "row_elements x 4 wraps around 2^32"),
         ("reserved", 0, {"reserved": 1}, "reserved is not 0"),
-        ("end", 1, {"end": bytes(15) + b"\1"}, "the last reserved byte is not 0"),
+        ("end", 1, {"end": 1 << 24}, "the last reserved byte is not 0"),
         ("chunk-rows-0", 0, {"chunk_rows": 0}, "chunk_rows is 0"),
         ("chunk-too-large", 0, {"chunk_rows": (1 << 25) + 1, "chunk_count": 1}, "chunks of more than 256 MiB"),
         ("chunk-rows-wrap", 0, {"chunk_rows": 1 << 61, "chunk_count": 1}, "chunk_rows x row_bytes wraps around 2^64"),

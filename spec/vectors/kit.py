@@ -22,6 +22,7 @@ ELEMENT_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 8, 8: 8, 9: 2, 10: 2, 11
 U8, I8, U16, I16, U32, I32, U64, I64, F16, BF16, F32, F64 = ELEMENT_BYTES
 RAW, ZSTD, FLOAT32, BITPACK, AFFINE, FLOAT16, BFLOAT16, NARROW = range(8)
 LINKS, LISTS = 9, 10
+MAPPED, MAP, RESIDUAL, EDITS = 32, 33, 34, 35
 Edit = Callable[[Any], Any]
 Stage = Callable[[str, Any], Any]
 
@@ -96,6 +97,17 @@ def encode_affine(base: int, step: int, element_bytes: int) -> bytes:
     return struct.pack("<QQB7x", base, step, element_bytes)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A block that lies elsewhere: `archive` counts from 1 in the ancestor table."""
+
+    archive: int
+    offset: int
+    stored: int
+    crc: int
+    codec: int
+
+
 @dataclass
 class Stream:
     name: str
@@ -106,6 +118,10 @@ class Stream:
     chunk_rows: int = 0  # 0: one chunk
     codec: int = RAW
     blocks: Sequence[bytes] | None = None  # None: made by the codec raw or a frame by hand
+    places: Sequence[Place | None] = ()  # of the first chunks, as far as they lie in ancestors
+    part_of: int = 0
+    part_number: int = 0
+    base_part: int = 0
 
     @property
     def row_bytes(self) -> int:
@@ -119,9 +135,17 @@ class Stream:
         step = (self.chunk_rows or max(1, self.row_count)) * self.row_bytes
         return [self.data[at : at + step] for at in range(0, len(self.data), step)]
 
+    def place(self, chunk: int) -> Place | None:
+        if self.codec == MAPPED and self.blocks is None:
+            return Place(0, 0, 0, 0, MAPPED)
+        return self.places[chunk] if chunk < len(self.places) else None
+
     def encoded(self) -> list[bytes]:
+        """A block a chunk; of one that lies elsewhere it is not used."""
         if self.blocks is not None:
             return list(self.blocks)
+        if self.codec == MAPPED:
+            return [b"" for _ in self.chunks()]
         encode: dict[int, Callable[[bytes], bytes]] = {
             RAW: bytes,
             ZSTD: zstd_frame,
@@ -148,8 +172,12 @@ RECORD = (
     "first_entry",
     "chunk_count",
     "stored",
+    "part_of",
+    "part_number",
+    "base_part",
     "end",
 )
+ANCESTOR = ("id", "bytes", "root", "reserved")
 DIRECTORY = (
     "magic",
     "index_offset",
@@ -184,8 +212,8 @@ def _pack(layout: str, names: Sequence[str], fields: dict[str, Any]) -> bytes:
     return struct.pack("<" + layout, *(fields[name] for name in names))
 
 
-def header_of(version: tuple[int, int], features: tuple[int, int, int]) -> bytes:
-    head = MAGIC + struct.pack("<HHIQQQ", *version, 0, *features) + ARCHIVE_ID
+def header_of(version: tuple[int, int], features: tuple[int, int, int], archive_id: bytes) -> bytes:
+    head = MAGIC + struct.pack("<HHIQQQ", *version, 0, *features) + archive_id
     return head + struct.pack("<Q", crc64(head))
 
 
@@ -200,12 +228,17 @@ def build(
     metadata: bytes | dict[str, Any] | None = None,
     plan: bytes | dict[str, Any] | None = None,
     entries_per_block: int = 3584,
-    version: tuple[int, int] = (1, 0),
-    features: tuple[int, int, int] = (0, 0, 0),
+    version: tuple[int, int] | None = None,
+    features: tuple[int, int, int] | None = None,
+    archive_id: bytes = ARCHIVE_ID,
+    ancestors: Sequence[bytes] = (),
     block_order: Callable[[int], Any] = int,
     edits: dict[str, Edit] | None = None,
 ) -> bytes:
-    """An archive; `edits` maps a stage to what changes it (the stages are the calls of `edit` below)."""
+    """An archive; `edits` maps a stage to what changes it (the stages are the calls of `edit` below).
+
+    `ancestors` are whole archives; where there are any, this is a delta, unless version or features say otherwise.
+    """
     wanted = dict(edits or {})
 
     def edit(stage: str, value: Any) -> Any:
@@ -216,13 +249,15 @@ def build(
     streams = list(streams)
     if plan is not None:
         streams.append(Stream("plan", 9, U8, 1, plan if isinstance(plan, bytes) else to_json(plan)))
-    header = header_of(version, features)
+    version = version or ((1, 1) if ancestors else (1, 0))
+    features = features or ((2, 0, 0) if ancestors else (0, 0, 0))
+    header = header_of(version, features, archive_id)
     data, entries = _blocks(streams, header, block_order, edit)
     index_offset = _aligned(data)
     edit("area", data)
     index_offset = len(data)
-    index, sealed_index = _index(entries, entries_per_block, edit)
-    directory = _directory(streams, index_offset, entries, entries_per_block, sealed_index, edit)
+    index, tables = _index(entries, entries_per_block, ancestors, edit)
+    directory = _directory(streams, index_offset, entries, entries_per_block, len(ancestors), tables, edit)
     if metadata is None:
         metadata = {"writer": "vark vectors 1"}
     metadata = metadata if isinstance(metadata, bytes) else to_json(metadata)
@@ -238,7 +273,7 @@ def build(
                 len(data) + 128,
                 crc64(data),
                 digest(header + directory + metadata),
-                ARCHIVE_ID,
+                archive_id,
                 *features,
                 *version,
                 0,
@@ -258,22 +293,25 @@ def _blocks(
     streams: list[Stream], header: bytes, order: Callable[[int], Any], edit: Stage
 ) -> tuple[bytearray, list[dict[str, Any]]]:
     blocks = [block for stream in streams for block in stream.encoded()]
-    chunks = [(chunk, stream) for stream in streams for chunk in stream.chunks()]
+    chunks = [(chunk, stream, stream.place(at)) for stream in streams for at, chunk in enumerate(stream.chunks())]
     blocks = edit("blocks", blocks)
     data = bytearray(header)
     entries: list[dict[str, Any]] = [{} for _ in blocks]
     for number in sorted(range(len(blocks)), key=order):
-        chunk, stream = chunks[number]
-        offset = _aligned(data)
-        data += blocks[number]
-        values = (offset, len(blocks[number]), 0, 0, crc64(blocks[number]), digest(chunk), stream.codec, 0, 0, 0)
+        chunk, stream, place = chunks[number]
+        if place is None:
+            place = Place(0, _aligned(data), len(blocks[number]), crc64(blocks[number]), stream.codec)
+            data += blocks[number]
+        values = (place.offset, place.stored, place.archive, 0, place.crc, digest(chunk), place.codec, 0, 0, 0)
         entries[number] = dict(zip(PUBLIC + SEALED, values, strict=True))
     edit("entries", entries)
     return data, entries
 
 
-def _index(entries: list[dict[str, Any]], entries_per_block: int, edit: Stage) -> tuple[bytes, bytes]:
-    """The index blocks, and their two tables in the directory."""
+def _index(
+    entries: list[dict[str, Any]], entries_per_block: int, ancestors: Sequence[bytes], edit: Stage
+) -> tuple[bytes, bytes]:
+    """The index blocks, and what the directory has on them and the ancestors."""
     blocks = []
     for at in range(0, len(entries), entries_per_block):
         part = entries[at : at + entries_per_block]
@@ -281,16 +319,38 @@ def _index(entries: list[dict[str, Any]], entries_per_block: int, edit: Stage) -
         blocks.append(public + b"".join(_pack("32sHHIQ", SEALED, entry) for entry in part))
     crcs = edit("index_crcs", [crc64(block) for block in blocks])
     digests = edit("index_digests", [digest(block) for block in blocks])
-    return b"".join(blocks), struct.pack(f"<{len(crcs)}Q", *crcs) + b"".join(digests)
+    records = [dict(zip(ANCESTOR, (a[-64:-48], len(a), a[-96:-64], 0), strict=True)) for a in ancestors]
+    if ancestors:
+        edit("ancestors", records)
+    table = b"".join(_pack("16sQ32sQ", ANCESTOR, record) for record in records)
+    return b"".join(blocks), struct.pack(f"<{len(crcs)}Q", *crcs) + table + b"".join(digests)
+
+
+def places_in(number: int, archive: bytes) -> list[Place | None]:
+    """The blocks of an ancestor (of one index block) in the order of its entries; None: it has no such block itself."""
+    directory = struct.unpack_from("<Q", archive, len(archive) - 128)[0]
+    index, count = struct.unpack_from("<QQ", archive, directory + 8)
+    found: list[Place | None] = []
+    for at in range(count):
+        offset, stored, elsewhere, _, crc = struct.unpack_from("<QIHHQ", archive, index + 24 * at)
+        codec = struct.unpack_from("<H", archive, index + 24 * count + 48 * at + 32)[0]
+        found.append(Place(number, offset, stored, crc, codec) if stored and not elsewhere else None)
+    return found
 
 
 def _directory(
-    streams: list[Stream], index_offset: int, entries: list[Any], entries_per_block: int, tables: bytes, edit: Stage
+    streams: list[Stream],
+    index_offset: int,
+    entries: list[Any],
+    entries_per_block: int,
+    ancestor_count: int,
+    tables: bytes,
+    edit: Stage,
 ) -> bytes:
     names, records, first = b"", [], 0
     for s in streams:
         count, name = len(s.chunks()), s.name.encode()
-        stored = sum(len(block) for block in s.encoded())
+        stored = sum(len(block) for at, block in enumerate(s.encoded()) if s.place(at) is None)
         values = (
             len(names),
             len(name),
@@ -305,14 +365,29 @@ def _directory(
             first,
             count,
             stored,
-            bytes(16),
+            s.part_of,
+            s.part_number,
+            s.base_part,
+            0,
         )
         records.append(dict(zip(RECORD, values, strict=True)))
         names, first = names + name, first + count
     edit("records", records)
     names = edit("names", names)
-    head = (b"VARK-DIR", index_offset, len(entries), entries_per_block, len(streams), 0, len(names), 0, 0, 0, 0)
+    head = (
+        b"VARK-DIR",
+        index_offset,
+        len(entries),
+        entries_per_block,
+        len(streams),
+        ancestor_count,
+        len(names),
+        0,
+        0,
+        0,
+        0,
+    )
     fields = dict(zip(DIRECTORY, head, strict=True))
     edit("directory_header", fields)
-    packed = b"".join(_pack("IHHHHIIIQQQQQ16s", RECORD, record) for record in records)
+    packed = b"".join(_pack("IHHHHIIIQQQQQIIII", RECORD, record) for record in records)
     return bytes(edit("directory", _pack("8sQQIIIIIIQQ", DIRECTORY, fields) + tables + packed + names))

@@ -5,6 +5,7 @@
 vectors.json is a list of {name, expect, stage, comment} and, where expect is "ok", what a reader must return:
 members and streams with the BLAKE3 of their bytes. `expect` is otherwise the layer that refuses (FORMAT.md section 10);
 `stage` is where that shows first: "open", "read" (rows), "plan" (before anything is restored) or "verify".
+The ancestors of a delta lie beside it as `<archive_id>.vark`, and are vectors themselves.
 """
 
 from __future__ import annotations
@@ -15,18 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import codec_faults
+import delta_faults
+import edits
 import faults
+import map_faults
 import plan_faults
+import residuals
 import whole
 import whole_narrow
 from kit import digest, to_json
+
+import deltas
 
 TYPE_NAMES = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "bf16", "f32", "f64"]
 
 
 def records() -> list[tuple[dict[str, Any], bytes]]:
     found: list[tuple[dict[str, Any], bytes]] = []
-    for good in [*whole.cases(), *whole_narrow.cases()]:
+    for good in [*whole.cases(), *whole_narrow.cases(), *deltas.cases(), *residuals.cases(), *edits.cases()]:
         entry: dict[str, Any] = {"name": good.name, "expect": "ok", "comment": good.comment}
         if good.members is not None:
             entry["members"] = [
@@ -45,7 +52,15 @@ def records() -> list[tuple[dict[str, Any], bytes]]:
             for s in good.streams
         ]
         found.append((entry, good.archive()))
-    for bad in [*faults.cases(), *codec_faults.cases(), *plan_faults.cases()]:
+    for bad in [
+        *faults.cases(),
+        *codec_faults.cases(),
+        *plan_faults.cases(),
+        *delta_faults.cases(),
+        *map_faults.cases(),
+        *residuals.faults(),
+        *edits.faults(),
+    ]:
         found.append(({"name": bad.name, "expect": bad.layer, "stage": bad.stage, "comment": bad.comment}, bad.archive))
     names = [entry["name"] for entry, _ in found]
     assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]

@@ -39,6 +39,8 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
     let facts = serde_json::Map::new();
     let member = MemberInput { name: "source".to_owned(), input, layout: Layout::Auto, facts };
     let options = PackOptions {
+        base: None,
+        fingerprint_key: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: None,

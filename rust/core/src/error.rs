@@ -121,6 +121,12 @@ impl Error {
         Self { layer: Some(layer), ..Self::new(ErrorKind::Unsupported, place, detail) }
     }
 
+    /// The same fault of a layer.
+    #[must_use]
+    pub fn at(self, layer: Layer) -> Self {
+        Self { layer: Some(layer), ..self }
+    }
+
     pub fn malformed(place: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Malformed, place, detail)
     }

@@ -18,6 +18,10 @@ pub const ENTRY_BYTES: usize = PUBLIC_ENTRY_BYTES + SEALED_ENTRY_BYTES;
 pub const DIRECTORY_HEADER_BYTES: usize = 64;
 pub const STREAM_RECORD_BYTES: usize = 80;
 pub const ANCESTOR_RECORD_BYTES: usize = 64;
+/// Their numbers fit beside the streams in the tail; a chain ends long before.
+pub const ANCESTORS_MAX: usize = 255;
+/// Rows of a map are 48 bits: what is above them is the number of a part.
+pub const PART_ROW_BITS: u32 = 48;
 /// With 512 index blocks and these names the directory still fits the tail.
 pub const STREAMS_MAX: usize = 256;
 pub const STREAM_NAME_BYTES_MAX: usize = 255;

@@ -75,7 +75,7 @@ impl ElementType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamRole(pub u16);
 
-const ROLES: [(u16, &str); 20] = [
+const ROLES: [(u16, &str); 22] = [
     (1, "literal"),
     (2, "opaque"),
     (3, "vectors"),
@@ -96,6 +96,8 @@ const ROLES: [(u16, &str); 20] = [
     (33, "id_index"),
     (34, "tombstones"),
     (35, "parity"),
+    (36, "part"),
+    (37, "map"),
 ];
 
 impl StreamRole {
@@ -115,6 +117,9 @@ impl StreamRole {
     pub const CODEBOOK: Self = Self(14);
     pub const TRANSFORM: Self = Self(15);
     pub const PARAMETERS: Self = Self(16);
+    pub const FINGERPRINTS: Self = Self(32);
+    pub const PART: Self = Self(36);
+    pub const MAP: Self = Self(37);
 
     pub fn from_name(name: &str) -> Option<Self> {
         ROLES.iter().find(|row| row.1 == name).map(|row| Self(row.0))
@@ -193,6 +198,18 @@ pub struct StreamDescription {
     pub first_entry: u64,
     pub chunk_count: u64,
     pub stored_bytes: u64,
+    pub part: PartRecord,
+}
+
+/// Where a stream belongs in a delta (spec 5.3); all zero for every other stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartRecord {
+    /// Number of the owner among the streams.
+    pub owner: Option<usize>,
+    /// The part's name in the map; 0 for the map itself.
+    pub number: u16,
+    /// The part that references of its blocks point to; 0 for none.
+    pub base: u16,
 }
 
 impl StreamDescription {

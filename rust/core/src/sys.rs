@@ -147,6 +147,17 @@ pub fn frame_bytes(code: usize) -> Result<Option<usize>, &'static str> {
     }
 }
 
+/// Raises the soft limit of open files to the hard one, once: a chain of archives in volumes has more than the usual 1,024.
+pub fn allow_many_files() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Where that is not allowed the limit stays, and opening says so.
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+    });
+}
+
 #[cfg(test)]
 #[expect(
     clippy::unwrap_used,

@@ -129,7 +129,8 @@ fn every_truncation_and_every_flipped_bit_is_reported() {
     for (number, stream) in reader.archive().streams().iter().enumerate() {
         codecs.extend((0..stream.chunk_count).map(|chunk| reader.archive().entry(number, chunk).unwrap().codec));
     }
-    assert_eq!(codecs, Codec::ALL.iter().map(|codec| codec.number()).collect());
+    // From 32 on they belong to deltas, which have tests of their own.
+    assert_eq!(codecs, Codec::ALL.iter().map(|codec| codec.number()).filter(|number| *number < 32).collect());
     assert!(verified(&bytes).unwrap().ok);
 
     for length in 0..bytes.len() {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use vark_core::archive::Archive;
 use vark_core::digest::blake3;
 use vark_core::error::{Error, ErrorKind, Result};
+use vark_core::pipeline::open::{Places, open_archive};
 use vark_core::pipeline::restore::{plan_of, restore, write_member};
 use vark_core::pipeline::rows::{ReadState, RowReader};
-use vark_core::pipeline::verify::{Level, verify_source};
+use vark_core::pipeline::verify::{Level, Scope, verify_opened};
 use vark_core::pipeline::view::{MemberView, read_plan};
 use vark_core::testing::restore_options;
 
@@ -21,18 +22,23 @@ fn vectors() -> (PathBuf, Vec<Value>) {
     (folder, serde_json::from_str(&text).unwrap())
 }
 
-fn bytes_of(folder: &Path, name: &str) -> Arc<Vec<u8>> {
-    Arc::new(std::fs::read(folder.join(format!("{name}.vark"))).unwrap())
+fn path_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.vark"))
 }
 
-fn open(bytes: &Arc<Vec<u8>>) -> Result<Arc<RowReader>> {
-    Ok(Arc::new(RowReader::new(Archive::open(bytes.clone())?, 1 << 20)))
+/// Ancestors lie beside the vectors under their ids.
+fn open_path(path: &Path) -> Result<Archive> {
+    open_archive(&[path.to_owned()], &Places::new()).map(|(archive, _)| archive)
+}
+
+fn open(path: &Path) -> Result<Arc<RowReader>> {
+    Ok(Arc::new(RowReader::new(open_path(path)?, 1 << 20)))
 }
 
 /// The first refusal of a reader that opens, checks the plan and every member, and reads every row.
-fn refusal(bytes: &Arc<Vec<u8>>) -> Option<Error> {
+fn refusal(path: &Path) -> Option<Error> {
     let read = || -> Result<()> {
-        let reader = open(bytes)?;
+        let reader = open(path)?;
         for member in read_plan(&reader)?.map(|plan| plan.members).unwrap_or_default() {
             MemberView::new(&reader, &member, &mut || Ok(()))?;
         }
@@ -48,8 +54,9 @@ fn refusal(bytes: &Arc<Vec<u8>>) -> Option<Error> {
     read().err()
 }
 
-fn layers_of_verification(bytes: &Arc<Vec<u8>>) -> BTreeSet<&'static str> {
-    match verify_source(bytes.clone(), Level::Full, 2, &mut |_, _| Ok(())) {
+fn layers_of_verification(path: &Path) -> BTreeSet<&'static str> {
+    let archive_bytes = std::fs::metadata(path).unwrap().len();
+    match verify_opened(open_path(path), archive_bytes, Level::Full, Scope::WithAncestors, 2, &mut |_, _| Ok(())) {
         Ok(report) => report.damage.iter().map(|damage| damage.layer).collect(),
         Err(error) => BTreeSet::from([layer_of(&error)]),
     }
@@ -70,12 +77,12 @@ fn every_faulty_vector_is_refused_by_its_layer() {
     let mut count = 0;
     for vector in vectors.iter().filter(|vector| vector["expect"] != "ok") {
         let (name, expected) = (vector["name"].as_str().unwrap(), vector["expect"].as_str().unwrap());
-        let bytes = bytes_of(&folder, name);
-        let refused = refusal(&bytes).map(|error| layer_of(&error).to_owned());
+        let path = path_of(&folder, name);
+        let refused = refusal(&path).map(|error| layer_of(&error).to_owned());
         if vector["stage"] != "verify" && refused.as_deref() != Some(expected) {
             wrong.push(format!("{name}: reading gives {refused:?}, expected {expected}"));
         }
-        let found = layers_of_verification(&bytes);
+        let found = layers_of_verification(&path);
         if !found.contains(expected) {
             wrong.push(format!("{name}: verification gives {found:?}, expected {expected}"));
         }
@@ -91,9 +98,9 @@ fn every_whole_vector_gives_its_rows_and_members() {
     let target = std::env::temp_dir().join(format!("vark-vectors-{}", std::process::id()));
     for vector in vectors.iter().filter(|vector| vector["expect"] == "ok") {
         let name = vector["name"].as_str().unwrap();
-        let bytes = bytes_of(&folder, name);
-        assert_eq!(layers_of_verification(&bytes), BTreeSet::new(), "{name}");
-        let reader = open(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let path = path_of(&folder, name);
+        assert_eq!(layers_of_verification(&path), BTreeSet::new(), "{name}");
+        let reader = open(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut state = ReadState::default();
         for (number, stream) in vector["streams"].as_array().unwrap().iter().enumerate() {
             let description = &reader.archive().streams()[number];

@@ -3,6 +3,7 @@
 use crate::errors::{invalid, to_py};
 use crate::inputs::{BytesArgument, layout, member, object, stream};
 use crate::progress::Reporter;
+use crate::reader::Reader;
 use pyo3::prelude::*;
 use serde::Deserialize;
 use std::fs::File;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use vark_core::archive::ArchiveId;
 use vark_core::codec::{Compression, LinkOrder};
 use vark_core::error::Error;
+use vark_core::pipeline::delta::FingerprintKey;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
 use vark_core::store::file::FileSource;
@@ -28,7 +30,7 @@ struct PlanArgument {
 }
 
 #[pyfunction]
-#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, fingerprint_key, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
 #[expect(
     clippy::too_many_arguments,
     reason = "keyword arguments of a private function; vark.write_archive is the face"
@@ -42,6 +44,8 @@ pub fn pack(
     plan: &str,
     compression: &str,
     order: &str,
+    base: Option<Py<Reader>>,
+    fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
     replace: bool,
     sync: bool,
@@ -54,7 +58,10 @@ pub fn pack(
     let mut members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
     let mut streams = streams.iter().map(stream).collect::<PyResult<Vec<_>>>()?;
     let plan: PlanArgument = serde_json::from_str(plan).map_err(|error| invalid("plan argument", error.to_string()))?;
+    let base = base.map(|reader| reader.get().base(fingerprint_key)).transpose()?;
     let options = PackOptions {
+        base,
+        fingerprint_key: fingerprint_key.map(FingerprintKey),
         compression: match compression {
             "auto" => Compression::Auto,
             "none" => Compression::None,
@@ -74,16 +81,26 @@ pub fn pack(
         folders: plan.folders,
         skipped: plan.skipped,
     };
-    let output = match target {
-        TargetArgument::Path(path) => Output::Path { path, replace, sync },
-        TargetArgument::Descriptor(fd) => Output::Pipe(Box::new(File::from(crate::buffers::duplicate(fd)?))),
-    };
+    let output = output(target, replace, sync)?;
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         pack_archive(output, &mut members, &mut streams, &options, &mut |done, total| reporter.report(done, total))
     });
     let report = reporter.finish(result)?;
     json(&report)
+}
+
+pub fn output(target: TargetArgument, replace: bool, sync: bool) -> PyResult<Output> {
+    match target {
+        TargetArgument::Path(path) => Ok(Output::Path { path, replace, sync }),
+        TargetArgument::Descriptor(fd) => Ok(Output::descriptor(File::from(crate::buffers::duplicate(fd)?))),
+    }
+}
+
+/// BLAKE3 of some bytes.
+#[pyfunction]
+pub fn blake3(data: &[u8]) -> [u8; 32] {
+    vark_core::digest::blake3(data)
 }
 
 #[pyfunction]

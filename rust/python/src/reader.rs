@@ -2,24 +2,27 @@
 
 use crate::buffers::{BufferTarget, duplicate};
 use crate::errors::{invalid, to_py};
-use crate::pack::json;
+use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use vark_core::archive::Archive;
+use vark_core::archive::ArchiveId;
 use vark_core::error::Error;
+use vark_core::pipeline::compact;
+use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::memory;
+use vark_core::pipeline::open::{Places, open_archive, open_volumes};
 use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
 use vark_core::pipeline::rows::RowReader;
-use vark_core::pipeline::verify::{self, Level};
+use vark_core::pipeline::touched::touched;
+use vark_core::pipeline::verify::{self, Level, Scope};
 use vark_core::pipeline::view::read_plan_text;
 use vark_core::store::ReadAt;
-use vark_core::store::counted::{Counted, Counts};
-use vark_core::store::file::FileSource;
+use vark_core::store::counted::Counts;
 use vark_core::stream::StreamDescription;
 
 /// Decoded chunks that stay for the next row.
@@ -73,6 +76,11 @@ impl From<&StreamDescription> for Stream {
 }
 
 impl Reader {
+    /// The archive, to be compared with.
+    pub fn base(&self, key: Option<[u8; 32]>) -> PyResult<Base> {
+        Ok(Base { reader: self.get()?, key: key.map(FingerprintKey) })
+    }
+
     fn get(&self) -> PyResult<Arc<RowReader>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clone().ok_or_else(|| invalid("archive", "is closed; open it again"))
@@ -82,14 +90,9 @@ impl Reader {
 #[pymethods]
 impl Reader {
     #[staticmethod]
-    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let opened = py.detach(|| {
-            let source = Counted::new(FileSource::open(&path)?);
-            let counts = source.counts();
-            let archive = Archive::open(Arc::new(source)).map_err(|error| error.within(&path.display().to_string()))?;
-            Ok((counts, archive))
-        });
-        let (counts, archive) = opened.map_err(|error: Error| to_py(&error))?;
+    fn open(py: Python<'_>, volumes: Vec<PathBuf>, ancestors: Places) -> PyResult<Self> {
+        let opened = py.detach(|| open_archive(&volumes, &ancestors));
+        let (archive, counts) = opened.map_err(|error| to_py(&error))?;
         Ok(Self {
             archive_id: archive.id().0,
             archive_bytes: archive.archive_bytes(),
@@ -99,6 +102,36 @@ impl Reader {
             open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
             counts,
         })
+    }
+
+    /// (id, bytes, root) of each archive that rows may lie in.
+    #[getter]
+    fn ancestors(&self) -> PyResult<Vec<(String, u64, [u8; 32])>> {
+        let reader = self.get()?;
+        let ancestors = reader.archive().ancestors().iter();
+        Ok(ancestors.map(|other| (other.id.to_string(), other.archive_bytes, other.root)).collect())
+    }
+
+    #[pyo3(signature = (target, *, archive_id, replace, sync, threads, progress))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
+    fn compact(
+        &self,
+        py: Python<'_>,
+        target: TargetArgument,
+        archive_id: Option<[u8; 16]>,
+        replace: bool,
+        sync: bool,
+        threads: usize,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        let reader = self.get()?;
+        let output = output(target, replace, sync)?;
+        let mut reporter = Reporter::new(progress);
+        let result = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            compact::compact(&reader, output, archive_id.map(ArchiveId), threads, report)
+        });
+        json(&reporter.finish(result)?)
     }
 
     #[getter]
@@ -233,14 +266,30 @@ impl Reader {
         json(&reporter.finish(checked)?)
     }
 
-    #[pyo3(signature = (*, level, threads, progress))]
-    fn verify(&self, py: Python<'_>, level: &str, threads: usize, progress: Option<Py<PyAny>>) -> PyResult<String> {
+    #[pyo3(signature = (*, level, own, threads, progress))]
+    fn verify(
+        &self,
+        py: Python<'_>,
+        level: &str,
+        own: bool,
+        threads: usize,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
         let reader = self.get()?;
-        let level = level_of(level)?;
+        let (level, scope) = (level_of(level)?, scope_of(own));
         let mut reporter = Reporter::new(progress);
-        let result =
-            py.detach(|| verify::verify(&reader, level, threads, &mut |done, total| reporter.report(done, total)));
+        let result = py.detach(|| {
+            verify::verify_scope(&reader, level, scope, threads, &mut |done, total| reporter.report(done, total))
+        });
         json(&reporter.finish(result)?)
+    }
+
+    /// Rows that are lost with the blocks (archive id, offset) of this archive and its ancestors.
+    fn touched(&self, py: Python<'_>, blocks: Vec<([u8; 16], u64)>) -> PyResult<String> {
+        let reader = self.get()?;
+        let blocks = blocks.into_iter().map(|(id, offset)| (ArchiveId(id), offset)).collect();
+        let found = py.detach(|| touched(&reader, &blocks)).map_err(|error| to_py(&error))?;
+        json(&found)
     }
 
     fn close(&self) {
@@ -259,29 +308,38 @@ fn checker(layout: &str) -> PyResult<Check> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (path, *, level, threads, progress))]
+#[pyo3(signature = (volumes, ancestors, *, level, own, threads, progress))]
 pub fn verify_path(
     py: Python<'_>,
-    path: PathBuf,
+    volumes: Vec<PathBuf>,
+    ancestors: Places,
     level: &str,
+    own: bool,
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let level = level_of(level)?;
+    let (level, scope) = (level_of(level)?, scope_of(own));
     let mut reporter = Reporter::new(progress);
-    let result = py.detach(|| verify_file(&path, level, threads, &mut reporter));
+    let result = py.detach(|| verify_files(&volumes, &ancestors, level, scope, threads, &mut reporter));
     json(&reporter.finish(result)?)
 }
 
-fn verify_file(
-    path: &Path,
+fn verify_files(
+    volumes: &[PathBuf],
+    ancestors: &Places,
     level: Level,
+    scope: Scope,
     threads: usize,
     reporter: &mut Reporter,
 ) -> vark_core::error::Result<verify::VerifyReport> {
-    let source = Arc::new(FileSource::open(path)?);
+    let archive_bytes = open_volumes(volumes)?.byte_count();
+    let opened = open_archive(volumes, ancestors).map(|(archive, _)| archive);
     let report = &mut |done, total| reporter.report(done, total);
-    verify::verify_source(source, level, threads, report).map_err(|error| error.within(&path.display().to_string()))
+    verify::verify_opened(opened, archive_bytes, level, scope, threads, report)
+}
+
+fn scope_of(own: bool) -> Scope {
+    if own { Scope::Own } else { Scope::WithAncestors }
 }
 
 fn level_of(name: &str) -> PyResult<Level> {

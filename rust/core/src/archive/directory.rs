@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 
 use super::frozen::{BLOCK_CRC_BYTES, DIGEST_BYTES, DIRECTORY_MAGIC};
+use super::parts::{self, Mapping};
+use super::{Ancestor, ArchiveId, Identity};
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
 use crate::limits::{
-    BLOCK_ALIGNMENT, CHUNK_BYTES_MAX, DIRECTORY_HEADER_BYTES, ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES,
-    STREAM_RECORD_BYTES, STREAMS_MAX,
+    ANCESTOR_RECORD_BYTES, ANCESTORS_MAX, BLOCK_ALIGNMENT, CHUNK_BYTES_MAX, DIRECTORY_HEADER_BYTES,
+    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, STREAM_RECORD_BYTES, STREAMS_MAX,
 };
 use crate::names;
-use crate::stream::{ElementType, StreamDescription, StreamRole, check_name};
+use crate::stream::{ElementType, PartRecord, StreamDescription, StreamRole, check_name};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Directory {
@@ -21,16 +23,24 @@ pub(crate) struct Directory {
     pub block_crcs: Vec<u64>,
     /// BLAKE3 of each index block.
     pub block_digests: Vec<[u8; 32]>,
+    pub ancestors: Vec<Ancestor>,
     pub streams: Vec<StreamDescription>,
+    /// Of each stream that has a map.
+    pub mappings: Vec<Option<Mapping>>,
 }
 
 const PLACE: &str = "directory";
 
 /// Bytes of a directory, or `None` when the sum overflows.
-pub(crate) fn byte_count(block_count: u64, stream_count: u64, name_bytes: u64) -> Option<u64> {
+pub(crate) fn byte_count(block_count: u64, ancestor_count: u64, stream_count: u64, name_bytes: u64) -> Option<u64> {
     let blocks = block_count.checked_mul((BLOCK_CRC_BYTES + DIGEST_BYTES) as u64)?;
     let records = stream_count.checked_mul(STREAM_RECORD_BYTES as u64)?;
-    (DIRECTORY_HEADER_BYTES as u64).checked_add(blocks)?.checked_add(records)?.checked_add(name_bytes)
+    let ancestors = ancestor_count.checked_mul(ANCESTOR_RECORD_BYTES as u64)?;
+    (DIRECTORY_HEADER_BYTES as u64)
+        .checked_add(blocks)?
+        .checked_add(ancestors)?
+        .checked_add(records)?
+        .checked_add(name_bytes)
 }
 
 /// # Errors
@@ -44,7 +54,7 @@ pub(crate) fn encode(directory: &Directory) -> Result<Vec<u8>> {
         .u64(directory.entry_count)
         .u32(directory.entries_per_block)
         .u32(narrow(directory.streams.len())?)
-        .u32(0) // ancestor_count
+        .u32(narrow(directory.ancestors.len())?)
         .u32(narrow(name_bytes)?)
         .u32(0) // seal_bytes
         .u32(0) // sealed_overhead
@@ -52,6 +62,9 @@ pub(crate) fn encode(directory: &Directory) -> Result<Vec<u8>> {
         .zeros(8);
     for crc in &directory.block_crcs {
         fields.u64(*crc);
+    }
+    for ancestor in &directory.ancestors {
+        fields.bytes(&ancestor.id.0).u64(ancestor.archive_bytes).bytes(&ancestor.root).zeros(8);
     }
     for digest in &directory.block_digests {
         fields.bytes(digest);
@@ -82,7 +95,10 @@ fn encode_record(fields: &mut Appender, stream: &StreamDescription, name_offset:
         .u64(stream.first_entry)
         .u64(stream.chunk_count)
         .u64(stream.stored_bytes)
-        .zeros(16);
+        .u32(stream.part.owner.map_or(Ok(0), |owner| narrow(owner + 1))?)
+        .u32(stream.part.number.into())
+        .u32(stream.part.base.into())
+        .zeros(4);
     Ok(())
 }
 
@@ -98,26 +114,43 @@ struct Counts {
     entry_count: u64,
     entries_per_block: u32,
     block_count: usize,
+    ancestor_count: usize,
     stream_count: usize,
     name_bytes: usize,
 }
 
 /// # Errors
 /// `Damaged` at layer `Directory`.
-pub(crate) fn decode(bytes: &[u8], directory_offset: u64) -> Result<Directory> {
+pub(crate) fn decode(bytes: &[u8], directory_offset: u64, identity: &Identity) -> Result<Directory> {
     let mut fields = Cursor::new(bytes, Layer::Directory, PLACE);
-    let counts = decode_counts(&mut fields, bytes.len(), directory_offset)?;
+    let counts = decode_counts(&mut fields, bytes.len(), directory_offset, identity.is_delta())?;
     // From here on `bytes` has earned every count: the parts add up to its length.
     let block_crcs = (0..counts.block_count).map(|_| fields.u64()).collect::<Result<Vec<_>>>()?;
+    let ancestors = decode_ancestors(&mut fields, counts.ancestor_count, identity.id)?;
     let block_digests = (0..counts.block_count).map(|_| fields.array()).collect::<Result<Vec<_>>>()?;
     let records = fields.take(counts.stream_count * STREAM_RECORD_BYTES)?;
     let names = fields.take(counts.name_bytes)?;
-    let streams = decode_streams(records, names, &counts)?;
+    let streams = decode_streams(records, names, &counts, identity.is_delta())?;
+    let mappings = parts::check(&streams, identity.is_delta())?;
     let Counts { index_offset, entry_count, entries_per_block, .. } = counts;
-    Ok(Directory { index_offset, entry_count, entries_per_block, block_crcs, block_digests, streams })
+    Ok(Directory {
+        index_offset,
+        entry_count,
+        entries_per_block,
+        block_crcs,
+        block_digests,
+        ancestors,
+        streams,
+        mappings,
+    })
 }
 
-fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offset: u64) -> Result<Counts> {
+fn decode_counts(
+    fields: &mut Cursor<'_>,
+    directory_bytes: usize,
+    directory_offset: u64,
+    is_delta: bool,
+) -> Result<Counts> {
     let magic: [u8; 8] = fields.array()?;
     let index_offset = fields.u64()?;
     let entry_count = fields.u64()?;
@@ -131,7 +164,12 @@ fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offs
     if magic != DIRECTORY_MAGIC {
         return Err(damaged(format!("magic {magic:02x?}, expected {DIRECTORY_MAGIC:02x?}")));
     }
-    let set_aside = [ancestor_count, seal_bytes, sealed_overhead].map(u64::from);
+    let ancestors_max = if is_delta { ANCESTORS_MAX as u64 } else { 0 };
+    if u64::from(ancestor_count) > ancestors_max || is_delta && ancestor_count == 0 {
+        let expected = if is_delta { "1 to 255" } else { "0 without the delta bit" };
+        return Err(damaged(format!("{ancestor_count} ancestors, expected {expected}")));
+    }
+    let set_aside = [seal_bytes, sealed_overhead].map(u64::from);
     if set_aside.iter().chain(&[parity_offset, reserved]).any(|&field| field != 0) {
         return Err(damaged("a field reserved for a later version is not zero".into()));
     }
@@ -151,10 +189,11 @@ fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offs
         )));
     }
     let block_count = entry_count.div_ceil(u64::from(entries_per_block));
-    let expected_bytes = byte_count(block_count, u64::from(stream_count), u64::from(name_bytes));
+    let expected_bytes =
+        byte_count(block_count, u64::from(ancestor_count), u64::from(stream_count), u64::from(name_bytes));
     if expected_bytes != Some(directory_bytes as u64) {
         return Err(damaged(format!(
-            "{block_count} index blocks, {stream_count} streams and {name_bytes} bytes of names do not fill \
+            "{block_count} index blocks, {ancestor_count} ancestors, {stream_count} streams and {name_bytes} bytes of names do not fill \
              {directory_bytes} bytes"
         )));
     }
@@ -165,19 +204,39 @@ fn decode_counts(fields: &mut Cursor<'_>, directory_bytes: usize, directory_offs
         entry_count,
         entries_per_block,
         block_count: fits(block_count)?,
+        ancestor_count: fits(u64::from(ancestor_count))?,
         stream_count: fits(u64::from(stream_count))?,
         name_bytes: fits(u64::from(name_bytes))?,
     })
 }
 
-fn decode_streams(records: &[u8], names: &[u8], counts: &Counts) -> Result<Vec<StreamDescription>> {
+fn decode_ancestors(fields: &mut Cursor<'_>, count: usize, own: ArchiveId) -> Result<Vec<Ancestor>> {
+    let mut seen = HashSet::from([own]);
+    let mut ancestors = Vec::with_capacity(count);
+    for number in 1..=count {
+        let (id, archive_bytes, root) = (ArchiveId(fields.array()?), fields.u64()?, fields.array()?);
+        fields.reserved(8)?;
+        if !seen.insert(id) {
+            return Err(damaged(format!("ancestor {number} is {id}, which is this archive or came before")));
+        }
+        if archive_bytes < SMALLEST_ARCHIVE_BYTES {
+            return Err(damaged(format!(
+                "ancestor {number} has {archive_bytes} bytes, expected {SMALLEST_ARCHIVE_BYTES} or more"
+            )));
+        }
+        ancestors.push(Ancestor { id, archive_bytes, root });
+    }
+    Ok(ancestors)
+}
+
+fn decode_streams(records: &[u8], names: &[u8], counts: &Counts, is_delta: bool) -> Result<Vec<StreamDescription>> {
     let mut fields = Cursor::new(records, Layer::Directory, "stream table");
     let mut name_fields = Cursor::new(names, Layer::Directory, "stream names");
     let mut streams: Vec<StreamDescription> = Vec::with_capacity(counts.stream_count);
     let mut seen = HashSet::with_capacity(counts.stream_count);
     let mut entries = 0u64;
     for number in 0..counts.stream_count {
-        let stream = decode_record(&mut fields, &mut name_fields, entries)
+        let stream = decode_record(&mut fields, &mut name_fields, entries, is_delta)
             .map_err(|error| error.within(&format!("stream {number}")))?;
         if !seen.insert(stream.name.clone()) {
             return Err(damaged(format!("two streams are named \"{}\"", stream.name)));
@@ -197,7 +256,12 @@ fn decode_streams(records: &[u8], names: &[u8], counts: &Counts) -> Result<Vec<S
 }
 
 /// One record; `first_entry` and the name's place follow from the records before.
-fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) -> Result<StreamDescription> {
+fn decode_record(
+    fields: &mut Cursor<'_>,
+    names: &mut Cursor<'_>,
+    entries: u64,
+    is_delta: bool,
+) -> Result<StreamDescription> {
     let name_offset = fields.u32()?;
     let name_bytes = fields.u16()?;
     let role = StreamRole(fields.u16()?);
@@ -211,7 +275,8 @@ fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) 
     let first_entry = fields.u64()?;
     let chunk_count = fields.u64()?;
     let stored_bytes = fields.u64()?;
-    fields.reserved(16)?;
+    let part = if is_delta { parts::decode(fields)? } else { PartRecord::default() };
+    fields.reserved(if is_delta { 4 } else { 16 })?;
 
     if u64::from(name_offset) != names.position() as u64 {
         return Err(damaged(format!("name_offset {name_offset}, expected {}", names.position())));
@@ -252,6 +317,7 @@ fn decode_record(fields: &mut Cursor<'_>, names: &mut Cursor<'_>, entries: u64) 
         first_entry,
         chunk_count,
         stored_bytes,
+        part,
     })
 }
 

@@ -10,8 +10,13 @@ pub const DIRECTORY_MAGIC: [u8; 8] = *b"VARK-DIR";
 pub const VERSION_MAJOR: u16 = 1;
 pub const VERSION_MINOR: u16 = 0;
 
-/// Incompat bits that this reader understands (spec 9: none in 1.0).
-pub const INCOMPAT_KNOWN: u64 = 0;
+/// Version 1.1: what a delta has; everything else is still written as 1.0.
+pub const VERSION_MINOR_DELTA: u16 = 1;
+
+/// Entries may point into ancestors (spec 5.3).
+pub const INCOMPAT_DELTA: u64 = 1 << 1;
+/// Incompat bits that this reader understands.
+pub const INCOMPAT_KNOWN: u64 = INCOMPAT_DELTA;
 
 /// An entry of the public index table (CRC-64) and of the sealable one (BLAKE3).
 pub const BLOCK_CRC_BYTES: usize = 8;
@@ -28,7 +33,8 @@ mod tests {
         assert_eq!(HEADER_MAGIC, [0x89, 0x56, 0x41, 0x52, 0x4B, 0x0D, 0x0A, 0x1A]);
         assert_eq!(TRAILER_MAGIC, [0x1A, 0x0A, 0x0D, 0x4B, 0x52, 0x41, 0x56, 0x89]);
         assert_eq!(DIRECTORY_MAGIC, [0x56, 0x41, 0x52, 0x4B, 0x2D, 0x44, 0x49, 0x52]);
-        assert_eq!((VERSION_MAJOR, VERSION_MINOR, INCOMPAT_KNOWN), (1, 0, 0));
+        assert_eq!((VERSION_MAJOR, VERSION_MINOR, VERSION_MINOR_DELTA, INCOMPAT_DELTA), (1, 0, 1, 2));
+        assert_eq!((limits::ANCESTORS_MAX, limits::PART_ROW_BITS), (255, 48));
         assert_eq!((limits::HEADER_BYTES, limits::TRAILER_BYTES, limits::SMALLEST_ARCHIVE_BYTES), (64, 128, 192));
         assert_eq!((limits::TAIL_BYTES, limits::BLOCK_ALIGNMENT, limits::BLOCK_OVERHEAD_MAX), (65_536, 64, 64));
         assert_eq!((limits::PUBLIC_ENTRY_BYTES, limits::SEALED_ENTRY_BYTES, limits::ENTRY_BYTES), (24, 48, 72));

@@ -1,6 +1,6 @@
 //! Index blocks (spec 6): where each chunk lies and what it must hash to.
 
-use super::Entry;
+use super::{Entry, MAPPED, Mapping};
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
 use crate::limits::{BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, ENTRY_BYTES, HEADER_BYTES, PUBLIC_ENTRY_BYTES};
@@ -12,7 +12,7 @@ pub(crate) fn encode_block(fields: &mut Appender, entries: &[Entry]) {
         fields
             .u64(entry.offset)
             .u32(entry.stored_bytes)
-            .u16(0) // this archive
+            .u16(entry.archive)
             .u16(0) // flags
             .u64(entry.block_crc);
     }
@@ -25,17 +25,21 @@ pub(crate) fn encode_block(fields: &mut Appender, entries: &[Entry]) {
     }
 }
 
+/// Where blocks may lie.
+pub(crate) struct Bounds<'a> {
+    /// Where blocks of this archive (first) and of each ancestor must end.
+    pub ends: Vec<u64>,
+    pub streams: &'a [StreamDescription],
+    pub mappings: &'a [Option<Mapping>],
+}
+
 /// Parses and checks a whole index block whose BLAKE3 was compared before. `first_entry` is the number of its
-/// first entry; blocks must end at or before `index_offset`.
+/// first entry.
 ///
 /// # Errors
 /// `Damaged` at layer `Index`.
-pub(crate) fn decode_block(
-    bytes: &[u8],
-    first_entry: u64,
-    streams: &[StreamDescription],
-    index_offset: u64,
-) -> Result<Vec<Entry>> {
+pub(crate) fn decode_block(bytes: &[u8], first_entry: u64, bounds: &Bounds<'_>) -> Result<Vec<Entry>> {
+    let streams = bounds.streams;
     if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         let detail = format!("{} bytes, expected a multiple of {ENTRY_BYTES}", bytes.len());
         return Err(Error::damaged(Layer::Index, "index block", detail));
@@ -50,7 +54,9 @@ pub(crate) fn decode_block(
         let Some((stream, chunk)) = chunks.next() else {
             return Err(Error::damaged(Layer::Index, "index block", "has more entries than the streams have chunks"));
         };
-        let checked = decode_entry(&mut public, &mut sealed, streams[stream].chunk_bytes(chunk), index_offset);
+        let is_mapped = bounds.mappings.get(stream).is_some_and(Option::is_some);
+        let chunk_bytes = streams[stream].chunk_bytes(chunk);
+        let checked = decode_entry(&mut public, &mut sealed, chunk_bytes, is_mapped, &bounds.ends);
         entries.push(checked.map_err(|error| error.within(&chunk_place(&streams[stream], chunk)))?);
     }
     Ok(entries)
@@ -60,19 +66,38 @@ fn decode_entry(
     public: &mut Cursor<'_>,
     sealed: &mut Cursor<'_>,
     chunk_bytes: u64,
-    index_offset: u64,
+    is_mapped: bool,
+    ends: &[u64],
 ) -> Result<Entry> {
     let offset = public.u64()?;
     let stored_bytes = public.u32()?;
-    public.reserved(4)?; // archive (0 is this one) and flags
+    let archive = public.u16()?;
+    public.reserved(2)?;
     let block_crc = public.u64()?;
     let digest = sealed.array()?;
     let codec = sealed.u16()?;
     sealed.reserved(14)?;
-    let entry = Entry { offset, stored_bytes, block_crc, digest, codec };
-    check_place(&entry, index_offset)?;
+    let entry = Entry { archive, offset, stored_bytes, block_crc, digest, codec };
+    if is_mapped {
+        return check_mapped(entry);
+    }
+    let Some(end) = ends.get(usize::from(archive)) else {
+        return Err(damaged(format!("archive {archive}, but there are {} ancestors", ends.len() - 1)));
+    };
+    check_place(&entry, *end)?;
     if u64::from(stored_bytes) > chunk_bytes.saturating_add(BLOCK_OVERHEAD_MAX) {
         return Err(damaged(format!("a block of {stored_bytes} bytes for a chunk of {chunk_bytes}")));
+    }
+    Ok(entry)
+}
+
+/// An owner's entries have no block.
+fn check_mapped(entry: Entry) -> Result<Entry> {
+    if entry.codec != MAPPED {
+        return Err(damaged(format!("codec {} in a stream with a map, expected {MAPPED}", entry.codec)));
+    }
+    if (entry.archive, entry.offset, entry.stored_bytes, entry.block_crc) != (0, 0, 0, 0) {
+        return Err(damaged("a mapped entry that is not all zeros".into()));
     }
     Ok(entry)
 }

@@ -9,6 +9,7 @@ mod header;
 mod index;
 pub mod layout;
 pub mod metadata;
+mod parts;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod writer;
 
 use std::fmt;
 
+pub use parts::Mapping;
 pub use reader::{Archive, check_block};
 pub use writer::{ArchiveWriter, Finished, Placement};
 
@@ -47,6 +49,8 @@ impl fmt::Display for ArchiveId {
 /// What the index says of one chunk (spec 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
+    /// 0: this archive; else 1 + the number of an ancestor.
+    pub archive: u16,
     pub offset: u64,
     pub stored_bytes: u32,
     /// CRC-64 of the block as stored.
@@ -55,6 +59,26 @@ pub struct Entry {
     pub digest: [u8; 32],
     /// The number on disk; one that is unknown is the caller's matter.
     pub codec: u16,
+}
+
+/// The codec of chunks that have no block but a map (spec 5.3).
+pub const MAPPED: u16 = 32;
+/// Codecs whose blocks refer to a base part.
+pub const BASED: [u16; 2] = [34, 35];
+
+impl Entry {
+    /// A chunk that is put together from parts: nothing but its digest is known. (A block is never empty.)
+    pub fn is_mapped(&self) -> bool {
+        self.codec == MAPPED && self.stored_bytes == 0
+    }
+}
+
+/// An archive into which entries point (spec 5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    pub id: ArchiveId,
+    pub archive_bytes: u64,
+    pub root: [u8; 32],
 }
 
 /// What header and trailer share: version, feature words, id.
@@ -69,7 +93,16 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What a writer of 1.0 puts down.
+    pub fn is_delta(&self) -> bool {
+        self.incompat & frozen::INCOMPAT_DELTA != 0
+    }
+
+    /// What a writer puts down for an archive with ancestors.
+    pub fn delta(id: ArchiveId) -> Self {
+        Self { version_minor: frozen::VERSION_MINOR_DELTA, incompat: frozen::INCOMPAT_DELTA, ..Self::current(id) }
+    }
+
+    /// What a writer puts down for an archive that stands alone.
     pub fn current(id: ArchiveId) -> Self {
         Self {
             version_major: frozen::VERSION_MAJOR,

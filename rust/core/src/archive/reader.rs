@@ -6,21 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::directory::{self, Directory};
 use super::index::{self, ChunkWalk};
 use super::trailer::{self, Trailer};
-use super::{ArchiveId, Entry, header, metadata, writer};
+use super::{Ancestor, ArchiveId, Entry, Mapping, header, metadata, writer};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits::{ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
 use crate::store::ReadAt;
-use crate::stream::StreamDescription;
+use crate::stream::{ChunkShape, StreamDescription, StreamRole};
 
 /// Parsed index blocks that are kept: about 200 KB each.
 const BLOCKS_KEPT: usize = 8;
 /// The index is read in pieces of this size when the archive checksum is verified.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Read at opening: the tail, and before it the index of all but large archives, so that a row costs no read for it.
+const OPENING_BYTES: u64 = 4 * TAIL_BYTES;
 
 /// An open archive: its tables are checked, its rows are not read. Shared by threads.
 pub struct Archive {
     source: Arc<dyn ReadAt>,
+    /// Of each ancestor, where it is at hand.
+    ancestors: Vec<Option<Arc<dyn ReadAt>>>,
     trailer: Trailer,
     directory: Directory,
     metadata: String,
@@ -32,15 +36,20 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads the last 64 KiB once and checks all tables in it.
+    /// Reads the end once and checks all tables in its last 64 KiB.
     ///
     /// # Errors
     /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory` or `Metadata`; `Unsupported`; those of reading.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
         let archive_bytes = source.byte_count();
-        let tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
+        let mut tail_offset = archive_bytes.saturating_sub(OPENING_BYTES);
         let mut tail = vec![0; in_memory(archive_bytes - tail_offset)?];
-        source.read_at(tail_offset, &mut tail)?;
+        if source.read_at(tail_offset, &mut tail).is_err() {
+            // A bad place before the tables is for whoever needs the bytes there.
+            tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
+            tail = vec![0; in_memory(archive_bytes - tail_offset)?];
+            source.read_at(tail_offset, &mut tail)?;
+        }
         let trailer_bytes = match tail.last_chunk::<TRAILER_BYTES>() {
             Some(bytes) if archive_bytes >= SMALLEST_ARCHIVE_BYTES && trailer::has_magic(bytes) => bytes,
             _ => return Err(no_trailer(source.as_ref(), &tail, tail_offset)),
@@ -62,9 +71,60 @@ impl Archive {
                 format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
             ));
         }
-        let directory = directory::decode(directory_bytes, trailer.directory_offset)?;
+        let directory = directory::decode(directory_bytes, trailer.directory_offset, &trailer.identity)?;
         let metadata = metadata::decode(metadata_bytes)?;
-        Ok(Self { source, trailer, directory, metadata, tail, tail_offset, kept: Mutex::default() })
+        let ancestors = vec![None; directory.ancestors.len()];
+        Ok(Self { source, ancestors, trailer, directory, metadata, tail, tail_offset, kept: Mutex::default() })
+    }
+
+    /// Gives the archive what it needs of its ancestors: their sources, in the order of `ancestors`. Without one, the
+    /// chunks that lie in it cannot be read.
+    ///
+    /// # Errors
+    /// `Damaged` at `Directory` for one of another length; `InvalidArgument` for too many.
+    pub fn attach(&mut self, sources: Vec<Option<Arc<dyn ReadAt>>>) -> Result<()> {
+        if sources.len() != self.directory.ancestors.len() {
+            let detail = format!("{} sources for {} ancestors", sources.len(), self.directory.ancestors.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, "ancestors", detail));
+        }
+        for (ancestor, source) in self.directory.ancestors.iter().zip(&sources) {
+            let found = source.as_ref().map_or(ancestor.archive_bytes, |source| source.byte_count());
+            if found != ancestor.archive_bytes {
+                let detail = format!("has {found} bytes, expected {}; use another copy of it", ancestor.archive_bytes);
+                return Err(Error::damaged(Layer::Directory, format!("ancestor {}", ancestor.id), detail));
+            }
+        }
+        self.ancestors = sources;
+        Ok(())
+    }
+
+    /// Whether codecs and roles of deltas mean anything here.
+    pub fn is_delta(&self) -> bool {
+        self.trailer.identity.is_delta()
+    }
+
+    /// Whether every ancestor is at hand.
+    pub fn has_ancestors(&self) -> bool {
+        self.ancestors.iter().all(Option::is_some)
+    }
+
+    /// Every archive into which entries may point.
+    pub fn ancestors(&self) -> &[Ancestor] {
+        &self.directory.ancestors
+    }
+
+    /// How a stream finds its rows when it has a map.
+    pub fn mapping(&self, stream: usize) -> Option<&Mapping> {
+        self.directory.mappings.get(stream)?.as_ref()
+    }
+
+    /// What the codec of a block is told: a part's blocks are decoded as those of its owner.
+    pub fn chunk_shape(&self, stream: usize, chunk: u64) -> Option<ChunkShape> {
+        let description = self.directory.streams.get(stream)?;
+        let is_part = description.role == StreamRole::PART;
+        let owner = description.part.owner.filter(|_| is_part).and_then(|owner| self.directory.streams.get(owner));
+        let shape = description.chunk_shape(chunk);
+        Some(ChunkShape { role: owner.unwrap_or(description).role, ..shape })
     }
 
     pub fn id(&self) -> ArchiveId {
@@ -138,10 +198,29 @@ impl Archive {
     /// # Errors
     /// `Damaged` at `Block`, or at `Index` for an entry that is not of this archive; those of reading.
     pub fn read_block(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<()> {
-        index::check_place(entry, self.directory.index_offset)?;
+        let (source, end) = match usize::from(entry.archive).checked_sub(1) {
+            None => (&self.source, self.directory.index_offset),
+            Some(number) => self.ancestor(number)?,
+        };
+        index::check_place(entry, end)?;
         buffer.resize(in_memory(entry.stored_bytes.into())?, 0);
-        self.source.read_at(entry.offset, buffer)?;
+        source.read_at(entry.offset, buffer)?;
         check_block(entry, buffer)
+    }
+
+    /// The source of an ancestor, and where its blocks must end.
+    fn ancestor(&self, number: usize) -> Result<(&Arc<dyn ReadAt>, u64)> {
+        let Some(ancestor) = self.directory.ancestors.get(number) else {
+            let detail = format!("ancestor {number} of {}", self.directory.ancestors.len());
+            return Err(Error::damaged(Layer::Index, "index entry", detail));
+        };
+        let Some(source) = self.ancestors.get(number).and_then(Option::as_ref) else {
+            let detail = "is not at hand; put it beside this archive under its id, or open both in their repository";
+            return Err(
+                Error::new(ErrorKind::NotFound, format!("ancestor {}", ancestor.id), detail).at(Layer::Directory)
+            );
+        };
+        Ok((source, ancestor.archive_bytes - TRAILER_BYTES as u64))
     }
 
     /// Reads any range of the archive unchecked: neighbouring blocks in one read (then `check_block` for each),
@@ -211,7 +290,8 @@ impl Archive {
     ///
     /// # Errors
     /// `Damaged` at `Trailer`; those of reading.
-    pub fn check_archive_crc(&self, entries: &mut [Entry]) -> Result<()> {
+    pub fn check_archive_crc(&self, entries: &mut Vec<Entry>) -> Result<()> {
+        entries.retain(|entry| entry.archive == 0 && !entry.is_mapped());
         entries.sort_unstable_by_key(|entry| entry.offset);
         let mut crc = digest::crc64(&header::encode(&self.trailer.identity));
         let mut position = HEADER_BYTES as u64;
@@ -234,6 +314,15 @@ impl Archive {
         }
         let detail = format!("archive checksum {crc:016x}, expected {:016x}", self.trailer.archive_crc);
         Err(Error::damaged(Layer::Trailer, "trailer", detail))
+    }
+
+    fn bounds(&self) -> index::Bounds<'_> {
+        let ancestors = self.directory.ancestors.iter().map(|other| other.archive_bytes - TRAILER_BYTES as u64);
+        index::Bounds {
+            ends: std::iter::once(self.directory.index_offset).chain(ancestors).collect(),
+            streams: &self.directory.streams,
+            mappings: &self.directory.mappings,
+        }
     }
 
     fn index_block(&self, block: u64) -> Result<Arc<Vec<Entry>>> {
@@ -283,8 +372,7 @@ impl Archive {
             return Err(Error::damaged(Layer::Index, block_place(block), detail));
         }
         let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
-        index::decode_block(bytes, first_entry, &self.directory.streams, self.directory.index_offset)
-            .map_err(|error| error.within(&block_place(block)))
+        index::decode_block(bytes, first_entry, &self.bounds()).map_err(|error| error.within(&block_place(block)))
     }
 }
 

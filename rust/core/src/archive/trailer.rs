@@ -106,6 +106,9 @@ fn check_readable(identity: &Identity) -> Result<()> {
     if version_major < frozen::VERSION_MAJOR {
         return Err(damaged(format!("format version {version_major}.{version_minor} never existed")));
     }
+    if identity.is_delta() && version_minor < frozen::VERSION_MINOR_DELTA {
+        return Err(damaged(format!("a delta of version {version_major}.{version_minor}, expected 1.1 or later")));
+    }
     let unknown = incompat & !frozen::INCOMPAT_KNOWN;
     if unknown != 0 {
         return Err(Error::unsupported(

@@ -5,16 +5,16 @@
 
 use super::directory::{self, Directory};
 use super::trailer::{self, Trailer};
-use super::{ArchiveId, Entry, Identity, header, index, metadata};
+use super::{Ancestor, ArchiveId, BASED, Entry, Identity, header, index, metadata};
 use crate::bytes::Appender;
 use crate::digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, CHUNK_BYTES_MAX, ENTRIES_PER_BLOCK_DEFAULT, ENTRIES_PER_BLOCK_MAX,
-    ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, STREAMS_MAX, TAIL_BYTES, TRAILER_BYTES,
+    ANCESTORS_MAX, BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, CHUNK_BYTES_MAX, ENTRIES_PER_BLOCK_DEFAULT,
+    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, STREAMS_MAX, TAIL_BYTES, TRAILER_BYTES,
 };
 use crate::names;
-use crate::stream::{StreamDescription, StreamSpec};
+use crate::stream::{PartRecord, StreamDescription, StreamSpec};
 
 /// Where the next block goes: write `padding` zero bytes, then the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Finished {
     pub root: [u8; 32],
     pub archive_bytes: u64,
     pub streams: Vec<StreamDescription>,
+    /// Those that entries point into.
+    pub ancestors: Vec<Ancestor>,
 }
 
 pub struct ArchiveWriter {
@@ -40,6 +42,7 @@ pub struct ArchiveWriter {
     streams: Vec<OpenStream>,
     name_bytes: u64,
     entry_count: u64,
+    ancestors: Vec<Ancestor>,
     position: u64,
     /// CRC-64 of the `position` bytes handed out.
     crc: u64,
@@ -54,9 +57,28 @@ struct OpenStream {
 
 impl ArchiveWriter {
     pub fn new(id: ArchiveId) -> Self {
-        let identity = Identity::current(id);
+        Self::with_identity(Identity::current(id))
+    }
+
+    /// A delta: its entries may point into these archives.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for none, `LimitExceeded` for too many.
+    pub fn delta(id: ArchiveId, ancestors: Vec<Ancestor>) -> Result<Self> {
+        if ancestors.is_empty() {
+            return Err(invalid("ancestors".into(), "a delta needs one"));
+        }
+        if ancestors.len() > ANCESTORS_MAX {
+            let detail = format!("{} of them, at most {ANCESTORS_MAX}; write a full archive", ancestors.len());
+            return Err(exceeded("ancestors".into(), detail));
+        }
+        Ok(Self { ancestors, ..Self::with_identity(Identity::delta(id)) })
+    }
+
+    fn with_identity(identity: Identity) -> Self {
         Self {
             identity,
+            ancestors: Vec::new(),
             entries_per_block: ENTRIES_PER_BLOCK_DEFAULT,
             streams: Vec::new(),
             name_bytes: 0,
@@ -93,6 +115,14 @@ impl ArchiveWriter {
     /// `InvalidArgument` for a name that is taken or not allowed, or empty rows; `LimitExceeded` for too many
     /// streams, names or too large chunks.
     pub fn declare(&mut self, spec: &StreamSpec, chunk_rows: u64) -> Result<usize> {
+        self.declare_part(spec, chunk_rows, PartRecord::default())
+    }
+
+    /// As `declare`, of a part or a map (spec 5.3).
+    ///
+    /// # Errors
+    /// Those of `declare`.
+    pub fn declare_part(&mut self, spec: &StreamSpec, chunk_rows: u64, part: PartRecord) -> Result<usize> {
         let row_bytes = spec.row_bytes()?;
         if self.streams.iter().any(|stream| stream.description.name == spec.name) {
             return Err(invalid(stream_place(&spec.name), "there is a stream of that name; choose another"));
@@ -136,6 +166,7 @@ impl ArchiveWriter {
                 first_entry: 0,
                 chunk_count: 0,
                 stored_bytes: 0,
+                part,
             },
             entries: Vec::new(),
             complete: false,
@@ -156,10 +187,56 @@ impl ArchiveWriter {
         digest: [u8; 32],
         codec: u16,
     ) -> Result<Placement> {
+        let open = self.check_chunk(stream, rows)?;
+        let stored_bytes = check_block(open, rows, block_bytes)?;
+        let padding = padding_after(self.position);
+        let end = self.position.checked_add(padding).and_then(|offset| offset.checked_add(block_bytes));
+        let Some(end) = end else {
+            return Err(exceeded(stream_place(&open.description.name), "bytes exceed 2^64".into()));
+        };
+
+        let offset = self.position + padding;
+        self.crc = digest::crc64_append_zeros(self.crc, padding);
+        self.crc = digest::crc64_combine(self.crc, block_crc, block_bytes);
+        self.position = end;
+        self.streams[stream].description.stored_bytes += block_bytes;
+        self.enter(stream, rows, Entry { archive: 0, offset, stored_bytes, block_crc, digest, codec });
+        Ok(Placement { offset, padding })
+    }
+
+    /// Gives the next chunk of a stream without writing it: its block lies in an ancestor (`entry.archive`, counted from
+    /// 1), or it has a map and no block at all (codec `MAPPED`).
+    ///
+    /// # Errors
+    /// As `place`; `InvalidArgument` for an ancestor that does not exist.
+    pub fn refer(&mut self, stream: usize, rows: u64, entry: Entry) -> Result<()> {
+        let open = self.check_chunk(stream, rows)?;
+        if entry.is_mapped() {
+            let Entry { digest, codec, .. } = entry;
+            self.enter(stream, rows, Entry { archive: 0, offset: 0, stored_bytes: 0, block_crc: 0, digest, codec });
+            return Ok(());
+        }
+        check_block(open, rows, entry.stored_bytes.into())?;
+        if entry.archive == 0 || usize::from(entry.archive) > self.ancestors.len() {
+            return Err(invalid(format!("ancestor {}", entry.archive), "does not exist"));
+        }
+        self.enter(stream, rows, entry);
+        Ok(())
+    }
+
+    pub fn ancestors(&self) -> &[Ancestor] {
+        &self.ancestors
+    }
+
+    /// The rules for the next chunk that do not need its block.
+    fn check_chunk(&self, stream: usize, rows: u64) -> Result<&OpenStream> {
         let Some(open) = self.streams.get(stream) else {
             return Err(invalid(format!("stream {stream}"), "was not declared"));
         };
-        let stored_bytes = check_block(open, rows, block_bytes)?;
+        check_rows(open, rows)?;
+        if open.description.row_count.checked_add(rows).is_none() {
+            return Err(exceeded(stream_place(&open.description.name), "rows exceed 2^64".into()));
+        }
         if !self.fits_tail(self.entry_count + 1, self.streams.len(), self.name_bytes) {
             return Err(exceeded(
                 index::chunk_place(&open.description, open.description.chunk_count),
@@ -169,25 +246,47 @@ impl ArchiveWriter {
                 ),
             ));
         }
-        let padding = padding_after(self.position);
-        let end = self.position.checked_add(padding).and_then(|offset| offset.checked_add(block_bytes));
-        let row_count = open.description.row_count.checked_add(rows);
-        let (Some(end), Some(row_count)) = (end, row_count) else {
-            return Err(exceeded(stream_place(&open.description.name), "bytes or rows exceed 2^64".into()));
-        };
+        Ok(open)
+    }
 
-        let offset = self.position + padding;
-        self.crc = digest::crc64_append_zeros(self.crc, padding);
-        self.crc = digest::crc64_combine(self.crc, block_crc, block_bytes);
-        self.position = end;
+    fn enter(&mut self, stream: usize, rows: u64, entry: Entry) {
         self.entry_count += 1;
         let open = &mut self.streams[stream];
         open.complete = rows < open.description.chunk_rows;
-        open.description.row_count = row_count;
+        open.description.row_count += rows;
         open.description.chunk_count += 1;
-        open.description.stored_bytes += block_bytes;
-        open.entries.push(Entry { offset, stored_bytes, block_crc, digest, codec });
-        Ok(Placement { offset, padding })
+        open.entries.push(entry);
+    }
+
+    /// The closure names only what is needed, so that nothing is kept for nothing. One ancestor stays in any case.
+    fn forget_unused_ancestors(&mut self) {
+        let mut is_used = vec![false; self.ancestors.len()];
+        let entries = || self.streams.iter().flat_map(|stream| &stream.entries);
+        for number in entries().filter_map(|entry| usize::from(entry.archive).checked_sub(1)) {
+            is_used[number] = true;
+        }
+        if let Some(first) = is_used.first_mut() {
+            *first |= !entries().any(|entry| entry.archive > 0);
+        }
+        let mut renumbered = vec![0u16; self.ancestors.len() + 1];
+        let mut kept = Vec::new();
+        for (number, ancestor) in self.ancestors.iter().enumerate().filter(|(number, _)| is_used[*number]) {
+            kept.push(*ancestor);
+            renumbered[number + 1] = u16::try_from(kept.len()).unwrap_or(u16::MAX); // at most ANCESTORS_MAX
+        }
+        self.ancestors = kept;
+        for entry in self.streams.iter_mut().flat_map(|stream| &mut stream.entries) {
+            entry.archive = renumbered[usize::from(entry.archive)];
+        }
+    }
+
+    /// A part whose blocks stand for themselves needs no base part: a later delta may then leave that out.
+    fn forget_unused_base_parts(&mut self) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.description.part.base != 0) {
+            if !stream.entries.iter().any(|entry| BASED.contains(&entry.codec)) {
+                stream.description.part.base = 0;
+            }
+        }
     }
 
     /// True when so many streams more, with so many bytes of names, leave the index room for `chunk_count` more chunks.
@@ -201,7 +300,7 @@ impl ArchiveWriter {
     /// that a backup of hours does not fail at its end.
     fn fits_tail(&self, entry_count: u64, stream_count: usize, name_bytes: u64) -> bool {
         let block_count = entry_count.div_ceil(u64::from(self.entries_per_block));
-        directory::byte_count(block_count, stream_count as u64, name_bytes)
+        directory::byte_count(block_count, self.ancestors.len() as u64, stream_count as u64, name_bytes)
             .is_some_and(|bytes| bytes <= TAIL_BYTES - (METADATA_BYTES_MAX + TRAILER_BYTES) as u64)
     }
 
@@ -209,7 +308,9 @@ impl ArchiveWriter {
     ///
     /// # Errors
     /// `InvalidArgument` for metadata that is not such an object, `LimitExceeded` for too much of it.
-    pub fn finish(self, metadata: &str) -> Result<Finished> {
+    pub fn finish(mut self, metadata: &str) -> Result<Finished> {
+        self.forget_unused_ancestors();
+        self.forget_unused_base_parts();
         let metadata = metadata::encode(metadata)?;
         let padding = padding_after(self.position);
         let index_offset = self.position + padding;
@@ -235,7 +336,9 @@ impl ArchiveWriter {
             entries_per_block: self.entries_per_block,
             block_crcs,
             block_digests,
+            ancestors: self.ancestors.clone(),
             streams: streams.clone(),
+            mappings: Vec::new(),
         })?;
         let directory_offset = index_offset + index_bytes as u64;
         let root = root_of(&header::encode(&self.identity), &directory, metadata.as_bytes());
@@ -253,7 +356,7 @@ impl ArchiveWriter {
             root,
             identity: self.identity,
         }));
-        Ok(Finished { tail: tail.into_vec(), root, archive_bytes, streams })
+        Ok(Finished { tail: tail.into_vec(), root, archive_bytes, streams, ancestors: self.ancestors })
     }
 }
 
@@ -277,7 +380,7 @@ fn gather(open: Vec<OpenStream>) -> (Vec<Entry>, Vec<StreamDescription>) {
     (entries, streams)
 }
 
-fn check_block(open: &OpenStream, rows: u64, block_bytes: u64) -> Result<u32> {
+fn check_rows(open: &OpenStream, rows: u64) -> Result<()> {
     let stream = &open.description;
     let place = || index::chunk_place(stream, stream.chunk_count);
     if open.complete {
@@ -286,6 +389,12 @@ fn check_block(open: &OpenStream, rows: u64, block_bytes: u64) -> Result<u32> {
     if !(1..=stream.chunk_rows).contains(&rows) {
         return Err(invalid(place(), &format!("{rows} rows, expected 1 to {}", stream.chunk_rows)));
     }
+    Ok(())
+}
+
+fn check_block(open: &OpenStream, rows: u64, block_bytes: u64) -> Result<u32> {
+    let stream = &open.description;
+    let place = || index::chunk_place(stream, stream.chunk_count);
     // Both factors were checked: at most CHUNK_BYTES_MAX.
     let bytes_max = rows * u64::from(stream.row_bytes) + BLOCK_OVERHEAD_MAX;
     match u32::try_from(block_bytes) {

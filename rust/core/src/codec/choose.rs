@@ -3,7 +3,7 @@
 
 use super::origin::Origin;
 use super::zstd::{self, Search};
-use super::{Codec, Scratch, affine, bitpack, float32, half, links, lists, narrow, raw};
+use super::{Codec, Scratch, affine, bitpack, float32, half, links, lists, map, narrow, raw};
 use crate::error::Result;
 use crate::stream::{ChunkShape, ElementType, StreamRole};
 
@@ -18,6 +18,7 @@ const PROBED_VALUES: usize = 2_048;
 pub(super) fn encode(shape: &ChunkShape, raw: &[u8], block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<Codec> {
     let ChunkShape { role, element_type, .. } = *shape;
     let chosen = match role {
+        StreamRole::MAP => map::encode(shape.first_row, raw, worth(raw.len()), block, scratch)?.then_some(Codec::Map),
         StreamRole::PLAN | StreamRole::DOCUMENT | StreamRole::PAYLOAD => text(raw, block, scratch)?,
         _ if element_type == ElementType::F32 => floats(shape, raw, block, scratch)?,
         _ if half::codec_of(element_type).is_some() => halves(element_type, raw, block, scratch)?,

@@ -1,15 +1,19 @@
 //! Codecs (spec 7): reversible transforms of one chunk. Numbers on disk are explicit.
 
 mod affine;
+mod against;
 mod bitpack;
 mod choose;
+pub mod edits;
 mod float32;
 mod half;
 mod links;
 mod lists;
+pub mod map;
 mod narrow;
 mod origin;
 mod raw;
+pub mod residual;
 mod scratch;
 #[cfg(test)]
 mod testing;
@@ -18,8 +22,9 @@ mod tests;
 mod zstd;
 
 use crate::error::{Error, Layer, Result};
-use crate::stream::{ChunkShape, ElementType};
+use crate::stream::{ChunkShape, ElementType, StreamRole};
 
+pub use against::{decode_against, encode_against, split_references};
 pub use links::sort_lists;
 pub use scratch::Scratch;
 
@@ -36,10 +41,13 @@ pub enum Codec {
     Narrow,
     Links,
     Lists,
+    Map,
+    Residual,
+    Edits,
 }
 
 impl Codec {
-    pub const ALL: [Codec; 10] = [
+    pub const ALL: [Codec; 13] = [
         Self::Raw,
         Self::Zstd,
         Self::Float32,
@@ -50,6 +58,9 @@ impl Codec {
         Self::Narrow,
         Self::Links,
         Self::Lists,
+        Self::Map,
+        Self::Residual,
+        Self::Edits,
     ];
 
     pub fn number(self) -> u16 {
@@ -64,6 +75,9 @@ impl Codec {
             Self::Narrow => 7,
             Self::Links => 9,
             Self::Lists => 10,
+            Self::Map => 33,
+            Self::Residual => 34,
+            Self::Edits => 35,
         }
     }
 
@@ -83,7 +97,20 @@ impl Codec {
             Self::Narrow => "narrow",
             Self::Links => "links",
             Self::Lists => "lists",
+            Self::Map => "map",
+            Self::Residual => "residual",
+            Self::Edits => "edits",
         }
+    }
+
+    /// Codecs from 32 on stand in deltas only.
+    pub fn is_of_deltas(self) -> bool {
+        self.number() >= 32
+    }
+
+    /// True for codecs of changed rows, which code them against rows of a base part (spec, `codecs/README.md`).
+    pub fn needs_base(self) -> bool {
+        matches!(self, Self::Residual | Self::Edits)
     }
 
     /// A block that breaks this codec's page: what was expected and what was found.
@@ -153,6 +180,13 @@ pub fn decode(codec: Codec, shape: &ChunkShape, block: &[u8], raw: &mut [u8], sc
         Codec::Narrow => narrow::decode(shape, block, raw, scratch),
         Codec::Links => links::decode(shape, block, raw, scratch),
         Codec::Lists => lists::decode(element_type, block, raw),
+        Codec::Map if (shape.role, element_type) != (StreamRole::MAP, ElementType::U64) => {
+            Err(codec.refuses(format_args!("stands in a stream of {} {}", shape.role.name(), element_type.name())))
+        }
+        Codec::Map => map::decode(shape.first_row, block, raw, scratch),
+        Codec::Residual | Codec::Edits => {
+            Err(codec.refuses("needs base rows; it stands only in a part with a base part"))
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Scratch {
     pub(super) trial: Vec<u8>,
     /// The block or the values inside another block.
     pub(super) inner: Vec<u8>,
+    /// References at the front of a block of changed rows, and what follows them.
+    pub(super) head: Vec<u8>,
+    pub(super) payload: Vec<u8>,
     /// f32 rows taken apart.
     pub(super) parts: super::narrow::Parts,
 }

@@ -179,6 +179,9 @@ pub(super) fn the_example_of_the_page_is_what_the_codec_does(codec: Codec, encod
         Codec::Narrow => include_str!("../../../../spec/codecs/narrow.md"),
         Codec::Links => include_str!("../../../../spec/codecs/links.md"),
         Codec::Lists => include_str!("../../../../spec/codecs/lists.md"),
+        Codec::Map => include_str!("../../../../spec/codecs/map.md"),
+        Codec::Edits => include_str!("../../../../spec/codecs/edits.md"),
+        Codec::Residual => include_str!("../../../../spec/codecs/residual.md"),
     };
     let field = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).expect(name).trim();
     let bytes = |name: &str| -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _pdep_u64,
 };
 
-use super::{Extremes, Narrow, Rule, links, portable};
+use super::{Extremes, Narrow, Numbers, Rule, links, portable};
 
 #[target_feature(enable = "avx2")]
 pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
@@ -166,6 +166,31 @@ pub fn find_scale(row: &[u8], fraction_bits: u32, rule: Rule, values: &mut [u8])
 #[target_feature(enable = "avx2")]
 pub fn looks_scaled(row: &[u8], fraction_bits: u32) -> bool {
     portable::looks_scaled(row, fraction_bits)
+}
+
+/// Shifts by a vector of widths are what the loops gain.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+pub fn split_residual(
+    numbers: Numbers,
+    value_bytes: usize,
+    turned: bool,
+    rows: (&[u8], &[u8]),
+    symbols: &mut [u8],
+    lows: &mut [u8],
+) -> Option<usize> {
+    portable::split_residual(numbers, value_bytes, turned, rows, symbols, lows)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+pub fn join_residual(
+    numbers: Numbers,
+    value_bytes: usize,
+    turned: bool,
+    base: &[u8],
+    parts: (&[u8], &[u8]),
+    raw: &mut [u8],
+) -> Option<usize> {
+    portable::join_residual(numbers, value_bytes, turned, base, parts, raw)
 }
 
 #[target_feature(enable = "avx2")]

@@ -9,12 +9,14 @@ mod bits;
 mod halves;
 mod links;
 mod portable;
+mod residual;
 mod scales;
 #[cfg(test)]
 mod tests;
 
 pub use halves::{Narrow, Rule};
 pub use links::PAD;
+pub use residual::Numbers;
 
 /// Smallest and largest of a run of integers, as bit patterns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -159,6 +161,34 @@ impl Machine {
     /// Where the row links back, the bit of that slot is set in its `slots.div_ceil(64)` words of `marks`.
     pub fn mark(self, claims: &[u32], id_bits: u32, base: u32, lists: &[u32], slots: usize, marks: &mut [u64]) {
         dispatch!(self, mark(claims, id_bits, base, lists, slots, marks));
+    }
+
+    /// Symbols of the values of `raw` against those of `base` (spec, `codecs/residual.md`); their low bits go to `lows`.
+    /// Returns how many bytes of it they fill; `None` when it is too short.
+    pub fn split_residual(
+        self,
+        numbers: Numbers,
+        value_bytes: usize,
+        turned: bool,
+        (base, raw): (&[u8], &[u8]),
+        symbols: &mut [u8],
+        lows: &mut [u8],
+    ) -> Option<usize> {
+        dispatch!(self, split_residual(numbers, value_bytes, turned, (base, raw), symbols, lows))
+    }
+
+    /// The values again. Returns how many bits of `lows` were taken (past its end they read as 0); `None` when a symbol
+    /// stands for no number of this width.
+    pub fn join_residual(
+        self,
+        numbers: Numbers,
+        value_bytes: usize,
+        turned: bool,
+        base: &[u8],
+        (symbols, lows): (&[u8], &[u8]),
+        raw: &mut [u8],
+    ) -> Option<usize> {
+        dispatch!(self, join_residual(numbers, value_bytes, turned, base, (symbols, lows), raw))
     }
 
     /// Extremes of little-endian integers of 1, 2, 4 or 8 bytes.

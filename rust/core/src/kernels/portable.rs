@@ -4,6 +4,7 @@
 use super::Extremes;
 pub use super::halves::{float_range, merge_halves, narrow, split_lowers, split_uppers, widen};
 pub use super::links::{mark, rank};
+pub use super::residual::{join_residual, split_residual};
 pub use super::scales::{find_scale, looks_scaled};
 
 /// Byte `w >> 24` of each value, `w` being its bits rotated left by one (spec, `codecs/float32.md`).

@@ -6,7 +6,7 @@
     reason = "the rules below cut numbers down on purpose"
 )]
 
-use super::{Extremes, Machine, Narrow, PAD, Rule};
+use super::{Extremes, Machine, Narrow, Numbers, PAD, Rule};
 
 /// Lengths (in values) around every group border a kernel has.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -310,6 +310,79 @@ fn claims_are_compared_alike_on_every_machine() {
             let mut found = vec![0u64; rows * words];
             machine.mark(&claims, id_bits, base, &lists, slots, &mut found);
             assert_eq!(found, expected, "{machine:?}, {slots} slots");
+        }
+    }
+}
+
+/// Symbol and low bits of a value, by the page; the bits as a string of 0 and 1.
+fn residual(base: u64, value: u64, value_bytes: usize, numbers: Numbers, turned: bool) -> (u8, String) {
+    let bits = 8 * value_bytes as u32;
+    let top = 1u64 << (bits - 1);
+    let ordered = |number: u64| match numbers {
+        Numbers::Integers => number,
+        Numbers::Floats { .. } if number & top != 0 => !number & ones(bits),
+        Numbers::Floats { .. } => number | top,
+    };
+    let step = ordered(value).wrapping_sub(ordered(base)) & ones(bits);
+    let number = if step & top == 0 { u128::from(step) * 2 } else { (u128::from(ones(bits) - step)) * 2 + 1 };
+    let fraction_bits = [7, 4, 3, 2][value_bytes.ilog2() as usize];
+    let width = (128 - number.leading_zeros()).saturating_sub(fraction_bits + 1);
+    let symbol = (number >> width) as u32 + (width << fraction_bits);
+    let lows = (0..width).map(|bit| if number >> bit & 1 == 0 { '0' } else { '1' }).collect();
+    let turn = match numbers {
+        Numbers::Floats { exponent_shift } if turned => ((base & !top) >> exponent_shift) << fraction_bits,
+        _ => 0,
+    };
+    let symbol = if symbol == 0 { 0 } else { 1 + (u64::from(symbol) - 1 + turn) % 255 };
+    (symbol as u8, lows)
+}
+
+#[test]
+fn residuals_split_and_join_alike_on_every_machine() {
+    let floats = |exponent_shift| Numbers::Floats { exponent_shift };
+    for (value_bytes, numbers) in [1, 2, 4, 8].map(|bytes| (bytes, Numbers::Integers)).into_iter().chain([
+        (2, floats(10)),
+        (2, floats(7)),
+        (4, floats(23)),
+        (8, floats(52)),
+    ]) {
+        for (count, turned) in
+            [0, 1, 2, 3, 9, 255, 256, 257, 511, 512, 1000].into_iter().flat_map(|count| [(count, false), (count, true)])
+        {
+            let base = noise(value_bytes * count, count as u64 + 1);
+            // Steps of every length.
+            let raw: Vec<u8> = (0..count)
+                .flat_map(|index| {
+                    let step = value(&noise(8, index as u64 + 7), 8, 0) >> (index % 65).min(63);
+                    value(&base, value_bytes, index).wrapping_add(step).to_le_bytes().into_iter().take(value_bytes)
+                })
+                .collect();
+            let parts: Vec<(u8, String)> = (0..count)
+                .map(|i| {
+                    residual(value(&base, value_bytes, i), value(&raw, value_bytes, i), value_bytes, numbers, turned)
+                })
+                .collect();
+            let symbols: Vec<u8> = parts.iter().map(|part| part.0).collect();
+            let bits: String = parts.into_iter().map(|part| part.1).collect();
+            let byte = |bits: &[u8]| bits.iter().rev().fold(0u8, |byte, bit| byte << 1 | (bit - b'0'));
+            let lows: Vec<u8> = bits.as_bytes().chunks(8).map(byte).collect();
+            for machine in Machine::available() {
+                let mut found = vec![0xA5; count];
+                for room in [lows.len(), lows.len() + 1, lows.len() + 5000] {
+                    let mut found_lows = vec![0xA5; room];
+                    let rows = (base.as_slice(), raw.as_slice());
+                    let taken = machine.split_residual(numbers, value_bytes, turned, rows, &mut found, &mut found_lows);
+                    assert_eq!(taken, Some(lows.len()), "{machine:?}, {count} values of {value_bytes}");
+                    assert_eq!((&found, &found_lows[..lows.len()]), (&symbols, lows.as_slice()));
+                }
+                let mut short = vec![0; lows.len().saturating_sub(1)];
+                let rows = (base.as_slice(), raw.as_slice());
+                let taken = machine.split_residual(numbers, value_bytes, turned, rows, &mut found, &mut short);
+                assert_eq!(taken, if lows.is_empty() { Some(0) } else { None });
+                let mut joined = vec![0xA5; raw.len()];
+                let taken = machine.join_residual(numbers, value_bytes, turned, &base, (&symbols, &lows), &mut joined);
+                assert_eq!((taken, &joined), (Some(bits.len()), &raw), "{machine:?}, {count} values of {value_bytes}");
+            }
         }
     }
 }

@@ -1,6 +1,11 @@
 //! What a worker does at backup: copy a batch once, split it, then digest → encode → CRC while it is in cache.
 
-use crate::codec::{self, Compression, LinkOrder};
+use super::delta::compare::CompareState;
+use super::delta::stream::PartBase;
+use super::delta::{Compare, Compared};
+use super::rows::RowReader;
+use crate::archive::Entry;
+use crate::codec::{self, Codec, Compression, LinkOrder};
 use crate::digest;
 use crate::error::Result;
 use crate::plan::batch::{self, Piece, Slice, WHOLE_CHUNK_BYTES_MAX};
@@ -36,13 +41,18 @@ pub enum PackJob {
     /// A batch of a member.
     Split { feed: Feed, bytes: usize, slices: Vec<ShapedSlice>, pieces: Vec<Piece>, repeat: u64 },
     /// A chunk put together from fragments.
-    Chunk { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8> },
+    Chunk { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8>, compare: Option<Arc<Compare>> },
+    /// Decodes a large chunk of the base that will be compared, so that nothing waits for it when its turn comes.
+    Warm { reader: Arc<RowReader>, stream: usize, chunk: u64 },
+    /// New rows of a delta, which may be near the rows of the base that they take the place of.
+    Part { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8>, references: Vec<u64>, base: PartBase },
 }
 
 pub struct ShapedSlice {
     pub slice: Slice,
     pub shape: ChunkShape,
     pub is_chunk: bool,
+    pub compare: Option<Arc<Compare>>,
 }
 
 pub struct CodedBlock {
@@ -56,8 +66,21 @@ pub struct CodedBlock {
     pub block: Vec<u8>,
 }
 
+/// A chunk whose block lies in the base or in what the base points into.
+pub struct PointedBlock {
+    pub stream: usize,
+    pub first_row: u64,
+    pub rows: u64,
+    pub raw_bytes: u64,
+    pub entry: Entry,
+}
+
 pub enum Part {
     Block(CodedBlock),
+    /// The base has the very chunk.
+    Pointer(PointedBlock),
+    /// A chunk that was compared row by row.
+    Compared(Compared),
     /// Rows that do not fill a chunk by themselves.
     Fragment {
         stream: usize,
@@ -103,13 +126,21 @@ impl Recycler {
 /// What one worker keeps between jobs.
 pub struct PackState {
     raw: Vec<u8>,
+    coder: Coder,
+}
+
+/// What turning a chunk into a block takes.
+struct Coder {
     scratch: codec::Scratch,
+    compare: CompareState,
 }
 
 impl PackState {
     /// `threads`: of the whole pool; a large chunk is shared out among as many.
     pub fn new(threads: usize) -> Self {
-        Self { raw: Vec::new(), scratch: codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX) }
+        let scratch = codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX);
+        let compare = CompareState::new(codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX));
+        Self { raw: Vec::new(), coder: Coder { scratch, compare } }
     }
 }
 
@@ -117,8 +148,21 @@ impl PackState {
 /// Those of reading the source and of the codec.
 pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recycler) -> Result<Vec<Part>> {
     match job {
-        PackJob::Chunk { stream, rows, shape, bytes } => {
-            let coded = encode(&mut state.scratch, coding, stream, rows, &shape, &bytes, recycler)?;
+        PackJob::Chunk { stream, rows, shape, bytes, compare } => {
+            let mut parts = Vec::new();
+            let target = Target { stream, rows, shape: &shape, compare: compare.as_deref() };
+            code(&mut state.coder, coding, &target, &bytes, recycler, &mut parts)?;
+            recycler.put(bytes);
+            Ok(parts)
+        }
+        PackJob::Warm { reader, stream, chunk } => {
+            // Whether it can be read is for whoever needs it.
+            let _ = reader.kept_chunk(state.coder.compare.read_state(), stream, chunk);
+            Ok(Vec::new())
+        }
+        PackJob::Part { stream, rows, shape, bytes, references, base } => {
+            let target = Target { stream, rows, shape: &shape, compare: None };
+            let coded = code_part(&mut state.coder, coding, &target, &bytes, &references, &base, recycler)?;
             recycler.put(bytes);
             Ok(vec![Part::Block(coded)])
         }
@@ -144,13 +188,13 @@ pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recyc
                     &owned
                 }
             };
-            split(&mut state.scratch, coding, raw, &slices, &pieces, repeat, recycler)
+            split(&mut state.coder, coding, raw, &slices, &pieces, repeat, recycler)
         }
     }
 }
 
 fn split(
-    scratch: &mut codec::Scratch,
+    coder: &mut Coder,
     coding: Coding,
     raw: &[u8],
     slices: &[ShapedSlice],
@@ -158,19 +202,21 @@ fn split(
     repeat: u64,
     recycler: &Recycler,
 ) -> Result<Vec<Part>> {
-    if let [ShapedSlice { slice, shape, is_chunk: true }] = slices {
-        return Ok(vec![Part::Block(encode(scratch, coding, slice.stream, slice.rows, shape, raw, recycler)?)]);
+    let mut parts = Vec::with_capacity(slices.len());
+    if let [ShapedSlice { slice, shape, is_chunk: true, compare }] = slices {
+        let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
+        code(coder, coding, &target, raw, recycler, &mut parts)?;
+        return Ok(parts);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
-    let mut parts = Vec::with_capacity(slices.len());
-    for (ShapedSlice { slice, shape, is_chunk }, bytes) in slices.iter().zip(rows) {
+    for (ShapedSlice { slice, shape, is_chunk, compare }, bytes) in slices.iter().zip(rows) {
         if slice.rows == 0 {
             recycler.put(bytes);
         } else if *is_chunk {
-            let coded = encode(scratch, coding, slice.stream, slice.rows, shape, &bytes, recycler)?;
+            let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
+            code(coder, coding, &target, &bytes, recycler, &mut parts)?;
             recycler.put(bytes);
-            parts.push(Part::Block(coded));
         } else {
             parts.push(Part::Fragment { stream: slice.stream, first_row: slice.first_row, bytes });
         }
@@ -178,22 +224,105 @@ fn split(
     Ok(parts)
 }
 
+/// A chunk's place.
+struct Target<'a> {
+    stream: usize,
+    rows: u64,
+    shape: &'a ChunkShape,
+    compare: Option<&'a Compare>,
+}
+
+/// Digest, comparison with the base, and a block unless the base has the rows.
+fn code(
+    coder: &mut Coder,
+    coding: Coding,
+    target: &Target<'_>,
+    raw: &[u8],
+    recycler: &Recycler,
+    parts: &mut Vec<Part>,
+) -> Result<()> {
+    let sorted = coding.sorted(target.shape, raw);
+    let raw = sorted.as_deref().unwrap_or(raw);
+    let digest = digest::blake3(raw);
+    let Some(compare) = target.compare else {
+        parts.push(Part::Block(encode(&mut coder.scratch, coding, target, raw, digest, recycler)?));
+        return Ok(());
+    };
+    let (stream, first_row, rows, raw_bytes) = (target.stream, target.shape.first_row, target.rows, raw.len() as u64);
+    let mut fingerprints = Vec::new();
+    if compare.is_by_rows() {
+        let changes = compare.rows(&mut coder.compare, first_row, raw, &digest, &mut fingerprints)?;
+        parts.push(Part::Compared(Compared { stream, first_row, rows, raw_bytes, digest, changes }));
+    } else {
+        compare.fingerprint_all(raw, &mut fingerprints);
+        parts.push(match compare.same_block(first_row, rows, &digest)? {
+            Some(entry) => Part::Pointer(PointedBlock { stream, first_row, rows, raw_bytes, entry }),
+            None => Part::Block(encode(&mut coder.scratch, coding, target, raw, digest, recycler)?),
+        });
+    }
+    if let Some((_, stream)) = compare.fingerprints {
+        parts.push(Part::Fragment { stream, first_row, bytes: fingerprints });
+    }
+    Ok(())
+}
+
 fn encode(
     scratch: &mut codec::Scratch,
     coding: Coding,
-    stream: usize,
-    rows: u64,
-    shape: &ChunkShape,
+    target: &Target<'_>,
     raw: &[u8],
+    digest: [u8; 32],
     recycler: &Recycler,
 ) -> Result<CodedBlock> {
-    let sorted = coding.sorted(shape, raw);
-    let raw = sorted.as_deref().unwrap_or(raw);
-    let digest = digest::blake3(raw);
     let mut block = recycler.get();
-    let codec = codec::encode(coding.compression, shape, raw, &mut block, scratch)?;
-    let block_crc = digest::crc64(&block);
-    let raw_bytes = raw.len() as u64;
-    let first_row = shape.first_row;
-    Ok(CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec: codec.number(), block })
+    let codec = codec::encode(coding.compression, target.shape, raw, &mut block, scratch)?;
+    Ok(coded(target, raw, digest, codec, block))
+}
+
+fn coded(target: &Target<'_>, raw: &[u8], digest: [u8; 32], codec: Codec, block: Vec<u8>) -> CodedBlock {
+    CodedBlock {
+        stream: target.stream,
+        first_row: target.shape.first_row,
+        rows: target.rows,
+        raw_bytes: raw.len() as u64,
+        digest,
+        block_crc: digest::crc64(&block),
+        codec: codec.number(),
+        block,
+    }
+}
+
+/// New rows: against the rows of the base that they take the place of where that is shorter, else by themselves.
+fn code_part(
+    coder: &mut Coder,
+    coding: Coding,
+    target: &Target<'_>,
+    raw: &[u8],
+    references: &[u64],
+    base: &PartBase,
+    recycler: &Recycler,
+) -> Result<CodedBlock> {
+    let digest = digest::blake3(raw);
+    let row_bytes = raw.len() / references.len().max(1);
+    let is_links = target.shape.role == StreamRole::LINKS;
+    let mut block = recycler.get();
+    // Lists by themselves are long, and coding them takes time: they are only tried when the edits do not fit.
+    let alone = if is_links {
+        Codec::Raw
+    } else {
+        codec::encode(coding.compression, target.shape, raw, &mut block, &mut coder.scratch)?
+    };
+    let limit = if is_links { raw.len() / 2 } else { block.len() - block.len() / 32 };
+    let base_rows = base.rows(coder.compare.read_state(), references, row_bytes)?;
+    let mut trial = recycler.get();
+    let near = codec::encode_against(target.shape, references, &base_rows, raw, limit, &mut trial, &mut coder.scratch)?;
+    let (codec, block) = match near {
+        Some(codec) => (codec, trial),
+        None if is_links => {
+            let codec = codec::encode(coding.compression, target.shape, raw, &mut block, &mut coder.scratch)?;
+            (codec, block)
+        }
+        None => (alone, block),
+    };
+    Ok(coded(target, raw, digest, codec, block))
 }

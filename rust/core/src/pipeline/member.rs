@@ -92,9 +92,15 @@ fn has_room(packer: &Packer<'_>, streams: &[TapeStream], naming: &Naming, total_
     let names = streams.iter().filter(|stream| !is_shared(&stream.spec));
     let names: Vec<usize> = names.map(|stream| naming.stream(&stream.spec.name).len()).collect();
     let name_bytes = names.iter().sum::<usize>() as u64 + STREAMS_RESERVED as u64 * NAME_BYTES_RESERVED;
+    // Members that are still to come take what is left to them.
+    let (promised, promised_names) = packer.deltas.spoken_for();
     let chunk_count = (total_bytes / limits::CHUNK_BYTES_DEFAULT).min(limits::CHUNKS_SOFT_MAX);
     names.iter().all(|bytes| *bytes <= limits::STREAM_NAME_BYTES_MAX)
-        && packer.writer.has_room(names.len() + STREAMS_RESERVED, name_bytes, chunk_count)
+        && packer.writer.has_room(
+            names.len() + STREAMS_RESERVED + promised,
+            name_bytes + promised_names as u64,
+            chunk_count,
+        )
 }
 
 /// A plan that was just made from the source and does not fit it now: the source is to blame, not the plan.

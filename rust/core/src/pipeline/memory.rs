@@ -37,7 +37,10 @@ pub fn read_rows(
             && (out.len() as u64).is_multiple_of(row_bytes)
     });
     if out.len() as u64 <= 2 * chunk_bytes || !in_range {
-        return reader.read_rows(&mut ReadState::default(), stream, first, out);
+        // Rows of a mapped stream come from its parts; more of them are worth putting chunks together.
+        let is_few = row_count.saturating_mul(8) < chunk_rows;
+        let mut state = if is_few { ReadState::for_few() } else { ReadState::default() };
+        return reader.read_rows(&mut state, stream, first, out);
     }
     sys::prefer_huge_pages(out);
     let total = out.len() as u64;

@@ -1,10 +1,14 @@
 //! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
 
 use super::coding::{self, Coding, PackState, Recycler};
+use super::delta::pack::Deltas;
+use super::delta::{Base, FingerprintKey};
 use super::live::pack_pipe;
 use super::member::{Naming, has_counts, pack_file};
-use super::packer::{Packer, PackerParts, Progress, Sink};
-use super::report::{MemberReport, PackReport, StreamReport};
+pub use super::output::Output;
+use super::output::Restart;
+use super::packer::{Packer, PackerParts, Progress};
+use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport, StreamReport};
 use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
@@ -17,10 +21,9 @@ use crate::split::Layout;
 use crate::store::ReadAt;
 use crate::store::file::FileSource;
 use crate::store::pipe::PipeSource;
-use crate::store::target::FileTarget;
 use crate::stream::{StreamRole, StreamSpec};
 use std::collections::HashSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -44,12 +47,11 @@ pub struct StreamInput {
     pub input: Input,
 }
 
-pub enum Output {
-    Path { path: PathBuf, replace: bool, sync: bool },
-    Pipe(Box<dyn Write + Send>),
-}
-
 pub struct PackOptions {
+    /// What the new archive is compared with; without one it stands alone.
+    pub base: Option<Base>,
+    /// Keep fingerprints of wide rows, so that a later delta need not read them.
+    pub fingerprint_key: Option<FingerprintKey>,
     pub compression: Compression,
     pub order: LinkOrder,
     pub archive_id: Option<ArchiveId>,
@@ -83,20 +85,10 @@ pub fn pack(
     }
     check_names(members, options)?;
     check_streams(streams, options)?;
-    let report = match output {
-        Output::Path { path, replace, sync } => {
-            let mut target = FileTarget::create(&path, replace, sync)?;
-            let report = attempts(&mut target, true, members, streams, options, progress)?;
-            target.commit()?;
-            report
-        }
-        Output::Pipe(writer) => {
-            let mut sink = PipeSink(writer);
-            let report = attempts(&mut sink, false, members, streams, options, progress)?;
-            sink.0.flush().map_err(|error| Error::io("output", &error))?;
-            report
-        }
-    };
+    if let Some(base) = &options.base {
+        base.check(options.order)?;
+    }
+    let report = output.with(|sink| attempts(sink, members, streams, options, progress))?;
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
 }
 
@@ -155,47 +147,16 @@ fn metadata_of(
     metadata
 }
 
-trait Restart: Sink {
-    fn restart(&mut self) -> Result<()>;
-}
-
-impl Sink for FileTarget {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write_all(bytes)
-    }
-}
-
-impl Restart for FileTarget {
-    fn restart(&mut self) -> Result<()> {
-        self.rewind()
-    }
-}
-
-struct PipeSink(Box<dyn Write + Send>);
-
-impl Sink for PipeSink {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.write_all(bytes).map_err(|error| Error::io("output", &error))
-    }
-}
-
-impl Restart for PipeSink {
-    fn restart(&mut self) -> Result<()> {
-        Err(Error::new(ErrorKind::SourceChanged, "output", "a pipe cannot be written again after the source changed"))
-    }
-}
-
 /// A source that changes is read again from the start; when that does not help, what could be had is kept and
 /// said to be partial, and a file that could not be read at all is left out and listed.
 fn attempts(
     sink: &mut dyn Restart,
-    can_restart: bool,
     members: &mut [MemberInput],
     streams: &mut [StreamInput],
     options: &PackOptions,
     progress: Progress<'_>,
 ) -> Result<PackReport> {
-    let restartable = can_restart && !members.iter().any(|member| matches!(member.input, Input::Pipe(_)));
+    let restartable = sink.can_restart() && !members.iter().any(|member| matches!(member.input, Input::Pipe(_)));
     let restartable = restartable && !streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
     let mut left_out = Vec::new();
     let mut whole = HashSet::new();
@@ -248,7 +209,11 @@ impl Pass<'_> {
         let threads = thread_count(self.options.threads);
         let coding = Coding { compression: self.options.compression, order: self.options.order };
         let total_bytes = known_bytes(members, streams);
-        let writer = ArchiveWriter::new(self.options.archive_id.unwrap_or_else(ArchiveId::new));
+        let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
+        let writer = match &self.options.base {
+            Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
+            None => ArchiveWriter::new(archive_id),
+        };
         with_pool(
             threads,
             || PackState::new(threads),
@@ -256,7 +221,9 @@ impl Pass<'_> {
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let parts = PackerParts { writer, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
+                let deltas = Deltas::new(self.options.base.clone(), self.options.fingerprint_key);
+                let parts =
+                    PackerParts { writer, deltas, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
                 self.fill(&mut packer, members, streams)
             },
@@ -277,11 +244,13 @@ impl Pass<'_> {
         };
         let mut changed = false;
         let alone = members.len() == 1;
+        let member_count = members.len();
         let shared_hint = packer.total_bytes.unwrap_or(0);
         for (number, member) in members.iter_mut().enumerate() {
             if self.left_out.iter().any(|skipped| skipped.name == member.name) {
                 continue;
             }
+            packer.deltas.members_left = member_count - number - 1;
             let naming = Naming::of(number, &member.name, alone);
             let (packed, change) = match self.member(packer, member, &naming, shared_hint) {
                 Err(error) if is_lost(&error, member, alone) => {
@@ -416,18 +385,19 @@ impl Pass<'_> {
         let archive_id = writer.id().to_string();
         let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
         packer.write_tail(&finished.tail)?;
-        let tallies = finished.streams.iter().zip(&packer.tallies);
         Ok(PackReport {
             archive_id,
             archive_bytes: finished.archive_bytes,
             source_bytes,
-            raw_bytes: finished.streams.iter().map(crate::stream::StreamDescription::raw_bytes).sum(),
+            raw_bytes: report::logical_streams(&finished.streams).map(|(_, stream)| stream.raw_bytes()).sum(),
             root: hex(&finished.root),
             partial,
             seconds: 0.0,
             members: plan.members.into_iter().map(MemberReport::from).collect(),
             skipped: plan.skipped,
-            streams: tallies.map(|(stream, tally)| StreamReport::new(stream, &tally.codecs)).collect(),
+            streams: StreamReport::all(&finished.streams, &packer.tallies),
+            delta: self.options.base.as_ref().map(|base| DeltaReport::new(base, &packer.deltas.tally)),
+            ancestors: finished.ancestors.iter().map(AncestorReport::from).collect(),
         })
     }
 }

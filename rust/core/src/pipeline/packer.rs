@@ -5,13 +5,14 @@
 //! another block of its stream, another large one, or the end of the streams follows: nothing waits while it is coded.
 
 use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, ShapedSlice};
+use super::delta::pack::Deltas;
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::limits::{CHUNKS_PER_STREAM_SOFT_MAX, CHUNKS_SOFT_MAX};
 use crate::plan::batch::{Batch, Content, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::compile::{StreamShape, StreamTable};
-use crate::stream::{ChunkShape, StreamRole, StreamSpec, chunk_rows_for};
+use crate::stream::{ChunkShape, PartRecord, StreamRole, StreamSpec, chunk_rows_for};
 use crate::sys;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -39,7 +40,7 @@ struct Tail {
 }
 
 /// What was handed to the workers, in order.
-enum Pending {
+pub(super) enum Pending {
     Batch(u64),
     /// A batch that is a large chunk of the stream.
     Large(u64, usize),
@@ -49,6 +50,8 @@ pub struct Packer<'a> {
     pub writer: ArchiveWriter,
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
+    pub deltas: Deltas,
+    names: Vec<String>,
     /// Of each stream; the first row is that of each chunk's own.
     shapes: Vec<ChunkShape>,
     tails: Vec<Tail>,
@@ -64,13 +67,14 @@ pub struct Packer<'a> {
     progress: Progress<'a>,
     pending: VecDeque<Pending>,
     window: usize,
-    memory_bytes: u64,
+    pub(super) memory_bytes: u64,
     pub source_bytes_done: u64,
     pub total_bytes: Option<u64>,
 }
 
 pub struct PackerParts<'a> {
     pub writer: ArchiveWriter,
+    pub deltas: Deltas,
     pub pool: &'a mut Pool<PackJob, Vec<Part>>,
     pub recycler: &'a Recycler,
     pub sink: &'a mut dyn Sink,
@@ -91,6 +95,8 @@ impl<'a> Packer<'a> {
             writer: parts.writer,
             table: StreamTable::default(),
             tallies: Vec::new(),
+            deltas: parts.deltas,
+            names: Vec::new(),
             shapes: Vec::new(),
             tails: Vec::new(),
             rows_expected: Vec::new(),
@@ -115,8 +121,19 @@ impl<'a> Packer<'a> {
     /// `InvalidArgument` for a name that exists, `LimitExceeded` for too many.
     pub fn declare(&mut self, spec: &StreamSpec, row_count_hint: u64) -> Result<usize> {
         let row_bytes = spec.row_bytes()?;
-        let chunk_rows = chunk_rows_of(spec.role, row_bytes, row_count_hint, self.total_bytes.unwrap_or(0));
-        let number = self.writer.declare(spec, chunk_rows)?;
+        let chunk_rows = self
+            .deltas
+            .chunk_rows(spec)
+            .unwrap_or_else(|| chunk_rows_of(spec.role, row_bytes, row_count_hint, self.total_bytes.unwrap_or(0)));
+        let number = self.enlist(spec, chunk_rows, PartRecord::default())?;
+        self.open_delta(number, spec)?;
+        Ok(number)
+    }
+
+    /// Declares a stream as it is told.
+    pub(super) fn enlist(&mut self, spec: &StreamSpec, chunk_rows: u64, part: PartRecord) -> Result<usize> {
+        let row_bytes = spec.row_bytes()?;
+        let number = self.writer.declare_part(spec, chunk_rows, part)?;
         let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
         self.table.push(&spec.name, shape);
         let StreamSpec { role, element_type, row_elements, .. } = *spec;
@@ -125,12 +142,29 @@ impl<'a> Packer<'a> {
         self.tails.push(Tail::default());
         self.rows_expected.push(None);
         self.rows_placed.push(0);
+        self.names.push(spec.name.clone());
         Ok(number)
     }
 
     /// Says how many rows a stream will have in all.
     pub fn expect_rows(&mut self, stream: usize, rows: u64) {
         self.rows_expected[stream] = Some(rows);
+        if let Some(fingerprints) = self.fingerprints_of(stream) {
+            self.rows_expected[fingerprints] = Some(rows);
+        }
+    }
+
+    /// The stream that holds the fingerprints of another one.
+    fn fingerprints_of(&self, stream: usize) -> Option<usize> {
+        self.deltas.compares.get(&stream)?.fingerprints.map(|(_, stream)| stream)
+    }
+
+    pub(super) fn shape_of(&self, stream: usize) -> ChunkShape {
+        self.shapes[stream]
+    }
+
+    pub(super) fn name_of(&self, stream: usize) -> &str {
+        &self.names[stream]
     }
 
     pub fn stream_count(&self) -> usize {
@@ -153,7 +187,8 @@ impl<'a> Packer<'a> {
         let slices = slices.into_iter().map(|slice| {
             let shape = ChunkShape { first_row: slice.first_row, ..self.shapes[slice.stream] };
             let is_chunk = slice.is_chunk(self.rows_expected[slice.stream]);
-            ShapedSlice { slice, shape, is_chunk }
+            let compare = self.deltas.compares.get(&slice.stream).cloned();
+            ShapedSlice { slice, shape, is_chunk, compare }
         });
         let slices: Vec<ShapedSlice> = slices.collect();
         let large = match slices.as_slice() {
@@ -170,10 +205,13 @@ impl<'a> Packer<'a> {
     /// # Errors
     /// As `push`.
     pub fn settle(&mut self) -> Result<()> {
-        while !self.pending.is_empty() {
-            self.settle_one()?;
+        while !self.pending.is_empty() || self.deferred.is_some() {
+            while !self.pending.is_empty() {
+                self.settle_one()?;
+            }
+            self.settle_deferred()?;
         }
-        self.settle_deferred()
+        Ok(())
     }
 
     /// Closes streams `from..`: their last, shorter chunks are written.
@@ -182,14 +220,29 @@ impl<'a> Packer<'a> {
     /// As `push`; `InvalidArgument` when bytes are left that are no whole row.
     pub fn close_streams(&mut self, streams: std::ops::Range<usize>) -> Result<()> {
         self.settle()?;
-        for stream in streams {
-            let tail = std::mem::take(&mut self.tails[stream]);
-            if !tail.bytes.is_empty() {
-                let ticket = self.submit_chunk(stream, tail)?;
-                self.pending.push_back(ticket);
-            }
+        for stream in streams.clone() {
+            self.close_tail(stream)?;
         }
-        self.settle()
+        self.settle()?;
+        // Fingerprints come out of the chunks of their stream, new rows out of compared ones.
+        for stream in streams {
+            if let Some(fingerprints) = self.fingerprints_of(stream) {
+                self.close_tail(fingerprints)?;
+                self.settle()?;
+                self.close_delta(fingerprints)?;
+            }
+            self.close_delta(stream)?;
+        }
+        Ok(())
+    }
+
+    fn close_tail(&mut self, stream: usize) -> Result<()> {
+        let tail = std::mem::take(&mut self.tails[stream]);
+        if !tail.bytes.is_empty() {
+            let ticket = self.submit_chunk(stream, tail)?;
+            self.pending.push_back(ticket);
+        }
+        Ok(())
     }
 
     /// Pads, writes and forgets the archive's end.
@@ -215,20 +268,58 @@ impl<'a> Packer<'a> {
                 return Ok(());
             }
         };
+        self.accept(ticket)
+    }
+
+    /// What came of a job; jobs that follow from it are next.
+    fn accept(&mut self, ticket: u64) -> Result<()> {
         let mut completed = Vec::new();
+        self.accept_into(ticket, &mut completed)?;
+        self.push_completed(completed);
+        Ok(())
+    }
+
+    /// As `accept`. Jobs that follow stand in `completed` in the order of what they follow from: where a chunk that was put
+    /// off is taken in first, its own come first.
+    fn accept_into(&mut self, ticket: u64, completed: &mut Vec<Pending>) -> Result<()> {
         for part in self.pool.take(ticket)? {
             match part {
-                Part::Block(coded) => self.write_block(coded)?,
+                Part::Block(coded) => {
+                    self.settle_deferred_of(coded.stream, completed)?;
+                    self.write_block(coded)?;
+                }
+                Part::Pointer(pointed) => {
+                    self.settle_deferred_of(pointed.stream, completed)?;
+                    self.accept_pointer(&pointed)?;
+                }
+                Part::Compared(compared) => {
+                    self.settle_deferred_of(compared.stream, completed)?;
+                    self.accept_compared(compared, completed)?;
+                }
                 Part::Fragment { stream, first_row, bytes } => {
-                    self.append(stream, first_row, &bytes, &mut completed)?;
+                    self.append(stream, first_row, &bytes, completed)?;
                     self.recycler.put(bytes);
                 }
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn push_completed(&mut self, completed: Vec<Pending>) {
         for ticket in completed.into_iter().rev() {
             self.pending.push_front(ticket);
         }
-        Ok(())
+    }
+
+    /// Hands over a chunk of a map or a part.
+    pub(super) fn submit_internal(&mut self, stream: usize, job: PackJob) -> Pending {
+        let is_large = match &job {
+            PackJob::Chunk { bytes, .. } | PackJob::Part { bytes, .. } => bytes.len() as u64 > WHOLE_CHUNK_BYTES_MAX,
+            PackJob::Split { bytes, .. } => *bytes as u64 > WHOLE_CHUNK_BYTES_MAX,
+            PackJob::Warm { .. } => false,
+        };
+        let ticket = self.pool.submit_urgent(job);
+        if is_large { Pending::Large(ticket, stream) } else { Pending::Batch(ticket) }
     }
 
     fn append(&mut self, stream: usize, first_row: u64, fragment: &[u8], completed: &mut Vec<Pending>) -> Result<()> {
@@ -281,32 +372,40 @@ impl<'a> Packer<'a> {
             ));
         }
         let shape = ChunkShape { first_row, ..self.shapes[stream] };
-        let is_large = bytes.len() as u64 > WHOLE_CHUNK_BYTES_MAX;
-        let ticket = self.pool.submit_urgent(PackJob::Chunk { stream, rows, shape, bytes });
-        Ok(if is_large { Pending::Large(ticket, stream) } else { Pending::Batch(ticket) })
+        let compare = self.deltas.compares.get(&stream).cloned();
+        Ok(self.submit_internal(stream, PackJob::Chunk { stream, rows, shape, bytes, compare }))
     }
 
     fn settle_deferred(&mut self) -> Result<()> {
-        let Some((ticket, _)) = self.deferred.take() else { return Ok(()) };
-        for part in self.pool.take(ticket)? {
-            if let Part::Block(coded) = part {
-                self.write_block(coded)?;
-            }
+        match self.deferred.take() {
+            None => Ok(()),
+            Some((ticket, _)) => self.accept(ticket),
         }
-        Ok(())
     }
 
-    fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
-        if self.deferred.is_some_and(|(_, stream)| stream == coded.stream) {
-            self.settle_deferred()?;
+    /// Chunks of a stream come in order: one that was put off comes before the next.
+    fn settle_deferred_of(&mut self, stream: usize, completed: &mut Vec<Pending>) -> Result<()> {
+        match self.deferred.take_if(|(_, deferred)| *deferred == stream) {
+            None => Ok(()),
+            Some((ticket, _)) => self.accept_into(ticket, completed),
         }
-        let CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec, block } = coded;
+    }
+
+    /// The next chunk of a stream must be the next in row order.
+    pub(super) fn check_order(&mut self, stream: usize, first_row: u64, rows: u64) -> Result<()> {
         if self.rows_placed[stream] != first_row {
             // The digests of swapped chunks would still be true: nothing but this could tell.
             let detail = format!("row {first_row} comes after {} rows; please report this", self.rows_placed[stream]);
             return Err(Error::new(ErrorKind::Io, format!("stream number {stream}"), detail));
         }
         self.rows_placed[stream] += rows;
+        Ok(())
+    }
+
+    fn write_block(&mut self, coded: CodedBlock) -> Result<()> {
+        let CodedBlock { stream, first_row, rows, raw_bytes, digest, block_crc, codec, block } = coded;
+        self.check_order(stream, first_row, rows)?;
+        self.note_part(stream, codec);
         let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
         self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
         self.sink.write(&block)?;

@@ -1,8 +1,12 @@
 //! What a backup says of itself. Serialised as JSON at the binding; fields are only ever added.
 
+use super::delta::Base;
+use super::delta::pack::DeltaTally;
+use super::packer::StreamTally;
+use crate::archive::{Ancestor, MAPPED};
 use crate::codec::Codec;
 use crate::plan::{Member, Skipped};
-use crate::stream::StreamDescription;
+use crate::stream::{StreamDescription, StreamRole};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -21,6 +25,40 @@ pub struct PackReport {
     pub members: Vec<MemberReport>,
     pub skipped: Vec<Skipped>,
     pub streams: Vec<StreamReport>,
+    /// What was compared with the base, if there was one.
+    pub delta: Option<DeltaReport>,
+    /// Archives without which this one cannot be restored.
+    pub ancestors: Vec<AncestorReport>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct DeltaReport {
+    pub base: String,
+    /// Rows that were compared one by one, and those of them that the base does not have.
+    pub rows: u64,
+    pub rows_new: u64,
+    /// Chunks whose block the base has.
+    pub chunks_same: u64,
+}
+
+impl DeltaReport {
+    pub fn new(base: &Base, tally: &DeltaTally) -> Self {
+        let DeltaTally { rows, rows_new, chunks_same } = *tally;
+        Self { base: base.reader.archive().id().to_string(), rows, rows_new, chunks_same }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct AncestorReport {
+    pub id: String,
+    pub bytes: u64,
+    pub root: String,
+}
+
+impl From<&Ancestor> for AncestorReport {
+    fn from(ancestor: &Ancestor) -> Self {
+        Self { id: ancestor.id.to_string(), bytes: ancestor.archive_bytes, root: super::pack::hex(&ancestor.root) }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -54,8 +92,30 @@ pub struct StreamReport {
     pub codecs: BTreeMap<String, u64>,
 }
 
+/// Streams that a user knows; maps, parts and fingerprints belong to them.
+pub fn logical_streams(streams: &[StreamDescription]) -> impl Iterator<Item = (usize, &StreamDescription)> {
+    let is_own = |role| matches!(role, StreamRole::PART | StreamRole::MAP | StreamRole::FINGERPRINTS);
+    streams.iter().enumerate().filter(move |(_, stream)| !is_own(stream.role))
+}
+
 impl StreamReport {
-    pub fn new(stream: &StreamDescription, codecs: &BTreeMap<u16, u64>) -> Self {
+    /// One of each logical stream, with the bytes and codecs of what belongs to it.
+    pub fn all(streams: &[StreamDescription], tallies: &[StreamTally]) -> Vec<Self> {
+        let logical = logical_streams(streams);
+        logical.map(|(number, stream)| Self::new(number, stream, streams, tallies)).collect()
+    }
+
+    fn new(number: usize, stream: &StreamDescription, all: &[StreamDescription], tallies: &[StreamTally]) -> Self {
+        let mut codecs = BTreeMap::new();
+        let mut stored_bytes = 0;
+        for (other, tally) in all.iter().zip(tallies) {
+            if std::ptr::eq(other, stream) || other.part.owner == Some(number) {
+                stored_bytes += other.stored_bytes;
+                for (codec, chunks) in &tally.codecs {
+                    *codecs.entry(codec_name(*codec)).or_insert(0) += chunks;
+                }
+            }
+        }
         Self {
             name: stream.name.clone(),
             role: stream.role.name(),
@@ -63,13 +123,16 @@ impl StreamReport {
             row_elements: stream.row_elements,
             row_count: stream.row_count,
             raw_bytes: stream.raw_bytes(),
-            stored_bytes: stream.stored_bytes,
+            stored_bytes,
             chunk_count: stream.chunk_count,
-            codecs: codecs.iter().map(|(number, chunks)| (codec_name(*number), *chunks)).collect(),
+            codecs,
         }
     }
 }
 
 pub fn codec_name(number: u16) -> String {
+    if number == MAPPED {
+        return "mapped".to_owned();
+    }
     Codec::from_number(number).map_or_else(|| format!("unknown {number}"), |codec| codec.name().to_owned())
 }

@@ -1,10 +1,10 @@
 //! Rows out of an archive: read block → CRC → decode → BLAKE3, and only then into the caller's hands.
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Entry};
 use crate::codec::{self, Codec};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
-use crate::plan::batch::CountReader;
+use crate::plan::batch::{CountReader, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::compile::{CompiledCounts, StreamShape, StreamTable};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Default)]
 pub struct ReadState {
     block: Vec<u8>,
-    scratch: codec::Scratch,
+    pub(super) scratch: codec::Scratch,
+    /// A few rows are wanted: those of a mapped stream come straight from its parts, whose digests prove them.
+    is_for_few: bool,
+    /// Large chunks are kept, because their rows are asked for again.
+    keeps_large: bool,
+}
+
+impl ReadState {
+    /// For comparing a source with the archive: a partition of links is looked at twice.
+    pub(super) fn for_parts(scratch: codec::Scratch) -> Self {
+        Self { scratch, keeps_large: true, ..Self::default() }
+    }
+
+    /// For a few rows here and there. Other reads of mapped streams put whole chunks together and compare their digests, too.
+    pub fn for_few() -> Self {
+        Self { is_for_few: true, ..Self::default() }
+    }
 }
 
 /// An archive and the chunks that several readers need a part of.
@@ -61,10 +77,28 @@ impl RowReader {
     /// # Errors
     /// `Damaged` at `Index`, `Block`, `Codec` or `Digest`; `Unsupported` for an unknown codec; those of reading.
     pub fn read_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64, out: &mut [u8]) -> Result<()> {
+        self.read_chunk_as(state, (stream, chunk), false, out)
+    }
+
+    /// As `read_chunk`. `is_proved_above`: the caller compares a digest of all that it makes of the rows.
+    pub(super) fn read_chunk_as(
+        &self,
+        state: &mut ReadState,
+        (stream, chunk): (usize, u64),
+        is_proved_above: bool,
+        out: &mut [u8],
+    ) -> Result<()> {
         let read = || {
             let entry = self.archive.entry(stream, chunk)?;
-            self.archive.read_block(&entry, &mut state.block)?;
-            self.decode(&mut state.scratch, (stream, chunk), entry.codec, &entry.digest, &state.block, out)
+            if entry.is_mapped() {
+                return self.read_mapped_chunk(state, (stream, chunk), &entry.digest, out);
+            }
+            // The block is taken along: decoding may read rows of another stream with the same state.
+            let mut block = std::mem::take(&mut state.block);
+            let read = self.archive.read_block(&entry, &mut block);
+            let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &block, out));
+            state.block = block;
+            decoded.and_then(|()| if is_proved_above { Ok(()) } else { check_rows(&entry.digest, out) })
         };
         let result: Result<()> = { read }();
         result.map_err(|error| self.placed(error, stream, chunk))
@@ -76,25 +110,35 @@ impl RowReader {
     /// `Damaged` at `Codec` or `Digest`, `Unsupported`.
     pub fn decode(
         &self,
-        scratch: &mut codec::Scratch,
-        (stream, chunk): (usize, u64),
-        codec_number: u16,
-        expected: &[u8; 32],
+        state: &mut ReadState,
+        place: (usize, u64),
+        entry: &Entry,
         block: &[u8],
         out: &mut [u8],
     ) -> Result<()> {
-        let Some(codec) = Codec::from_number(codec_number) else {
+        self.decode_block(state, place, entry, block, out)?;
+        check_rows(&entry.digest, out)
+    }
+
+    fn decode_block(
+        &self,
+        state: &mut ReadState,
+        (stream, chunk): (usize, u64),
+        entry: &Entry,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let known = Codec::from_number(entry.codec).filter(|codec| !codec.is_of_deltas() || self.archive.is_delta());
+        let Some(codec) = known else {
             let detail = "is unknown to this version; the archive needs a newer reader";
-            return Err(Error::unsupported(Layer::Codec, format!("codec {codec_number}"), detail));
+            return Err(Error::unsupported(Layer::Codec, format!("codec {}", entry.codec), detail));
         };
-        let Some(description) = self.archive.streams().get(stream) else { return Err(no_stream(stream)) };
-        codec::decode(codec, &description.chunk_shape(chunk), block, out, scratch)?;
-        let found = digest::blake3(out);
-        if found != *expected {
-            let detail = "the decoded rows are not those that were written; restore them from another copy";
-            return Err(Error::damaged(Layer::Digest, "BLAKE3", detail));
+        let Some(shape) = self.archive.chunk_shape(stream, chunk) else { return Err(no_stream(stream)) };
+        if codec.needs_base() {
+            self.decode_against_base(state, codec, stream, &shape, block, out)
+        } else {
+            codec::decode(codec, &shape, block, out, &mut state.scratch)
         }
-        Ok(())
     }
 
     /// Rows `first .. first + out.len() / row_bytes` into `out`. Reads only the chunks that hold them.
@@ -120,8 +164,11 @@ impl RowReader {
             let skip = row % description.chunk_rows;
             let here = (description.rows_in_chunk(chunk) - skip).min(rest.len() as u64 / row_bytes);
             let (head, tail) = rest.split_at_mut(to_usize(here * row_bytes, "rows")?);
-            if skip == 0 && here == description.rows_in_chunk(chunk) {
+            let is_kept = state.keeps_large && description.chunk_bytes(chunk) > WHOLE_CHUNK_BYTES_MAX;
+            if skip == 0 && here == description.rows_in_chunk(chunk) && !is_kept {
                 self.read_chunk(state, stream, chunk, head)?;
+            } else if state.is_for_few && self.archive.mapping(stream).is_some() {
+                self.read_mapped(state, stream, row, head)?;
             } else {
                 let kept = self.kept_chunk(state, stream, chunk)?;
                 let start = to_usize(skip * row_bytes, "rows")?;
@@ -133,7 +180,7 @@ impl RowReader {
         Ok(())
     }
 
-    fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
+    pub(super) fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
         let slot = self.slot((stream, chunk));
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = content.as_ref() {
@@ -145,14 +192,21 @@ impl RowReader {
         self.read_chunk(state, stream, chunk, &mut decoded)?;
         let decoded = Arc::new(decoded);
         *content = Some(decoded.clone());
+        drop(content);
+        // Decoding may have needed other chunks and pushed this one out: it is the newest again.
+        self.touch((stream, chunk), Some(&slot));
         Ok(decoded)
     }
 
     /// The slot of a chunk, made the newest; the oldest go when the budget is full (a few always stay).
     fn slot(&self, key: Key) -> Slot {
+        self.touch(key, None)
+    }
+
+    fn touch(&self, key: Key, own: Option<&Slot>) -> Slot {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().position(|(other, _)| *other == key).and_then(|at| kept.remove(at));
-        let entry = found.unwrap_or_else(|| (key, Slot::default()));
+        let entry = found.unwrap_or_else(|| (key, own.cloned().unwrap_or_default()));
         let slot = entry.1.clone();
         kept.push_back(entry);
         let cost =
@@ -172,7 +226,15 @@ impl RowReader {
     }
 }
 
-fn no_stream(stream: usize) -> Error {
+pub(super) fn check_rows(expected: &[u8; 32], rows: &[u8]) -> Result<()> {
+    if digest::blake3(rows) == *expected {
+        return Ok(());
+    }
+    let detail = "the decoded rows are not those that were written; restore them from another copy";
+    Err(Error::damaged(Layer::Digest, "BLAKE3", detail))
+}
+
+pub(super) fn no_stream(stream: usize) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("stream number {stream}"), "is not in the archive")
 }
 

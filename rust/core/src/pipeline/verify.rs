@@ -3,11 +3,10 @@
 use super::packer::Progress;
 use super::restore::stream_member;
 use super::rows::RowReader;
+use super::verify_blocks::{CheckState, Groups, Located, check_blocks, check_elsewhere};
 use super::view::{MemberView, read_plan};
 use super::workers::{thread_count, with_pool};
 use crate::archive::{Archive, Entry, layout};
-use crate::codec::Scratch;
-use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
@@ -24,6 +23,16 @@ pub enum Level {
     Full,
 }
 
+/// How far verification of a delta goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The bytes of this archive: its own blocks and tables. Whoever verifies the ancestors, too, needs no more. (Without
+    /// the ancestors at hand, blocks that are coded against rows of theirs are checked by their checksum.)
+    Own,
+    /// Also every block that lies in an ancestor, and every chunk that is put together from parts.
+    WithAncestors,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifyReport {
     pub level: &'static str,
@@ -35,7 +44,7 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
 }
 
-/// One damaged place. Stream and rows are `None` where it lies in no stream.
+/// One damaged place. Stream and rows are `None` where it lies in no stream, `ancestor` unless it lies in one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Damage {
     pub layer: &'static str,
@@ -43,29 +52,45 @@ pub struct Damage {
     pub stream: Option<String>,
     pub first_row: Option<u64>,
     pub row_count: Option<u64>,
+    pub ancestor: Option<String>,
     pub offset: u64,
     pub byte_count: u64,
 }
 
-/// Blocks of one read.
-const READ_BYTES: u64 = 4 << 20;
+/// Large chunks that are decoded at once.
+const LARGE_IN_FLIGHT: usize = 2;
 /// Budget for batches in flight while the digest of a whole member is compared.
 const MEMBER_BYTES: u64 = 64 << 20;
 
-/// An archive that does not open is a report too, as long as it is one.
+/// An archive that stands alone; one that does not open is a report too, as long as it is one.
 ///
 /// # Errors
-/// `NotAnArchive`, `Unsupported`, `NotFound` and those of the system; damage is in the report.
+/// As `verify_opened`.
 pub fn verify_source(
     source: Arc<dyn crate::store::ReadAt>,
     level: Level,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<VerifyReport> {
-    let started = Instant::now();
     let archive_bytes = source.byte_count();
-    match Archive::open(source) {
-        Ok(archive) => verify(&Arc::new(RowReader::new(archive, 64 << 20)), level, threads, progress),
+    verify_opened(Archive::open(source), archive_bytes, level, Scope::WithAncestors, threads, progress)
+}
+
+/// What came of opening an archive of `archive_bytes` (and attaching its ancestors).
+///
+/// # Errors
+/// `NotAnArchive`, `Unsupported`, `NotFound` and those of the system; damage is in the report.
+pub fn verify_opened(
+    opened: Result<Archive>,
+    archive_bytes: u64,
+    level: Level,
+    scope: Scope,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<VerifyReport> {
+    let started = Instant::now();
+    match opened {
+        Ok(archive) => verify_scope(&Arc::new(RowReader::new(archive, 64 << 20)), level, scope, threads, progress),
         Err(error) if error.kind() == ErrorKind::Damaged => {
             let byte_count = archive_bytes.min(limits::TAIL_BYTES);
             let damage = Damage {
@@ -74,6 +99,7 @@ pub fn verify_source(
                 stream: None,
                 first_row: None,
                 row_count: None,
+                ancestor: None,
                 offset: archive_bytes - byte_count,
                 byte_count,
             };
@@ -91,16 +117,31 @@ pub fn verify_source(
     }
 }
 
+/// The archive and all that it needs of its ancestors.
+///
+/// # Errors
+/// As `verify_scope`.
+pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: Progress<'_>) -> Result<VerifyReport> {
+    verify_scope(reader, level, Scope::WithAncestors, threads, progress)
+}
+
 /// # Errors
 /// Those of `progress` only; what is wrong with the archive is in the report.
-pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: Progress<'_>) -> Result<VerifyReport> {
+pub fn verify_scope(
+    reader: &Arc<RowReader>,
+    level: Level,
+    scope: Scope,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<VerifyReport> {
     let started = Instant::now();
     let mut check = Check { reader, damage: Vec::new(), checked_bytes: 0, block_bytes: 0, progress };
     if let Err(error) = reader.archive().check_header() {
         check.note(&error, None, 0, limits::HEADER_BYTES as u64);
     }
-    let (mut blocks, complete) = check.index();
-    let chunks = blocks.len() as u64;
+    let (found, complete) = check.index();
+    let chunks = found.len() as u64;
+    let (mut blocks, elsewhere): (Vec<_>, Vec<_>) = found.into_iter().partition(Located::is_here);
     if level == Level::Full {
         // Large chunks first: a partition of links that came last would leave all workers but one without work.
         blocks.sort_unstable_by_key(|block| (!check.is_large(block), block.place()));
@@ -115,7 +156,10 @@ pub fn verify(reader: &Arc<RowReader>, level: Level, threads: usize, progress: P
     if check.damage.is_empty() {
         check.whole(&blocks);
     }
-    if level == Level::Full {
+    if scope == Scope::WithAncestors {
+        check.elsewhere(&elsewhere, level, threads)?;
+    }
+    if level == Level::Full && scope == Scope::WithAncestors {
         check.plan(threads)?;
     }
     Ok(VerifyReport {
@@ -138,23 +182,6 @@ impl Level {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Located {
-    stream: usize,
-    chunk: u64,
-    entry: Entry,
-}
-
-impl Located {
-    fn place(&self) -> (u64, u32) {
-        (self.entry.offset, self.entry.stored_bytes)
-    }
-
-    fn end(&self) -> u64 {
-        self.entry.offset.saturating_add(self.entry.stored_bytes.into())
-    }
-}
-
 struct Check<'a, 'b> {
     reader: &'a Arc<RowReader>,
     damage: Vec<Damage>,
@@ -172,6 +199,7 @@ impl Check<'_, '_> {
             stream: rows.and_then(|(stream, ..)| streams.get(stream)).map(|stream| stream.name.clone()),
             first_row: rows.map(|(_, first, _)| first),
             row_count: rows.map(|(_, _, count)| count),
+            ancestor: None,
             offset,
             byte_count,
         });
@@ -268,6 +296,31 @@ impl Check<'_, '_> {
         })
     }
 
+    /// Blocks of ancestors, and chunks that have a map: read as whoever restores does.
+    fn elsewhere(&mut self, blocks: &[Located], level: Level, threads: usize) -> Result<()> {
+        let reader = self.reader;
+        let window = thread_count(threads) * 2;
+        let blocks: Vec<&Located> =
+            blocks.iter().filter(|block| level == Level::Full || !block.entry.is_mapped()).collect();
+        let work = |state: &mut CheckState, block: &Located| Ok(check_elsewhere(reader, state, block, level).err());
+        with_pool(threads, CheckState::default, work, |pool| {
+            let mut next = blocks.iter();
+            let mut pending: VecDeque<(u64, &Located)> = VecDeque::new();
+            loop {
+                while pending.len() < window {
+                    let Some(block) = next.next() else { break };
+                    pending.push_back((pool.submit(*block), *block));
+                }
+                let Some((ticket, block)) = pending.pop_front() else { return Ok(()) };
+                if let Some(fault) = pool.take(ticket)? {
+                    self.note_block(&fault, block);
+                }
+                self.checked_bytes += u64::from(block.entry.stored_bytes);
+                (self.progress)(self.block_bytes, Some(self.block_bytes))?;
+            }
+        })
+    }
+
     fn note_block(&mut self, fault: &Error, block: &Located) {
         let Some(description) = self.reader.archive().streams().get(block.stream) else { return };
         let first_row = block.chunk * description.chunk_rows;
@@ -275,6 +328,11 @@ impl Check<'_, '_> {
         // Stream, rows and bytes are fields of their own; the sentence need not say them again.
         let rows = Some((block.stream, first_row, row_count));
         self.note(fault, rows, block.entry.offset, block.entry.stored_bytes.into());
+        let ancestors = self.reader.archive().ancestors();
+        let ancestor = usize::from(block.entry.archive).checked_sub(1).and_then(|number| ancestors.get(number));
+        if let (Some(damage), Some(ancestor)) = (self.damage.last_mut(), ancestor) {
+            damage.ancestor = Some(ancestor.id.to_string());
+        }
     }
 
     /// Overlaps, gaps, padding, and the sums of the stream table.
@@ -356,79 +414,4 @@ fn read(archive: &Archive, offset: u64, byte_count: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; to_usize(byte_count, "read")?];
     archive.read_range(offset, &mut bytes)?;
     Ok(bytes)
-}
-
-/// Neighbouring blocks that are read together.
-/// Large chunks that are decoded at once.
-const LARGE_IN_FLIGHT: usize = 2;
-
-struct Groups<'a> {
-    rest: &'a [Located],
-}
-
-impl<'a> Iterator for Groups<'a> {
-    type Item = &'a [Located];
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let first = self.rest.first()?;
-        let start = first.entry.offset;
-        let close = |block: &Located| block.entry.offset >= start && block.end() - start <= READ_BYTES;
-        let count = self.rest.iter().take_while(|block| close(block)).count().max(1);
-        let (group, rest) = self.rest.split_at(count);
-        self.rest = rest;
-        Some(group)
-    }
-}
-
-#[derive(Default)]
-struct CheckState {
-    bytes: Vec<u8>,
-    chunk: Vec<u8>,
-    scratch: Scratch,
-}
-
-fn check_blocks(reader: &RowReader, state: &mut CheckState, blocks: &[Located], level: Level) -> Vec<Option<Error>> {
-    let start = blocks.first().map_or(0, |block| block.entry.offset);
-    let end = blocks.iter().map(Located::end).max().unwrap_or(start);
-    let together = to_usize(end - start, "blocks").and_then(|bytes| {
-        state.bytes.resize(bytes, 0);
-        reader.archive().read_range(start, &mut state.bytes)
-    });
-    let Err(error) = together else {
-        return blocks.iter().map(|block| check_block(reader, state, block, start, level, None)).collect();
-    };
-    if let [block] = blocks {
-        return vec![check_block(reader, state, block, start, level, Some(&error))];
-    }
-    // One place that cannot be read must not speak against its neighbours.
-    blocks.iter().flat_map(|block| check_blocks(reader, state, std::slice::from_ref(block), level)).collect()
-}
-
-fn check_block(
-    reader: &RowReader,
-    state: &mut CheckState,
-    block: &Located,
-    start: u64,
-    level: Level,
-    unread: Option<&Error>,
-) -> Option<Error> {
-    let at = usize::try_from(block.entry.offset - start).unwrap_or(usize::MAX);
-    let length = usize::try_from(block.entry.stored_bytes).unwrap_or(usize::MAX);
-    let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
-    let (None, Some(bytes)) = (unread, bytes) else {
-        let why = unread.map_or_else(|| "it ends outside the archive".to_owned(), ToString::to_string);
-        return Some(Error::damaged(Layer::Block, "", format!("cannot be read: {why}")));
-    };
-    let crc = digest::crc64(bytes);
-    if crc != block.entry.block_crc {
-        let detail = format!("checksum {crc:016x}, expected {:016x}; use another copy", block.entry.block_crc);
-        return Some(Error::damaged(Layer::Block, "", detail));
-    }
-    if level == Level::Stored {
-        return None;
-    }
-    let raw_bytes = reader.archive().streams().get(block.stream).map_or(0, |stream| stream.chunk_bytes(block.chunk));
-    state.chunk.resize(usize::try_from(raw_bytes).unwrap_or(0), 0);
-    let Located { stream, chunk, entry } = block;
-    reader.decode(&mut state.scratch, (*stream, *chunk), entry.codec, &entry.digest, bytes, &mut state.chunk).err()
 }

@@ -29,6 +29,11 @@ impl<S: ReadAt> Counted<S> {
         Self { source, counts: Arc::default() }
     }
 
+    /// Adds to the counts of another source.
+    pub fn sharing(source: S, counts: Arc<Counts>) -> Self {
+        Self { source, counts }
+    }
+
     pub fn counts(&self) -> Arc<Counts> {
         self.counts.clone()
     }

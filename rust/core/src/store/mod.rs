@@ -2,6 +2,7 @@
 
 pub mod counted;
 pub mod file;
+pub mod growing;
 pub mod pipe;
 pub mod target;
 

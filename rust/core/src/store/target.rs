@@ -1,32 +1,23 @@
 //! Local targets that appear whole or not at all: written beside their final name, made durable, then renamed.
 
+use super::growing::GrowingFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 use rustix::fs::{CWD, RenameFlags};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A file that gets its name only by `commit`. Dropped before that, it leaves nothing behind.
 #[derive(Debug)]
 pub struct FileTarget {
-    file: File,
+    growing: GrowingFile,
     temporary: PathBuf,
     path: PathBuf,
     replace: bool,
     committed: bool,
     sync: bool,
-    /// What `write_all` has written, reserved, and begun to write back.
-    written: u64,
-    reserved: u64,
-    written_back: u64,
 }
-
-/// Space is reserved ahead in such steps: growing a file block by block costs a third more.
-const RESERVED_BYTES: u64 = 64 << 20;
-/// Write-back is started for so much at once.
-const WRITTEN_BACK_BYTES: u64 = 4 << 20;
 
 impl FileTarget {
     /// Creates the temporary file in the folder of `path`. `sync`: `commit` makes it durable, so that the disk begins
@@ -40,22 +31,12 @@ impl FileTarget {
         let temporary = temporary_name(path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
         let file = file.map_err(|error| Error::io(folder_of(path).display().to_string(), &error))?;
-        let (written, reserved, written_back) = (0, 0, 0);
-        Ok(Self {
-            file,
-            temporary,
-            path: path.to_owned(),
-            replace,
-            committed: false,
-            sync,
-            written,
-            reserved,
-            written_back,
-        })
+        let growing = GrowingFile::new(file, path.display().to_string(), sync);
+        Ok(Self { growing, temporary, path: path.to_owned(), replace, committed: false, sync })
     }
 
     pub fn file(&self) -> &File {
-        &self.file
+        self.growing.file()
     }
 
     /// Starts over: the file is empty again.
@@ -63,32 +44,15 @@ impl FileTarget {
     /// # Errors
     /// Those of the system.
     pub fn rewind(&mut self) -> Result<()> {
-        use std::io::Seek;
-        (self.written, self.reserved, self.written_back) = (0, 0, 0);
-        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(|error| self.fault(&error))
+        self.growing.rewind()
     }
 
-    /// Reserves space, so that a full disk is found before the work is done. File systems that cannot are let be.
+    /// As `GrowingFile::reserve`.
     ///
     /// # Errors
     /// `NoSpace`.
     pub fn reserve(&self, bytes: u64) -> Result<()> {
-        self.reserve_range(0, bytes, rustix::fs::FallocateFlags::empty())
-    }
-
-    fn reserve_range(&self, offset: u64, bytes: u64, flags: rustix::fs::FallocateFlags) -> Result<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, flags, offset, bytes) {
-            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG) => Err(Error::new(
-                ErrorKind::NoSpace,
-                folder_of(&self.path).display().to_string(),
-                format!("cannot hold {bytes} more bytes; free some space or choose another folder"),
-            )),
-            _ => Ok(()),
-        }
+        self.growing.reserve(bytes)
     }
 
     /// One after another.
@@ -96,28 +60,15 @@ impl FileTarget {
     /// # Errors
     /// `NoSpace` and those of the system.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        let end = self.written + bytes.len() as u64;
-        if end > self.reserved && end > WRITTEN_BACK_BYTES {
-            // A nearly full disk has no room for a whole step, though it may have for the rest of the file.
-            let step = (end - self.reserved).max(RESERVED_BYTES);
-            let _ = self.reserve_range(self.reserved, step, rustix::fs::FallocateFlags::KEEP_SIZE);
-            self.reserved += step;
-        }
-        self.file.write_all(bytes).map_err(|error| self.fault(&error))?;
-        self.written = end;
-        if self.sync && end - self.written_back >= WRITTEN_BACK_BYTES {
-            sys::start_writing_back(&self.file, self.written_back, end - self.written_back);
-            self.written_back = end;
-        }
-        Ok(())
+        self.growing.write_all(bytes)
     }
 
     /// # Errors
     /// `NoSpace` and those of the system.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|error| self.fault(&error))?;
+        self.file().write_all_at(bytes, offset).map_err(|error| self.growing.fault(&error))?;
         if self.sync {
-            sys::start_writing_back(&self.file, offset, bytes.len() as u64);
+            sys::start_writing_back(self.file(), offset, bytes.len() as u64);
         }
         Ok(())
     }
@@ -129,22 +80,15 @@ impl FileTarget {
     /// file), but for one: when the folder cannot be synced, the whole file has its name and may lose it in a crash.
     pub fn commit(mut self) -> Result<()> {
         let sync = self.sync;
-        if self.reserved > self.written {
-            // What was reserved past the end goes back.
-            self.file.set_len(self.written).map_err(|error| self.fault(&error))?;
-        }
+        self.growing.finish()?;
         if sync {
             // A failed fsync is final: the kernel may have dropped the pages, a second one would lie.
-            self.file.sync_all().map_err(|error| self.fault(&error))?;
+            self.file().sync_all().map_err(|error| self.growing.fault(&error))?;
         }
         let folder = sync.then(|| OpenFolder::of(&self.path)).transpose()?;
         rename(&self.temporary, &self.path, self.replace)?;
         self.committed = true;
         folder.map_or(Ok(()), |folder| folder.sync())
-    }
-
-    fn fault(&self, error: &std::io::Error) -> Error {
-        Error::io(self.path.display().to_string(), error)
     }
 }
 

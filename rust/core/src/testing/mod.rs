@@ -298,6 +298,8 @@ impl Write for Shared {
 /// Options of a small, repeatable pack: one thread, a fixed id.
 pub fn pack_options() -> PackOptions {
     PackOptions {
+        base: None,
+        fingerprint_key: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),

@@ -350,8 +350,11 @@ proptest! {
             prop_assert!(open(&bytes).is_err());
             let _ = trailer::decode(bytes[start..].try_into().unwrap(), bytes.len() as u64);
         }
-        let _ = crate::archive::directory::decode(&bytes, 64);
-        let _ = crate::archive::index::decode_block(&bytes, 0, &[], u64::MAX);
+        for identity in [Identity::current(ArchiveId([0; 16])), Identity::delta(ArchiveId([0; 16]))] {
+            let _ = crate::archive::directory::decode(&bytes, 64, &identity);
+        }
+        let bounds = crate::archive::index::Bounds { ends: vec![u64::MAX], streams: &[], mappings: &[] };
+        let _ = crate::archive::index::decode_block(&bytes, 0, &bounds);
         let _ = metadata::decode(&bytes);
     }
 

@@ -98,7 +98,7 @@ fn the_same_calls_give_the_same_bytes() {
 fn a_small_archive_opens_with_one_read_and_a_row_costs_one_more() {
     let source = Counting::new(build(&[("vectors", 64, 10, 5_000)], 100, "{}"));
     let archive = Archive::open(Arc::clone(&source) as Arc<dyn ReadAt>).unwrap();
-    assert_eq!(source.take(), [(source.byte_count() - 65_536, 65_536)]);
+    assert_eq!(source.take(), [(source.byte_count() - 262_144, 262_144)]);
     let entry = archive.entry(0, 250).unwrap();
     assert!(source.take().is_empty(), "the index lies in the tail");
     archive.read_block(&entry, &mut Vec::new()).unwrap();
@@ -114,7 +114,7 @@ fn a_tiny_archive_is_read_whole_at_once() {
 
 #[test]
 fn an_index_block_outside_the_tail_is_read_once_while_it_is_kept() {
-    let source = Counting::new(build(&[("vectors", 1, 1, 4_000)], 100, "{}"));
+    let source = Counting::new(build(&[("vectors", 1, 1, 8_000)], 100, "{}"));
     let archive = Archive::open(Arc::clone(&source) as Arc<dyn ReadAt>).unwrap();
     source.take();
     for block in 0..8 {

@@ -29,7 +29,7 @@ fn a_row_of_a_terabyte_costs_one_index_block_and_one_block() {
     let source = Counting::new(Sparse { byte_count: finished.archive_bytes, regions });
 
     let archive = Archive::open(Arc::clone(&source) as Arc<dyn ReadAt>).unwrap();
-    assert_eq!(source.take(), [(finished.archive_bytes - 65_536, 65_536)]);
+    assert_eq!(source.take(), [(finished.archive_bytes - 262_144, 262_144)]);
     let row = wanted * chunk_rows + 1;
     let entry = archive.entry(0, row / chunk_rows).unwrap();
     let mut block = Vec::new();

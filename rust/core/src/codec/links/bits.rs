@@ -1,14 +1,14 @@
 //! Numbers of a few bits in a row, the first in the lowest bits, and the three number codes of `codecs/links.md`.
 
 /// Zero bytes behind the bits, so that a reader may always look at eight bytes.
-pub(super) const GUARD_BYTES: usize = 8;
+pub(in crate::codec) const GUARD_BYTES: usize = 8;
 
 /// Gaps below this are their own code; above, four codes an octave.
 const DIRECT: u32 = 8;
 
 /// Code of a gap, bits that follow it, and their value.
 #[inline(always)]
-pub(super) fn gap_code(gap: u32) -> (u8, u32, u32) {
+pub(in crate::codec) fn gap_code(gap: u32) -> (u8, u32, u32) {
     // One rule for both kinds: below 8 nothing is shifted, and the smallest gaps are lent the octave of 4.
     let extra = (gap | 4).ilog2() - 2;
     let code = 4 * extra + (gap >> extra);
@@ -17,7 +17,7 @@ pub(super) fn gap_code(gap: u32) -> (u8, u32, u32) {
 }
 
 /// Smallest gap of each code and the bits that follow: the inverse of `gap_code`.
-pub(super) const GAP_CODES: [(u32, u32); 128] = gap_codes();
+pub(in crate::codec) const GAP_CODES: [(u32, u32); 128] = gap_codes();
 
 const fn gap_codes() -> [(u32, u32); 128] {
     let mut table = [(u32::MAX, 0); 128];
@@ -57,7 +57,7 @@ const fn choices() -> [(u32, u32); 256] {
 }
 
 #[derive(Default)]
-pub(super) struct BitWriter {
+pub(in crate::codec) struct BitWriter {
     /// Longer than what is written.
     bytes: Vec<u8>,
     /// Whole bytes written; up to 7 more bits wait.
@@ -95,7 +95,7 @@ impl BitWriter {
 
     /// `width` up to 32; `value` has no bits above.
     #[inline(always)]
-    pub(super) fn push(&mut self, value: u32, width: u32) {
+    pub(in crate::codec) fn push(&mut self, value: u32, width: u32) {
         self.push_wide(value.into(), width);
     }
 
@@ -129,7 +129,7 @@ impl BitWriter {
         self.push_wide(other.pending, other.filled);
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(in crate::codec) fn finish(mut self) -> Vec<u8> {
         let padding = self.filled.wrapping_neg() % 8;
         self.push(0, padding);
         self.bytes.truncate(self.whole);
@@ -138,13 +138,13 @@ impl BitWriter {
     }
 }
 
-pub(super) struct BitReader<'a> {
+pub(in crate::codec) struct BitReader<'a> {
     bytes: &'a [u8],
     bit: usize,
 }
 
 impl<'a> BitReader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::codec) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, bit: 0 }
     }
 
@@ -157,7 +157,7 @@ impl<'a> BitReader<'a> {
     /// `width` up to 32.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "masked to 32 bits or fewer")]
-    pub(super) fn take(&mut self, width: u32) -> Option<u32> {
+    pub(in crate::codec) fn take(&mut self, width: u32) -> Option<u32> {
         let value = self.window()? & ((1 << width) - 1);
         self.bit += width as usize;
         Some(value as u32)
@@ -190,7 +190,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// True when all bits were taken: what is left is less than a byte of zeros, and the guard.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::codec) fn is_at_end(&self) -> bool {
         let rest = self.bytes.get(self.bit / 8..).unwrap_or_default();
         let whole = self.bit.is_multiple_of(8);
         let expected = GUARD_BYTES + usize::from(!whole);

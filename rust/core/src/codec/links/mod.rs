@@ -1,6 +1,6 @@
 //! Codec 9 (spec, `codecs/links.md`): link lists of a graph. A link that goes both ways is stored once.
 
-mod bits;
+pub(super) mod bits;
 mod buckets;
 mod decode;
 mod encode;
@@ -49,18 +49,18 @@ const SOURCE_ID: u8 = 255;
 
 /// How a row of a chunk is made up.
 #[derive(Debug, Clone, Copy)]
-struct Rows {
+pub(super) struct Rows {
     /// A row starts with a word that holds the degree (hnswlib); without it −1 fills a list (faiss).
-    has_head: bool,
-    slots: usize,
+    pub(super) has_head: bool,
+    pub(super) slots: usize,
     /// Words of a row.
-    words: usize,
-    count: usize,
+    pub(super) words: usize,
+    pub(super) count: usize,
 }
 
 impl Rows {
     /// `None` when the codec cannot take such a chunk.
-    fn of(shape: &ChunkShape, raw_bytes: usize) -> Option<Self> {
+    pub(super) fn of(shape: &ChunkShape, raw_bytes: usize) -> Option<Self> {
         let has_head = match shape.element_type {
             ElementType::I32 => false,
             ElementType::U32 => true,
@@ -78,7 +78,7 @@ impl Rows {
     }
 
     /// What a slot past the degree holds where nothing else is said.
-    fn filler(&self) -> u32 {
+    pub(super) fn filler(&self) -> u32 {
         if self.has_head { 0 } else { u32::MAX }
     }
 }
