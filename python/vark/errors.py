@@ -18,7 +18,10 @@ class ExitCode(IntEnum):
     USAGE = 2  # a usage or configuration error: nothing was touched
     PARTIAL = 3  # finished, but something of the source was not captured
     DAMAGED = 4
+    NO_REPOSITORY = 10
+    CONFLICT = 11
     UNSUPPORTED = 13
+    REFUSED = 14  # by retention, a hold, or the least number of snapshots to keep
     NO_SPACE = 15
     INTERRUPTED = 130
     TERMINATED = 143
@@ -59,12 +62,25 @@ class UnknownNameError(NotFoundError, KeyError):
     """An archive holds no stream, member, document or attachment of this name."""
 
 
+class RepositoryNotFoundError(NotFoundError):
+    """There is no repository at this place; nothing was touched."""
+
+    default_code = "no-repository"
+    exit_code = ExitCode.NO_REPOSITORY
+
+
 class TargetExistsError(VarkError, FileExistsError):
     """The target exists and `replace` was not asked for; it was not touched."""
 
     default_code = "already-exists"
     exit_code = ExitCode.USAGE
     errno = errno.EEXIST
+
+
+class ObjectExistsError(TargetExistsError):
+    """An object of this name is in the store already; it was not touched, and it is durable."""
+
+    exit_code = ExitCode.FAILED
 
 
 class AccessDeniedError(VarkError, PermissionError):
@@ -126,6 +142,21 @@ class CancelledError(VarkError, RuntimeError):
 
     default_code = "cancelled"
     exit_code = ExitCode.INTERRUPTED
+
+
+class ConflictError(VarkError, RuntimeError):
+    """Another writer or collector was in the way again and again; nothing is lost, run it once more."""
+
+    default_code = "conflict"
+    exit_code = ExitCode.CONFLICT
+
+
+class RefusedError(VarkError, PermissionError):
+    """Retention, a hold or the least number of snapshots forbids it; nothing was removed."""
+
+    default_code = "refused"
+    exit_code = ExitCode.REFUSED
+    errno = errno.EPERM
 
 
 ERROR_CLASSES: dict[str, type[VarkError]] = {
