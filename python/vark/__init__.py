@@ -6,6 +6,7 @@ from vark.archive import Archive
 from vark.errors import (
     AccessDeniedError,
     CancelledError,
+    ConflictError,
     DamagedError,
     ExitCode,
     InvalidArgumentError,
@@ -13,6 +14,9 @@ from vark.errors import (
     NoSpaceError,
     NotAnArchiveError,
     NotFoundError,
+    ObjectExistsError,
+    RefusedError,
+    RepositoryNotFoundError,
     SourceError,
     StorageError,
     TargetExistsError,
@@ -20,6 +24,7 @@ from vark.errors import (
     UnsupportedError,
     VarkError,
 )
+from vark.repository import Repository, Snapshot
 from vark.types import (
     Damage,
     MemberReport,
@@ -37,6 +42,7 @@ __all__ = [
     "AccessDeniedError",
     "Archive",
     "CancelledError",
+    "ConflictError",
     "Damage",
     "DamagedError",
     "ExitCode",
@@ -46,9 +52,14 @@ __all__ = [
     "NoSpaceError",
     "NotAnArchiveError",
     "NotFoundError",
+    "ObjectExistsError",
     "ProbeReport",
+    "RefusedError",
+    "Repository",
+    "RepositoryNotFoundError",
     "RestoreReport",
     "Skipped",
+    "Snapshot",
     "SourceError",
     "StorageError",
     "StreamInfo",

@@ -112,6 +112,71 @@ def read_payload(view: StreamView, *, rows: Any = None) -> Any:
         raise DamagedError(f"payload: not an Arrow stream: {error}", layer="metadata") from error
 
 
+def compare_payloads(before: StreamView, after: StreamView) -> dict[str, str]:
+    """Return column -> "added" | "removed" | "type changed" | "changed in N rows", by position, some rows at a time.
+
+    A different number of rows is said under the name "". Errors: InvalidArgumentError (no pyarrow), DamagedError.
+    """
+    arrow = _arrow()
+    try:
+        with (
+            arrow.ipc.open_stream(io.BufferedReader(StreamFile(before), 1 << 20)) as old,
+            arrow.ipc.open_stream(io.BufferedReader(StreamFile(after), 1 << 20)) as new,
+        ):
+            return _compare(arrow, old, new)
+    except arrow.ArrowException as error:
+        raise DamagedError(f"payload: not an Arrow stream: {error}") from error
+
+
+def _compare(arrow: Any, old: Any, new: Any) -> dict[str, str]:
+    import pyarrow.compute  # noqa: F401 - fills arrow.compute
+
+    found = {name: "removed" for name in old.schema.names if name not in new.schema.names}
+    found |= {name: "added" for name in new.schema.names if name not in old.schema.names}
+    both = [name for name in old.schema.names if name not in found]
+    for name in both:
+        if old.schema.field(name).type != new.schema.field(name).type:
+            found[name] = "type changed"
+    counts = dict.fromkeys((name for name in both if name not in found), 0)
+    rows = [0, 0]
+    left: list[Any] = [None, None]
+    readers = (iter(old), iter(new))
+    while True:
+        for side in (0, 1):
+            while left[side] is None or left[side].num_rows == 0:
+                left[side] = next(readers[side], None)
+                if left[side] is None:
+                    break
+        if left[0] is None or left[1] is None:
+            break
+        count = min(batch.num_rows for batch in left)
+        for name in counts:
+            first, second = (batch.column(name).slice(0, count) for batch in left)
+            counts[name] += _unequal(arrow, first, second)
+        for side in (0, 1):
+            rows[side] += count
+            left[side] = left[side].slice(count)
+    for side in (0, 1):
+        rest = [] if left[side] is None else [left[side]]
+        rows[side] += sum(batch.num_rows for batch in [*rest, *readers[side]])
+    found |= {name: f"changed in {count} rows" for name, count in counts.items() if count}
+    if rows[0] != rows[1]:
+        found[""] = f"{rows[0]} rows before, {rows[1]} after"
+    return found
+
+
+def _unequal(arrow: Any, first: Any, second: Any) -> int:
+    """Return how many values differ; null equals null, NaN equals NaN, and what cannot be compared goes by its text."""
+    if first.equals(second):
+        return 0
+    try:
+        same = arrow.compute.equal(first, second).fill_null(False)
+        same = arrow.compute.or_(same, arrow.compute.and_(first.is_null(), second.is_null()))
+        return len(first) - int(arrow.compute.sum(same).as_py() or 0)
+    except arrow.ArrowException:
+        return sum(repr(old) != repr(new) for old, new in zip(first.to_pylist(), second.to_pylist(), strict=True))
+
+
 def _rows_of(arrow: Any, reader: Any, rows: Any) -> Any:
     if isinstance(rows, slice):
         if rows.step not in (None, 1) or min(rows.start or 0, rows.stop or 0) < 0:

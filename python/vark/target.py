@@ -30,10 +30,10 @@ def published(target: Path, *, replace: bool, sync: bool) -> Iterator[Path]:
     try:
         yield part
         if sync:
-            _sync(part)
+            sync_path(part)
         _give_name(part, target, replace=replace)
         if sync:
-            _sync(target.parent)
+            sync_path(target.parent)
     except OSError as error:
         if hasattr(error, "code"):  # already one of ours
             raise
@@ -65,7 +65,8 @@ def _give_name(part: Path, target: Path, *, replace: bool) -> None:
         part.rename(target)
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(NotImplementedError):

@@ -21,6 +21,19 @@ def parse_bytes(text: str | int, *, name: str = "size") -> int:
     return int(float(match[1]) * factor)
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+
+
+def parse_duration(text: str | float, *, name: str = "time") -> float:
+    """Return the seconds that `text` says: 90, "30s", "10m", "1h", "7d", "2w", "1y". Errors: InvalidArgumentError."""
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 <= text < 1e11:
+        return float(text)
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([smhdwy])\s*", str(text).lower())
+    if match is None:
+        raise InvalidArgumentError(f"{name}: {text!r}; expected a time such as 30s, 10m, 12h, 7d or 1y")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
 def format_bytes(byte_count: float) -> str:
     """Return e.g. "352.1 MB" (decimal units, as disks are sold)."""
     value = float(byte_count)

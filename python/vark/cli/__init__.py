@@ -1,4 +1,4 @@
-"""The command line: `vark pack | unpack | verify | inspect | cat`."""
+"""The command line: archives (`vark pack | unpack …`) and repositories (`vark init | backup | restore …`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from types import FrameType
 import click
 
 from vark import __version__
+from vark.cli.backup import backup, init
 from vark.cli.cat import cat
+from vark.cli.compare import compact, diff, stats
 from vark.cli.inspect import inspect
 from vark.cli.output import Output
 from vark.cli.pack import pack
+from vark.cli.restore import restore
+from vark.cli.retention import forget, gc, hold, release, tag, undelete
+from vark.cli.snapshots import show, snapshots
 from vark.cli.unpack import unpack
 from vark.cli.verify import verify
 from vark.errors import ExitCode, VarkError, error_from_os, exit_code_for
@@ -44,7 +49,10 @@ def cli() -> None:
     """
 
 
-for command in (pack, unpack, verify, inspect, cat):
+_REPOSITORY = (init, backup, snapshots, show, restore, tag, hold, release, forget, undelete, gc)
+_COMPARE = (diff, compact, stats)
+_COMMANDS = (*_REPOSITORY, *_COMPARE, pack, unpack, verify, inspect, cat)
+for command in _COMMANDS:
     cli.add_command(command)
 
 

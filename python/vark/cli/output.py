@@ -29,6 +29,9 @@ HINTS = {
     "limit-exceeded": "raise the limit only if you trust the archive",
     "source-changed": "no archive was written; stop writing to the source and run it again",
     "malformed": "try --layout opaque to keep the bytes as they are",
+    "no-repository": "nothing was touched; check --repo, or make one with `vark init`",
+    "conflict": "all snapshots are as they were; run it again",
+    "refused": "nothing was removed",
     "cancelled": "nothing is left under the target's name",
 }
 

@@ -1,35 +1,104 @@
-"""`vark verify`: read archives and name every damage."""
+"""`vark verify`: read archives or a repository, and name every damage."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
-from vark.errors import ExitCode, VarkError, exit_code_for
+from vark.errors import ExitCode, InvalidArgumentError, VarkError, exit_code_for
 from vark.types import VerifyReport
 from vark.units import format_bytes, format_speed
 
+if TYPE_CHECKING:
+    from vark.repository.reports import RepositoryVerifyReport
 
-@click.command(short_help="Check archives and name every damage.")
-@click.argument("archives", nargs=-1, required=True, type=options.ARCHIVE)
-@click.option("--level", type=click.Choice(["stored", "full"]), default="full", show_default=True)
+
+@click.command(short_help="Check archives or a repository, and name every damage.")
+@click.argument("archives", nargs=-1, type=options.ARCHIVE)
+@options.repository
+@click.option("--level", type=click.Choice(["structure", "stored", "full"]), default="full", show_default=True)
+@click.option("--budget", help="Repository: begin no further archive after so much, e.g. 50GiB or 10m.")
+@click.option("--max-age", help="Repository: leave out what was found whole since, e.g. 30d.")
+@click.option("--snapshot", help="Repository: only this snapshot, as a restore reads it.")
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
 @options.as_json
 def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: Any) -> int:
-    """Verify ARCHIVES. Exits with 0 when all are whole, 4 when damage was found.
+    """Verify ARCHIVES, or the repository when none are named. Exits with 0 when all is whole, 4 when damage was found,
+    1 when something could not be read for another reason.
 
-    "stored" compares the checksums of the stored bytes; "full" decodes everything and compares the digests of all rows.
+    "structure" (repository) compares records and sizes; "stored" the checksums of the stored bytes; "full" decodes
+    everything and compares the digests of all rows. Of a whole repository, "full" decodes each archive's own blocks,
+    and checks those coded against rows of an ancestor by their checksum; --snapshot reads a snapshot as a restore does.
+    Damage found at a level is taken back only by that level or a deeper one, --snapshot being the deepest.
 
     \b
     vark verify products.vark
     vark verify --level stored --json *.vark
+    vark verify -r backups/ --max-age 30d --budget 50GiB
     """
+    output = Output(as_json=given["as_json"])
+    if not archives:
+        return _verify_repository(output, level, threads, given)
+    options.refuse_given(("budget", "max_age", "snapshot"), "only for a repository; an archive is read as a whole")
+    if level == "structure":
+        raise InvalidArgumentError('--level: an archive is verified at "stored" or "full"')
+    return _verify_archives(archives, level, threads, output)
+
+
+def _verify_repository(output: Output, level: str, threads: int | None, given: dict[str, Any]) -> int:
+    repository = options.open_repository(given["repo"], rescue=True)
+    with output.progress("verifying") as progress:
+        report = repository.verify(
+            level=level,
+            budget=given["budget"],
+            max_age=given["max_age"],
+            snapshot=given["snapshot"],
+            threads=threads,
+            progress=progress,
+        )
+    if output.as_json:
+        for item in report.damaged:
+            output.line("item", **as_record(item))
+        output.line("summary", command="verify", repository=given["repo"], ok=report.ok, **as_record(report))
+        return _exit_code(report)
+    for item in report.damaged:
+        output.data(f"{item.object}: {item.detail}")
+    for name, detail in report.unread:
+        output.data(f"{name}: not read: {detail}")
+    for touched in report.touched:
+        rows = ", ".join(
+            f"{shard + '/' if shard else ''}{stream} rows {first} to {first + count - 1}"
+            for shard, stream, first, count in touched.rows
+        )
+        output.data(
+            f"touched: {touched.name} {touched.snapshot}: {'not readable' if touched.whole else rows or 'no rows'}"
+        )
+    read = f"{report.archive_count} archives, {format_bytes(report.checked_bytes)}, {report.object_count} objects"
+    left = f"; {len(report.remaining)} archives left for the next run" if report.remaining else ""
+    left += f"; {len(report.recent)} found whole lately" if report.recent else ""
+    left += f"; {len(report.unread)} could not be read" if report.unread else ""
+    if report.ok:
+        output.data(f"whole ({report.level}: {read}){left}")
+    elif not report.damaged:
+        output.data(f"NOT READ: {len(report.unread)} archives; no damage in the others ({read}){left}; run it again")
+    else:
+        output.data(f"DAMAGED: {len(report.damaged)} objects ({read}){left}; restore them from another copy")
+    return _exit_code(report)
+
+
+def _exit_code(report: RepositoryVerifyReport) -> int:
+    """Damage outranks what could not be read."""
+    if report.damaged:
+        return ExitCode.DAMAGED
+    return ExitCode.FAILED if report.unread else ExitCode.OK
+
+
+def _verify_archives(archives: tuple[str, ...], level: str, threads: int | None, output: Output) -> int:
     from vark.api import verify_archive
 
-    output = Output(as_json=given["as_json"])
     codes = []
     for archive in archives:
         try:

@@ -1,0 +1,103 @@
+"""`vark init` and `vark backup`: make a repository, and a snapshot in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vark.cli import content, options
+from vark.cli.output import Output, as_record, exit_for_partial
+from vark.errors import InvalidArgumentError
+from vark.units import format_bytes, format_speed
+
+
+@click.command(short_help="Make a repository.")
+@click.argument("folder", required=False, type=click.Path())
+@options.repository
+@click.option("--volume-bytes", help="Cut archives into files of this size, e.g. 256MiB; default: one file each.")
+@options.as_json
+def init(folder: str | None, repo: str | None, volume_bytes: str | None, as_json: bool) -> int:
+    """Make a repository in FOLDER (or --repo), which must be empty or not exist.
+
+    \b
+    vark init backups/
+    VARK_REPOSITORY=backups/ vark init --volume-bytes 256MiB
+    """
+    from vark.repository import Repository
+
+    output = Output(as_json=as_json)
+    place = folder or repo
+    if not place:
+        raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
+    repository = Repository.create(place, volume_bytes=volume_bytes)
+    if as_json:
+        output.line("summary", command="init", repository=place, repository_id=repository.id)
+    else:
+        output.data(f"{place}: repository {repository.id}")
+    return 0
+
+
+@click.command(short_help="Make a snapshot of files or folders.")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True))
+@options.repository
+@click.option("--name", help="What the snapshots of this source are called.  [default: the name of the one SOURCE]")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag (may be repeated).")
+@click.option("--full", is_flag=True, help="Store everything anew instead of what changed.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted backup.")
+@click.option("--chain-max", type=click.IntRange(0), help="Archives that a snapshot may build on.  [default: 30]")
+@click.option("--waste-max", type=click.FloatRange(0), help="Share of unused bytes in them.  [default: 0.5]")
+@content.options
+@options.engine
+@options.as_json
+def backup(sources: tuple[str, ...], **given: Any) -> int:
+    """Back up SOURCES into the repository, as a snapshot. Only what changed since the newest of this name is stored.
+
+    Exits with 3 when something of a source was not captured: the snapshot is good, but marked `partial`.
+
+    \b
+    vark backup -r backups/ products.faiss
+    vark backup --name products --tag model=e5 index/ --json
+    """
+    output = Output(as_json=given["as_json"])
+    repository = options.open_repository(given["repo"])
+    tags = options.parse_tags(given["tags"])
+    source, values = content.gathered(sources, given)
+    for key in ("chain_max", "waste_max"):
+        if given[key] is not None:
+            values[key] = given[key]
+    with output.progress("backing up") as progress:
+        report = repository.backup(
+            source,
+            name=given["name"] or _name_of(sources),
+            tags=tags,
+            full=given["full"],
+            resume=given["resume"],
+            threads=given["threads"],
+            memory=given["memory"],
+            progress=progress,
+            **values,
+        )
+    written = report.archives[0].write
+    for item in written.skipped if written is not None else ():
+        output.warn(f"not captured: {item.name}: {item.reason}", name=item.name, reason=item.reason)
+    for member in written.members if written is not None else ():
+        if member.warning:
+            output.warn(f"{member.name}: {member.warning}", name=member.name, reason=member.warning)
+    if output.as_json:
+        output.line("summary", command="backup", **as_record(report))
+    archive = report.archives[0]
+    kind = f"full ({archive.reason})" if archive.base is None else f"delta of {archive.base}"
+    sizes = f"{format_bytes(report.raw_bytes)}, stored {format_bytes(report.archive_bytes)}"
+    speed = format_speed(report.raw_bytes, report.seconds)
+    output.talk(f"{report.name} {report.snapshot}: {sizes}, {kind}, {report.seconds:.2f} s, {speed}")
+    if report.partial:
+        output.talk("The snapshot is partial: see the warnings above.")
+    return exit_for_partial(report.partial)
+
+
+def _name_of(sources: tuple[str, ...]) -> str:
+    if len(sources) == 1:
+        return Path(sources[0]).resolve().name
+    raise InvalidArgumentError("--name: needed with more than one source; snapshots of one name build on each other")

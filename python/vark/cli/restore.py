@@ -1,0 +1,58 @@
+"""`vark restore`: write a snapshot back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vark.cli import options
+from vark.cli.output import Output, as_record
+from vark.units import format_bytes, format_speed
+
+
+@click.command(short_help="Restore a snapshot.")
+@click.argument("reference")
+@click.argument("target", type=click.Path())
+@options.repository
+@options.reference
+@click.option("--shard", help="Only this shard.")
+@click.option("--member", "members", multiple=True, help="Only this member (may be repeated).")
+@click.option("--max-bytes", help="Refuse to write more, e.g. 10GB.")
+@options.engine
+@options.writing
+@options.as_json
+def restore(reference: str, target: str, **given: Any) -> int:
+    """Restore the snapshot REFERENCE to TARGET: one member to a file, several to a new folder, byte for byte.
+
+    REFERENCE: "latest", an id or its first digits, a tag KEY=VALUE, or a time.
+
+    \b
+    vark restore latest products.faiss --name products
+    vark restore 2026-11-20T04:00Z restored/
+    """
+    output = Output(as_json=given["as_json"])
+    repository = options.open_repository(given["repo"], rescue=True)
+    snapshot = repository.snapshot(reference, name=given["name"], at=given["at"])
+    with output.progress("restoring") as progress:
+        report = repository.restore(
+            snapshot,
+            target,
+            shard=given["shard"],
+            member=list(given["members"]) or None,
+            replace=given["replace"],
+            sync=not given["no_sync"],
+            threads=given["threads"],
+            memory=given["memory"],
+            max_bytes=given["max_bytes"],
+            progress=progress,
+        )
+    if snapshot.partial:
+        output.warn("the snapshot is partial: its source was not captured completely")
+    if output.as_json:
+        output.line("summary", command="restore", snapshot=snapshot.id, name=snapshot.name, **as_record(report))
+    output.talk(
+        f"{report.target}: {snapshot.name} {snapshot.id}, {report.member_count} members, "
+        f"{format_bytes(report.byte_count)}, {report.seconds:.2f} s, {format_speed(report.byte_count, report.seconds)}"
+    )
+    return 0

@@ -1,0 +1,326 @@
+"""Backup: the writer's side of the protocol, W1 to W4 (spec, section 4.1)."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vark.archive import Archive
+from vark.errors import (
+    CancelledError,
+    ConflictError,
+    DamagedError,
+    InvalidArgumentError,
+    NoSpaceError,
+    NotFoundError,
+    SourceError,
+    VarkError,
+)
+from vark.repository import base as base_
+from vark.repository import sessions
+from vark.repository.catalog import Catalog
+from vark.repository.context import Context
+from vark.repository.engine import Written
+from vark.repository.fields import label_fault, tags_fault
+from vark.repository.layout import COMMITS
+from vark.repository.ledger import read_ledger
+from vark.repository.objects import create_record, new_uuid7
+from vark.repository.records import Ancestor, Commit, CommittedArchive, new_salt
+from vark.repository.reports import ArchiveWritten, BackupReport
+from vark.repository.sourcing import describe_shards, signature
+from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
+
+_OURS = frozenset({"archive_id", "base", "fingerprint_key", "replace", "sync"})  # options that the repository decides
+ATTEMPTS = 4  # a collection can be in the way of each; more than two in a row take some planning
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRequest:
+    """What is asked for. sources: shard -> source; the shard is "" where there is one archive only."""
+
+    sources: Mapping[str, Any]
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    full: bool = False
+    resume: bool = True
+    chain_max: int = base_.CHAIN_MAX
+    waste_max: float = base_.WASTE_MAX
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse what could not be recorded, before anything is read. Errors: InvalidArgumentError."""
+        fault = label_fault(self.name)
+        if fault is not None:
+            raise InvalidArgumentError(f"name {self.name!r}: {fault}")
+        fault = tags_fault(self.tags)
+        if fault is not None:
+            raise InvalidArgumentError(f"tags: {fault}")
+        ours = sorted(_OURS & self.options.keys())
+        if ours:
+            raise InvalidArgumentError(f"{ours[0]}: the repository decides that; leave it out")
+
+
+@dataclass(slots=True)
+class _Shard:
+    archive_id: str
+    base: base_.Base | None
+    reason: str | None
+    written: Written | None = None
+    volumes: Volumes | None = None
+
+
+def backup(context: Context, request: BackupRequest) -> BackupReport:
+    """Make a snapshot. What this returns is durable, and no collection can take it away.
+
+    Errors: those of `write_archive`; ConflictError when collections were in the way again and again.
+    """
+    request.check()
+    start = time.monotonic()
+    catalog = context.reader.read(strict=True)  # W1
+    shards, session = _plan(context, catalog, request)
+    resumed = session is not None
+    if session is None:
+        bases = {name: _base_id(shard) for name, shard in shards.items()}
+        session = sessions.begin(
+            context.store, context.id, name=request.name, signature=_signature(request, bases), bases=bases
+        )
+        _adopt(shards, session)
+    superseded: list[str] = []
+    snapshot = new_uuid7().hex
+    try:
+        generation, stale = catalog.administration.generation, set(shards)
+        for _ in range(ATTEMPTS):
+            for name in stale:
+                _write(context, request, name, shards[name], again=bool(superseded))  # W2
+            replaces = superseded[-1] if superseded else None
+            commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
+            digest = create_record(context.store, COMMITS, commit.encode(), commit.created_unix_ms)  # W3
+            administration = context.reader.administrations.read()  # W4: after the commit record exists
+            stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
+            if not stale:
+                for old in superseded:
+                    context.mark(context.reader.read(), "forget", commit.snapshot, commit=old, reason="superseded")
+                return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
+            superseded.append(digest)
+            generation = administration.generation
+            for name in stale:
+                shards[name] = _Shard(str(new_uuid7()), None, "a collection was about to free what it builds on")
+    finally:
+        sessions.end(session)
+    raise ConflictError(
+        f"backup of {request.name!r}: {ATTEMPTS} collections in a row were in the way; nothing is lost, run it again"
+    )
+
+
+def _plan(
+    context: Context, catalog: Catalog, request: BackupRequest
+) -> tuple[dict[str, _Shard], sessions.Session | None]:
+    """Choose the base of each shard, and find an interrupted run to go on with."""
+    shards = {}
+    damaged = read_ledger(context.store, context.id).damaged()
+    for name in request.sources:
+        base, reason = None, "asked for"
+        if not request.full:
+            found = base_.choose(
+                context.store,
+                catalog,
+                request.name,
+                name,
+                damaged=damaged,
+                chain_max=request.chain_max,
+                waste_max=request.waste_max,
+            )
+            base, why = found
+            reason = why or ""
+        if base is not None and not context.engine.deltas:
+            base, reason = None, "this build of the engine writes no deltas"
+        shards[name] = _Shard("", base, reason or None)
+    if not request.resume:
+        return shards, None
+    bases = {name: _base_id(shard) for name, shard in shards.items()}
+    session = sessions.find_interrupted(
+        context.store,
+        context.id,
+        catalog,
+        name=request.name,
+        signature=_signature(request, bases),
+        bases=bases,
+    )
+    if session is not None:
+        _adopt(shards, session)
+    return shards, session
+
+
+def _signature(request: BackupRequest, bases: Mapping[str, str | None]) -> str:
+    return signature(request.sources, {**request.options, "progress": None, "bases": sorted(bases.items())})
+
+
+def _base_id(shard: _Shard) -> str | None:
+    return None if shard.base is None else shard.base.archive.id
+
+
+def _ids(shard: _Shard) -> set[str]:
+    """Return every archive that a shard needs."""
+    ancestors = () if shard.written is None else shard.written.ancestors
+    return {shard.archive_id, *(ancestor.id for ancestor in ancestors)}
+
+
+def _adopt(shards: Mapping[str, _Shard], session: sessions.Session) -> None:
+    for name, (archive_id, _) in session.archives.items():
+        shards[name].archive_id = archive_id
+
+
+def _write(context: Context, request: BackupRequest, name: str, shard: _Shard, *, again: bool) -> None:
+    """Write the archive of one shard: in full, when its base cannot be read or a delta against it fails.
+
+    A delta is a saving: what stands in its way must not keep a backup from being made.
+    """
+    failure: VarkError | None = None
+    try:
+        if shard.base is not None:
+            try:
+                with _open_base(context, shard.base) as base:
+                    _write_archive(context, request, name, shard, base)
+            except (NoSpaceError, CancelledError, SourceError):
+                raise  # a full archive would fare no better
+            except VarkError as error:
+                # What is wrong with the source or an option fails again, as itself.
+                unreadable = isinstance(error, (NotFoundError, DamagedError))
+                shard.reason = f"{'its base cannot be read' if unreadable else 'its delta failed'}: {error}"
+                shard.base, shard.archive_id, failure = None, str(new_uuid7()), error
+        if shard.base is None:
+            _write_archive(context, request, name, shard, None)
+    except SourceError as error:
+        if not again:
+            if failure is not None:
+                raise error from failure
+            raise
+        raise ConflictError(
+            f"backup of {request.name!r}: a collection was in the way and the source cannot be read a second time "
+            f"({error.message}); run it again"
+        ) from error
+    delta = None if shard.written is None else shard.written.delta
+    if delta is not None and shard.written is not None and not shard.written.ancestors:
+        shard.reason = str(delta.get("reason") or "nothing of the base could be used")
+
+
+def _write_archive(context: Context, request: BackupRequest, name: str, shard: _Shard, base: Archive | None) -> None:
+    """Write one archive, under another id when its own turns out to be taken."""
+
+    def write(descriptor: int) -> Written:
+        return context.engine.write(
+            request.sources[name],
+            descriptor,
+            archive_id=shard.archive_id,
+            base=base,
+            fingerprint_key=context.fingerprint_key,
+            options=request.options,
+        )
+
+    for attempt in range(2):
+        try:
+            shard.written, shard.volumes = write_volumes(
+                context.store, shard.archive_id, write, volume_bytes=context.volume_bytes, seekable=base is not None
+            )
+            return
+        except VolumeDiffersError as error:
+            if attempt:
+                raise ConflictError(f"backup of {request.name!r}: {error.message}; run it again") from error
+            shard.archive_id = str(new_uuid7())
+
+
+def _open_base(context: Context, base: base_.Base) -> Archive:
+    rest = {key: value for key, value in base.sizes.items() if key != base.archive.id}
+    return context.engine.open(context.store, base.archive, rest)
+
+
+def _commit(
+    context: Context,
+    catalog: Catalog,
+    request: BackupRequest,
+    shards: Mapping[str, _Shard],
+    snapshot: str,
+    generation: int,
+    replaces: str | None,
+) -> Commit:
+    archives, closure, partial = [], dict[str, Ancestor](), False
+    for name, shard in shards.items():
+        written = shard.written
+        volumes = shard.volumes
+        assert written is not None
+        assert volumes is not None
+        partial = partial or written.partial
+        closure.update({ancestor.id: ancestor for ancestor in written.ancestors})
+        archives.append(
+            CommittedArchive(
+                id=shard.archive_id,
+                shard=name,
+                volumes=volumes.sizes,
+                root=written.root,
+                bytes=written.archive_bytes,
+                base=written.base,
+                raw_bytes=written.raw_bytes,
+                digests=volumes.digests,
+            )
+        )
+    newest = base_.newest(catalog, request.name)
+    return Commit(
+        repository=context.id,
+        snapshot=snapshot,
+        name=request.name,
+        created_unix_ms=time.time_ns() // 1_000_000,
+        store_unix_ms=context.store.clock_unix_ms(),
+        tags=dict(request.tags),
+        host=socket.gethostname()[:200],
+        source=describe_shards(request.sources),
+        partial=partial,
+        root_generation=generation,
+        heads=() if newest is None else (newest.commit,),
+        archives=tuple(archives),
+        closure=tuple(closure.values()),
+        replaces=replaces,
+        salt=new_salt(),
+    )
+
+
+def _report(
+    commit: Commit,
+    digest: str,
+    shards: Mapping[str, _Shard],
+    seconds: float,
+    resumed: bool,
+    superseded: list[str],
+) -> BackupReport:
+    archives = []
+    for name, shard in shards.items():
+        written = shard.written
+        assert written is not None
+        delta = written.delta or {}
+        archives.append(
+            ArchiveWritten(
+                archive_id=shard.archive_id,
+                shard=name,
+                archive_bytes=written.archive_bytes,
+                raw_bytes=written.raw_bytes,
+                base=written.base,
+                reason=None if written.base else shard.reason,
+                rows_new=delta.get("rows_new"),
+                rows_copied=delta.get("rows_copied"),
+                write=written.report,
+            )
+        )
+    return BackupReport(
+        snapshot=commit.snapshot,
+        name=commit.name,
+        commit=digest,
+        partial=commit.partial,
+        archives=tuple(archives),
+        archive_bytes=sum(archive.archive_bytes for archive in archives),
+        raw_bytes=sum(archive.raw_bytes for archive in archives),
+        seconds=seconds,
+        resumed=resumed,
+        superseded=tuple(superseded),
+    )

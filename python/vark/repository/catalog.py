@@ -1,0 +1,221 @@
+"""The catalog: what commits and marks add up to. Reads every record, trusts none, and names those it cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vark.errors import DamagedError, UnsupportedError, VarkError
+from vark.repository.layout import COMMITS, MARKS, content_of_name
+from vark.repository.marks import MarkState, fold
+from vark.repository.objects import read_object
+from vark.repository.records import Ancestor, Commit, CommittedArchive, Mark
+from vark.repository.root import Administration, AdministrationReader
+from vark.stores import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One committed point in time. Times are milliseconds since 1970, UTC.
+
+    unix_ms: the store's clock where it has one, else the client's, which is always in created_unix_ms. commit: the
+    commit record that stands for it now. void: needs an archive that a collection has swept; never restored.
+    superseded: commits of the same snapshot that another has replaced (`compact`).
+    """
+
+    id: str
+    name: str
+    unix_ms: int
+    created_unix_ms: int
+    store_unix_ms: int | None
+    tags: Mapping[str, str]
+    host: str
+    source: Mapping[str, Any]
+    partial: bool
+    held: bool
+    hold_reason: str
+    forgotten_unix_ms: int | None
+    forget_reason: str
+    void: bool
+    commit: str
+    archives: tuple[CommittedArchive, ...]
+    closure: tuple[Ancestor, ...]
+    superseded: tuple[str, ...] = ()
+
+    @property
+    def time(self) -> datetime:
+        """The time of the snapshot, UTC."""
+        return datetime.fromtimestamp(self.unix_ms / 1000, UTC)
+
+    @property
+    def archive_bytes(self) -> int:
+        """Bytes of its own archives."""
+        return sum(archive.bytes for archive in self.archives)
+
+    @property
+    def closure_bytes(self) -> int:
+        """Bytes of the archives of earlier snapshots that it points into."""
+        return sum(ancestor.bytes for ancestor in self.closure)
+
+    @property
+    def delta(self) -> bool:
+        """Whether it points into earlier archives."""
+        return bool(self.closure)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be restored: neither void nor forgotten."""
+        return not self.void and self.forgotten_unix_ms is None
+
+    def needed(self) -> Iterable[Ancestor]:
+        """Yield every archive that it needs."""
+        for archive in self.archives:
+            yield archive.as_ancestor()
+        yield from self.closure
+
+
+@dataclass(slots=True)
+class Catalog:
+    """One look at the repository. faults: object -> why it could not be used; a collector refuses to work then."""
+
+    administration: Administration
+    commits: dict[str, Commit]
+    marks: dict[str, Mark]
+    mark_states: dict[str, MarkState]
+    snapshots: tuple[Snapshot, ...]
+    faults: dict[str, VarkError] = field(default_factory=dict)
+    commit_names: dict[str, str] = field(default_factory=dict)  # digest -> object
+
+    def records_of(self, snapshot: Snapshot) -> list[str]:
+        """Return the objects that say what a snapshot is: the commit that stands for it, and all marks."""
+        marks = [name for name, mark in self.marks.items() if mark.snapshot == snapshot.id]
+        return [self.commit_names[snapshot.commit], *marks]
+
+    def is_void(self, commit: Commit) -> bool:
+        """Return whether a commit needs an archive that was ever swept."""
+        return any(archive.id in self.administration.swept for archive in commit.needed())
+
+    def forgotten(self, digest: str) -> int | None:
+        """Return when a commit was forgotten, or None."""
+        state = self.mark_states.get(self.commits[digest].snapshot)
+        word = None if state is None else state.forgotten(digest)
+        return None if word is None else word[0]
+
+    def last_word_unix_ms(self, snapshot: str) -> int:
+        """Return the time of the newest record about a snapshot; a new mark must be later to win."""
+        times = [mark.unix_ms for mark in self.marks.values() if mark.snapshot == snapshot]
+        times += [commit.unix_ms for commit in self.commits.values() if commit.snapshot == snapshot]
+        return max(times, default=0)
+
+
+class CatalogReader:
+    """Reads catalogs of one repository; records never change, so each is read once."""
+
+    def __init__(self, store: Store, repository: str | None) -> None:
+        self.store = store
+        self.repository = repository
+        self.administrations = AdministrationReader(store, repository)
+        self._commits: dict[str, Commit] = {}
+        self._marks: dict[str, Mark] = {}
+        self._vanished = False
+
+    def read(self, *, strict: bool = False) -> Catalog:
+        """Return the catalog.
+
+        strict: a root or list that is damaged is an error, and so is a store that fails, as writers and collectors
+        want it.
+        """
+        self._vanished = False
+        catalog = self._read(strict=strict)
+        if self._vanished or any(snapshot.void for snapshot in catalog.snapshots):
+            # Another commit may have come to stand for a snapshot after commits were listed.
+            catalog = self._read(strict=strict)
+        return catalog
+
+    def _read(self, *, strict: bool) -> Catalog:
+        """Read marks, commits and the root, in this order.
+
+        So the commit is seen that stands in the place of one that a mark calls superseded, and a commit that was safe
+        when it was listed stays safe.
+        """
+        faults: dict[str, VarkError] = {}
+        marks = self._records(MARKS, self._marks, Mark, faults, strict=strict)
+        commits = self._records(COMMITS, self._commits, Commit, faults, strict=strict)
+        read = self.administrations
+        administration = read.read() if strict else read.read_what_is_readable(faults)
+        by_digest = {content_of_name(name) or name: commit for name, commit in commits.items()}
+        names = {content_of_name(name) or name: name for name in commits}
+        states = fold(marks.items())
+        catalog = Catalog(administration, by_digest, marks, states, (), faults, names)
+        catalog.snapshots = _snapshots(catalog)
+        return catalog
+
+    def _records(
+        self, folder: str, known: dict[str, Any], kind: Any, faults: dict[str, VarkError], *, strict: bool
+    ) -> dict[str, Any]:
+        found = {}
+        for entry in self.store.list(folder):
+            name = entry.name
+            if content_of_name(name) is None:
+                continue  # not ours
+            try:
+                if name not in known:
+                    known[name] = kind.decode(read_object(self.store, name), place=name, repository=self.repository)
+                found[name] = known[name]
+            except FileNotFoundError:
+                self._vanished = True  # collected since it was listed
+            except VarkError as error:
+                # A store that fails says nothing of the record: it may be there the next time.
+                if strict and not isinstance(error, (DamagedError, UnsupportedError)):
+                    raise
+                faults[name] = error
+        return found
+
+
+def _snapshots(catalog: Catalog) -> tuple[Snapshot, ...]:
+    groups: dict[str, list[str]] = {}
+    for digest, commit in catalog.commits.items():
+        groups.setdefault(commit.snapshot, []).append(digest)
+    found = [_snapshot(catalog, digests) for digests in groups.values()]
+    return tuple(sorted(found, key=lambda snapshot: (snapshot.unix_ms, snapshot.id)))
+
+
+def _snapshot(catalog: Catalog, digests: list[str]) -> Snapshot:
+    """Return a snapshot: of its commits that are not void and not replaced, the newest stands for it."""
+    valid = [digest for digest in digests if not catalog.is_void(catalog.commits[digest])]
+    replaced = {catalog.commits[digest].replaces for digest in valid}
+    standing = [digest for digest in valid if digest not in replaced] or digests
+    current = max(standing, key=lambda digest: (catalog.commits[digest].unix_ms, digest))
+    commit = catalog.commits[current]
+    state = catalog.mark_states.get(commit.snapshot, MarkState())
+    forgotten = state.forgotten(current)
+    return Snapshot(
+        id=commit.snapshot,
+        name=commit.name,
+        unix_ms=commit.unix_ms,
+        created_unix_ms=commit.created_unix_ms,
+        store_unix_ms=commit.store_unix_ms,
+        tags=state.tagged(commit.tags),
+        host=commit.host,
+        source=commit.source,
+        partial=commit.partial,
+        held=state.held,
+        hold_reason=state.hold_reason if state.held else "",
+        forgotten_unix_ms=None if forgotten is None else forgotten[0],
+        forget_reason="" if forgotten is None else forgotten[1],
+        void=not valid,
+        commit=current,
+        archives=commit.archives,
+        closure=commit.closure,
+        superseded=tuple(sorted(_superseded(catalog, valid, replaced) - {current})),
+    )
+
+
+def _superseded(catalog: Catalog, valid: list[str], replaced: set[str | None]) -> set[str]:
+    """Return commits that another stands in for: replaced ones, and those that replace the same one as another did.
+
+    Nothing else: a commit that merely has the same snapshot id may hold what no other holds.
+    """
+    return {digest for digest in valid if digest in replaced or catalog.commits[digest].replaces is not None}

@@ -1,0 +1,59 @@
+"""What every part of a repository works with: its store, its marker, its engine and its reader of catalogs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vark.errors import DamagedError
+from vark.repository.base import volume_sizes
+from vark.repository.catalog import Catalog, CatalogReader, Snapshot
+from vark.repository.engine import Engine
+from vark.repository.marks import write_mark
+from vark.repository.objects import settle
+from vark.repository.records import Ancestor
+from vark.stores import Store
+
+
+@dataclass(slots=True)
+class Context:
+    """An open repository, for its parts. id: None where the marker is lost and only reading is possible."""
+
+    store: Store
+    id: str
+    fingerprint_key: bytes
+    volume_bytes: int | None
+    engine: Engine
+    reader: CatalogReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = CatalogReader(self.store, self.id or None)
+
+    def sizes_of(self, ancestors: tuple[Ancestor, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the bytes of the volumes of archives. Errors: DamagedError where one is not as its record says."""
+        found = {}
+        for ancestor in ancestors:
+            sizes = volume_sizes(self.store, ancestor.id)
+            if sum(sizes) != ancestor.bytes:
+                raise DamagedError(
+                    f"archive {ancestor.id}: {sum(sizes)} bytes, expected {ancestor.bytes}; "
+                    "restore it from another copy, or use a snapshot that does not need it"
+                )
+            found[ancestor.id] = sizes
+        return found
+
+    def mark(self, catalog: Catalog, action: str, snapshot: str, **fields: object) -> str:
+        """Create a mark that wins over all that is known of the snapshot."""
+        last = catalog.last_word_unix_ms(snapshot)
+        return write_mark(self.store, self.id, action, snapshot, after_unix_ms=last, **fields)  # type: ignore[arg-type]
+
+    def settle(self, catalog: Catalog, snapshots: Iterable[Snapshot]) -> None:
+        """Make durable what is known of these snapshots: those who said it may have died before it was."""
+        for snapshot in snapshots:
+            for name in catalog.records_of(snapshot):
+                settle(self.store, name)
+
+    def safe(self, ancestors: tuple[Ancestor, ...]) -> bool:
+        """Return whether none of these is dead by the state as it is now: step W4, for a commit that exists already."""
+        dead = self.reader.administrations.read().dead
+        return not any(ancestor.id in dead for ancestor in ancestors)

@@ -1,0 +1,32 @@
+"""Digests: the content name of a record, and the digest of a volume."""
+
+from __future__ import annotations
+
+from vark import _core
+
+PIECE_BYTES = 1 << 20
+
+
+def digest_hex(data: bytes) -> str:
+    """Return the BLAKE3 of `data` as 64 hexadecimal digits."""
+    return _core.blake3(data).hex()
+
+
+class VolumeDigest:
+    """The digest of a volume: the BLAKE3 of the BLAKE3s of its pieces of 1 MiB, so that it grows with the bytes."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._pieces = bytearray()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        self._rest += data
+        while len(self._rest) >= PIECE_BYTES:
+            self._pieces += bytes.fromhex(digest_hex(bytes(self._rest[:PIECE_BYTES])))
+            del self._rest[:PIECE_BYTES]
+
+    def hex(self) -> str:
+        """Return the digest of all that was taken, 64 hexadecimal digits."""
+        last = bytes.fromhex(digest_hex(bytes(self._rest))) if self._rest else b""
+        return digest_hex(bytes(self._pieces) + last)

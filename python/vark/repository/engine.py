@@ -1,0 +1,174 @@
+"""What the repository asks of the engine: write, open, verify and compact archives made of objects of a store.
+
+The only room of the repository that knows how an archive is written or opened; tests put another in its place.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import vark.api
+from vark.archive import Archive
+from vark.errors import InvalidArgumentError
+from vark.repository.layout import volume_name
+from vark.repository.records import Ancestor, CommittedArchive
+from vark.stores import Store
+from vark.types import VerifyReport, WriteReport
+
+READ_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An archive as the engine wrote it. delta: the report's entry (base, reason, rows), None without a base."""
+
+    root: str
+    archive_bytes: int
+    raw_bytes: int
+    partial: bool
+    report: WriteReport | None = None
+    delta: Mapping[str, Any] | None = None
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @property
+    def base(self) -> str | None:
+        """The archive that it points into, None where it is full."""
+        return str(self.delta["base"]) if self.delta is not None and self.ancestors else None
+
+
+class Engine:
+    """The engine of this package."""
+
+    deltas = True
+
+    def write(
+        self,
+        source: Any,
+        descriptor: int,
+        *,
+        archive_id: str,
+        base: Archive | None,
+        fingerprint_key: bytes,
+        options: Mapping[str, Any],
+    ) -> Written:
+        """Write `source` to an open descriptor: a delta against `base`, or a full archive. The caller syncs."""
+        report = vark.api.write_archive(
+            source,
+            descriptor,
+            archive_id=UUID(archive_id),
+            base=base,
+            fingerprint_key=fingerprint_key,
+            sync=False,
+            **options,
+        )
+        delta = None if report.delta is None else {"base": report.delta.base, "rows_new": report.delta.rows_new}
+        if report.delta is not None and delta is not None:
+            delta.update(reason=None, rows_copied=report.delta.rows - report.delta.rows_new)
+        return Written(
+            root=report.root,
+            archive_bytes=report.archive_bytes,
+            raw_bytes=report.raw_bytes,
+            partial=report.partial,
+            report=report,
+            delta=delta,
+            ancestors=tuple(Ancestor(item.archive_id, item.archive_bytes, item.root) for item in report.ancestors),
+        )
+
+    def compact(self, archive: Archive, descriptor: int, *, archive_id: str, options: Mapping[str, Any]) -> Written:
+        """Write a full archive out of the stored blocks of `archive` and of those that it points into.
+
+        options: threads, progress. Errors: InvalidArgumentError for another; it would have no effect.
+        """
+        unknown = sorted(options.keys() - {"threads", "progress"})
+        if unknown:
+            raise InvalidArgumentError(f"{unknown[0]}: compacting has no such option; leave it out")
+        report = vark.api.compact_archive(archive, descriptor, archive_id=UUID(archive_id), sync=False, **options)
+        raw_bytes = sum(stream.raw_bytes for stream in archive.streams)
+        return Written(report.root, report.archive_bytes, raw_bytes, archive.partial)
+
+    def open(self, store: Store, archive: CommittedArchive, sizes: Mapping[str, Sequence[int]]) -> Archive:
+        """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes.
+
+        Volumes that are no files are copied to temporary ones, which go with the archive.
+        """
+        places = Places(store)
+        try:
+            volumes = places.volumes(archive.id, archive.volumes)
+            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+            opened = Archive(volumes, ancestors=ancestors)
+        except BaseException:
+            places.close()
+            raise
+        weakref.finalize(opened, places.close)
+        return opened
+
+    def identity(self, store: Store, archive: CommittedArchive) -> tuple[str, str]:
+        """Return the id and the root that the archive itself says."""
+        places = Places(store)
+        try:
+            with Archive(places.volumes(archive.id, archive.volumes)) as opened:
+                return str(opened.archive_id), opened.root
+        finally:
+            places.close()
+
+    def verify(
+        self,
+        store: Store,
+        archive: CommittedArchive,
+        sizes: Mapping[str, Sequence[int]],
+        *,
+        level: str,
+        own: bool,
+        threads: int | None,
+    ) -> VerifyReport:
+        """Verify an archive that may not even open. own: its own bytes only, nothing that it takes from others.
+
+        level: "stored" or "full". sizes: archive id -> bytes of the volumes of those that it points into.
+        """
+        places = Places(store)
+        try:
+            volumes = places.volumes(archive.id, archive.volumes)
+            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+            return vark.api.verify_archive(volumes, level=level, own=own, ancestors=ancestors, threads=threads)
+        finally:
+            places.close()
+
+
+class Places:
+    """Paths of volumes: those of the store where its objects are files, else temporary copies."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def volumes(self, archive_id: str, sizes: Sequence[int]) -> list[Path]:
+        """Return one path for each volume. Errors: NotFoundError."""
+        return [self._volume(volume_name(archive_id, number)) for number in range(len(sizes))]
+
+    def close(self) -> None:
+        """Remove the copies."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _volume(self, name: str) -> Path:
+        local = self._store.local_path(name)
+        if local is not None:
+            return local
+        path = self._temporary(name.replace("/", "_"))
+        if not path.exists():
+            found = self._store.byte_count(name)
+            with path.open("wb") as target:
+                for offset in range(0, found, READ_BYTES):
+                    target.write(self._store.read(name, offset=offset, byte_count=min(READ_BYTES, found - offset)))
+        return path
+
+    def _temporary(self, name: str) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="vark-")
+        return Path(self._folder.name) / name

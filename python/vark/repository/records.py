@@ -1,0 +1,307 @@
+"""The records of a repository: marker, commit and mark (spec/REPOSITORY.md, section 2), read and written here alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vark.repository.digest import digest_hex
+from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.layout import VOLUMES_MAX
+
+FORMAT = "vark-repository"
+VERSION = 1
+ARCHIVE_BYTES_MIN = 192
+ACTIONS = ("forget", "undelete", "hold", "release", "tag", "untag")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What makes a folder a repository. fingerprint_key: 32 bytes (hex) under which rows are fingerprinted."""
+
+    id: str
+    fingerprint_key: str
+    created_unix_ms: int
+    volume_bytes: int | None
+
+    def encode(self) -> bytes:
+        """Return the bytes of the object; `digest` is over all other fields, for its name promises nothing."""
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "id": self.id,
+            "fingerprint_key": self.fingerprint_key,
+            "created_unix_ms": self.created_unix_ms,
+            "volume_bytes": self.volume_bytes,
+        }
+        return encode_sealed(values)
+
+    @classmethod
+    def decode(cls, data: bytes, *, place: str) -> Marker:
+        """Read a marker. Errors: DamagedError, UnsupportedError."""
+        fields = decode_sealed(data, place=place)
+        if fields.text("format") != FORMAT:
+            fields.refuse(f"format: expected {FORMAT!r}")
+        fields.values.setdefault("kind", FORMAT)
+        fields.check_kind(FORMAT, version=VERSION)
+        volume = fields.values.get("volume_bytes")
+        return cls(
+            id=fields.hexadecimal("id", 32),
+            fingerprint_key=fields.hexadecimal("fingerprint_key", 64),
+            created_unix_ms=fields.unix_ms("created_unix_ms"),
+            volume_bytes=None if volume is None else fields.integer("volume_bytes", 1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """An archive that others point into."""
+
+    id: str
+    bytes: int
+    root: str
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {"id": self.id, "bytes": self.bytes, "root": self.root}
+
+    @classmethod
+    def read(cls, fields: Fields) -> Ancestor:
+        """Read a JSON object."""
+        return cls(fields.uuid("id"), fields.integer("bytes", ARCHIVE_BYTES_MIN), fields.hexadecimal("root", 64))
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedArchive:
+    """One archive of a commit. volumes: bytes of each; base: the archive that it was compared with, or None.
+
+    raw_bytes: what it restores to, 0 where unknown; only the chain policy looks at it. digests: of the volumes, where
+    there are several; they tell which of them is damaged.
+    """
+
+    id: str
+    shard: str
+    volumes: tuple[int, ...]
+    root: str
+    bytes: int
+    base: str | None
+    raw_bytes: int = 0
+    digests: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        more = {"digests": list(self.digests)} if self.digests else {}
+        return {
+            **more,
+            "id": self.id,
+            "shard": self.shard,
+            "volumes": list(self.volumes),
+            "root": self.root,
+            "bytes": self.bytes,
+            "base": self.base,
+            "raw_bytes": self.raw_bytes,
+        }
+
+    @classmethod
+    def read(cls, fields: Fields) -> CommittedArchive:
+        """Read a JSON object."""
+        volumes = tuple(fields.items("volumes"))
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in volumes)
+        byte_count = fields.integer("bytes", ARCHIVE_BYTES_MIN)
+        if not whole or not 1 <= len(volumes) <= VOLUMES_MAX or sum(volumes) != byte_count:
+            fields.refuse("volumes: expected sizes whose sum is bytes")
+        digests = fields.hexadecimals("digests", 64, unique=False) if "digests" in fields.values else ()
+        if digests and len(digests) != len(volumes):
+            fields.refuse("digests: expected one for each volume")
+        return cls(
+            id=fields.uuid("id"),
+            shard=fields.shard("shard"),
+            volumes=volumes,
+            root=fields.hexadecimal("root", 64),
+            bytes=byte_count,
+            base=fields.optional_uuid("base"),
+            raw_bytes=fields.integer("raw_bytes") if "raw_bytes" in fields.values else 0,
+            digests=digests,
+        )
+
+    def as_ancestor(self) -> Ancestor:
+        """Return what others say of it when they point into it."""
+        return Ancestor(self.id, self.bytes, self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit record. Times: created_unix_ms by the client, store_unix_ms by the store where it has a clock."""
+
+    repository: str
+    snapshot: str
+    name: str
+    created_unix_ms: int
+    store_unix_ms: int | None
+    tags: Mapping[str, str]
+    host: str
+    source: Mapping[str, Any]
+    partial: bool
+    root_generation: int
+    heads: tuple[str, ...]
+    archives: tuple[CommittedArchive, ...]
+    closure: tuple[Ancestor, ...]
+    replaces: str | None
+    salt: str
+
+    @property
+    def unix_ms(self) -> int:
+        """The time that counts: the store's, or the client's where the store has none."""
+        return self.created_unix_ms if self.store_unix_ms is None else self.store_unix_ms
+
+    def needed(self) -> Iterator[Ancestor]:
+        """Yield every archive that the commit needs: its own, then the closure."""
+        for archive in self.archives:
+            yield archive.as_ancestor()
+        yield from self.closure
+
+    def encode(self) -> bytes:
+        """Return the bytes of the object."""
+        return encode_record(
+            {
+                "kind": "commit",
+                "version": VERSION,
+                "repository": self.repository,
+                "snapshot": self.snapshot,
+                "name": self.name,
+                "created_unix_ms": self.created_unix_ms,
+                "store_unix_ms": self.store_unix_ms,
+                "tags": dict(self.tags),
+                "host": self.host,
+                "source": dict(self.source),
+                "partial": self.partial,
+                "root_generation": self.root_generation,
+                "heads": list(self.heads),
+                "archives": [archive.record() for archive in self.archives],
+                "closure": [ancestor.record() for ancestor in self.closure],
+                "replaces": self.replaces,
+                "salt": self.salt,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Commit:
+        """Read a commit. repository: whose it must be; None takes any. Errors: DamagedError, UnsupportedError."""
+        fields = Fields(decode_record(data, place=place), place=place)
+        fields.check_kind("commit", version=VERSION)
+        commit = cls(
+            repository=read_repository(fields, repository),
+            snapshot=fields.hexadecimal("snapshot", 32),
+            name=fields.label("name"),
+            created_unix_ms=fields.unix_ms("created_unix_ms"),
+            store_unix_ms=fields.optional_unix_ms("store_unix_ms"),
+            tags=fields.tags("tags"),
+            host=fields.text("host", 255),
+            source=fields.object("source"),
+            partial=fields.flag("partial"),
+            root_generation=fields.integer("root_generation"),
+            heads=fields.hexadecimals("heads", 64),
+            archives=tuple(CommittedArchive.read(part) for part in fields.parts("archives")),
+            closure=tuple(Ancestor.read(part) for part in fields.parts("closure")),
+            replaces=fields.optional_hexadecimal("replaces", 64),
+            salt=fields.hexadecimal("salt", 32),
+        )
+        ids = [archive.id for archive in commit.needed()]
+        if not commit.archives or len(set(ids)) != len(ids):
+            fields.refuse("archives, closure: expected at least one archive, and none twice")
+        if len({archive.shard for archive in commit.archives}) != len(commit.archives):
+            fields.refuse("archives: two of the same shard")
+        if len(commit.archives) > 1 and any(not archive.shard for archive in commit.archives):
+            fields.refuse("archives: several, and one without the name of its shard")
+        return commit
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A later word on a snapshot; `commit` limits forget and undelete to one commit of it."""
+
+    action: str
+    repository: str
+    snapshot: str
+    commit: str | None
+    created_unix_ms: int
+    store_unix_ms: int | None
+    tags: Mapping[str, str]
+    keys: tuple[str, ...]
+    reason: str
+    salt: str
+
+    @property
+    def unix_ms(self) -> int:
+        """The time that counts: the store's, or the client's where the store has none."""
+        return self.created_unix_ms if self.store_unix_ms is None else self.store_unix_ms
+
+    def encode(self) -> bytes:
+        """Return the bytes of the object."""
+        return encode_record(
+            {
+                "kind": self.action,
+                "version": VERSION,
+                "repository": self.repository,
+                "snapshot": self.snapshot,
+                "commit": self.commit,
+                "created_unix_ms": self.created_unix_ms,
+                "store_unix_ms": self.store_unix_ms,
+                "tags": dict(self.tags),
+                "keys": list(self.keys),
+                "reason": self.reason,
+                "salt": self.salt,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Mark:
+        """Read a mark. Errors: DamagedError, UnsupportedError."""
+        fields = Fields(decode_record(data, place=place), place=place)
+        action = fields.check_kind(*ACTIONS, version=VERSION)
+        keys = tuple(fields.items("keys"))
+        if not all(isinstance(key, str) and len(key) <= 255 for key in keys):
+            fields.refuse("keys: expected texts")
+        return cls(
+            action=action,
+            repository=read_repository(fields, repository),
+            snapshot=fields.hexadecimal("snapshot", 32),
+            commit=fields.optional_hexadecimal("commit", 64),
+            created_unix_ms=fields.unix_ms("created_unix_ms"),
+            store_unix_ms=fields.optional_unix_ms("store_unix_ms"),
+            tags=fields.tags("tags"),
+            keys=keys,
+            reason=fields.text("reason"),
+            salt=fields.hexadecimal("salt", 32),
+        )
+
+
+def read_repository(fields: Fields, expected: str | None) -> str:
+    """Return whose record it is; a record that was copied from another repository is refused."""
+    found = fields.hexadecimal("repository", 32)
+    if expected is not None and found != expected:
+        fields.refuse(f"repository: {found}, expected {expected}: it belongs to another")
+    return found
+
+
+def encode_sealed(values: Mapping[str, Any]) -> bytes:
+    """Return a record whose name is not its content, with a digest of itself inside."""
+    return encode_record({**values, "digest": digest_hex(encode_record(values))})
+
+
+def decode_sealed(data: bytes, *, place: str) -> Fields:
+    """Return the fields of such a record after comparing its digest. Errors: DamagedError."""
+    values = decode_record(data, place=place)
+    fields = Fields(values, place=place)
+    found = fields.hexadecimal("digest", 64)
+    rest = {key: value for key, value in values.items() if key != "digest"}
+    if encode_sealed(rest) != data or digest_hex(encode_record(rest)) != found:
+        fields.refuse("its digest is another, or it is not in the canonical form")
+    return fields
+
+
+def new_salt() -> str:
+    """Return what makes the content, and so the name, of a record unique."""
+    return secrets.token_hex(16)

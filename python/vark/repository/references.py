@@ -1,0 +1,78 @@
+"""References: how a person names a snapshot, and a point in time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from vark.errors import InvalidArgumentError, NotFoundError
+from vark.repository.catalog import Catalog, Snapshot
+
+LATEST = "latest"
+PREFIX_DIGITS_MIN = 4
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}.*")
+_PREFIX = re.compile(r"[0-9a-f-]+")
+
+
+def parse_time(text: str | datetime) -> int:
+    """Return milliseconds since 1970 of an ISO time such as "2026-11-20T04:00Z"; without an offset it is UTC."""
+    if isinstance(text, datetime):
+        moment = text
+    else:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError as error:
+            raise InvalidArgumentError(f"time {text!r}: expected ISO 8601, such as 2026-11-20T04:00Z") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def find_snapshot(
+    catalog: Catalog, reference: str = LATEST, *, name: str | None = None, at: str | datetime | None = None
+) -> Snapshot:
+    """Return the snapshot that is meant.
+
+    reference: "latest", an id or the beginning of one (4 digits at least), a tag "key=value" (the newest with it), or
+    an ISO time (the newest at or before it). name: only of this name. at: only at or before this time. An id finds
+    forgotten and void snapshots, too; everything else finds those that can be restored.
+    Errors: NotFoundError; InvalidArgumentError where the reference fits several.
+    """
+    candidates = [item for item in catalog.snapshots if name is None or item.name == name]
+    wanted = reference.strip()
+    if wanted != LATEST and "=" not in wanted and not _TIME.fullmatch(wanted):
+        return _by_id(candidates, wanted)
+    limit = parse_time(at) if at is not None else None
+    if _TIME.fullmatch(wanted):
+        moment = parse_time(wanted)
+        limit = moment if limit is None else min(limit, moment)
+    found = [item for item in candidates if item.usable and (limit is None or item.unix_ms <= limit)]
+    if "=" in wanted:
+        key, _, value = wanted.partition("=")
+        found = [item for item in found if item.tags.get(key) == value]
+    if not found:
+        before = "" if limit is None else f" at or before {datetime.fromtimestamp(limit / 1000, UTC).isoformat()}"
+        raise NotFoundError(f"snapshot {reference!r}{before}: none" + ("" if name is None else f" of name {name!r}"))
+    names = sorted({item.name for item in found})
+    if len(names) > 1:
+        raise InvalidArgumentError(
+            f"snapshot {reference!r}: there are several names ({', '.join(names[:10])}); say which name is meant"
+        )
+    return found[-1]
+
+
+def _by_id(candidates: list[Snapshot], wanted: str) -> Snapshot:
+    digits = wanted.lower().replace("-", "")
+    if not _PREFIX.fullmatch(wanted.lower()) or len(digits) < PREFIX_DIGITS_MIN:
+        raise InvalidArgumentError(
+            f'snapshot {wanted!r}: expected "latest", at least {PREFIX_DIGITS_MIN} digits of an id, '
+            'a tag "key=value" or a time "2026-11-20T04:00Z"'
+        )
+    found = [item for item in candidates if item.id.startswith(digits)]
+    if not found:
+        raise NotFoundError(f"snapshot {wanted!r}: none has such an id")
+    if len(found) > 1:
+        raise InvalidArgumentError(
+            f"snapshot {wanted!r}: fits {len(found)} ids, such as {found[0].id} and {found[1].id}; give more digits"
+        )
+    return found[0]

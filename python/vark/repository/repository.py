@@ -1,0 +1,375 @@
+"""The public face of a repository: create, open, back up, look, restore, verify, forget, collect."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from typing import Any
+
+from vark.archive import Archive
+from vark.errors import (
+    DamagedError,
+    NotFoundError,
+    ObjectExistsError,
+    RepositoryNotFoundError,
+    TargetExistsError,
+    VarkError,
+)
+from vark.repository import marking
+from vark.repository import restore as restore_
+from vark.repository.backup import BackupRequest, backup
+from vark.repository.base import CHAIN_MAX, WASTE_MAX
+from vark.repository.catalog import Catalog, Snapshot
+from vark.repository.collect import CollectRequest, collect
+from vark.repository.compact import compact
+from vark.repository.context import Context
+from vark.repository.diff import diff
+from vark.repository.engine import Engine
+from vark.repository.layout import MARKER
+from vark.repository.objects import read_object
+from vark.repository.records import Marker
+from vark.repository.references import LATEST, find_snapshot
+from vark.repository.reports import (
+    BackupReport,
+    CollectReport,
+    CompactReport,
+    DiffReport,
+    ForgetReport,
+    RepositoryVerifyReport,
+    StatsReport,
+)
+from vark.repository.sourcing import check_shards
+from vark.repository.stats import stats
+from vark.repository.verify import Progress, make_request, verify
+from vark.retention import Policy
+from vark.stores import LocalStore, Store
+from vark.types import RestoreReport
+from vark.units import parse_bytes, parse_duration
+
+Place = str | PathLike[str] | Store
+
+
+class Repository:
+    """A repository of snapshots; use `Repository.create` or `Repository.open`. Any number may work on it at once.
+
+    Nothing needs a lock. What `backup` has reported is durable, and only `forget` and then `gc` can take it away.
+    """
+
+    def __init__(self, store: Store, marker: Marker, *, engine: Engine | None = None) -> None:
+        self.store = store
+        self.marker = marker
+        self._context = Context(
+            store, marker.id, bytes.fromhex(marker.fingerprint_key), marker.volume_bytes, engine or Engine()
+        )
+
+    @classmethod
+    def create(cls, place: Place, *, volume_bytes: int | str | None = None, engine: Engine | None = None) -> Repository:
+        """Make a repository in an empty folder (which may not exist yet) or store, and return it.
+
+        volume_bytes: cut archives into objects of this many bytes (at least 1 MiB); None for one object an archive.
+        Errors: TargetExistsError (a repository, or anything else, is there), InvalidArgumentError.
+        """
+        store = _store(place)
+        limit = None if volume_bytes is None else max(parse_bytes(volume_bytes, name="volume_bytes"), 1 << 20)
+        if any(entry.name == MARKER for entry in store.list("")):
+            raise TargetExistsError(f"{_shown(place)}: there is a repository already; open it")
+        if store.list(""):
+            raise TargetExistsError(f"{_shown(place)}: not empty; choose an empty folder or prefix")
+        marker = Marker(secrets.token_hex(16), secrets.token_hex(32), time.time_ns() // 1_000_000, limit)
+        try:
+            store.create(MARKER, marker.encode())
+        except ObjectExistsError as error:
+            raise TargetExistsError(f"{_shown(place)}: there is a repository already; open it") from error
+        return cls(store, marker, engine=engine)
+
+    @classmethod
+    def open(cls, place: Place, *, rescue: bool = False, engine: Engine | None = None) -> Repository:
+        """Open a repository.
+
+        rescue: look and restore although the marker is damaged or lost; nothing can be written then.
+        Errors: RepositoryNotFoundError, DamagedError, UnsupportedError.
+        """
+        store = _store(place)
+        try:
+            marker = Marker.decode(read_object(store, MARKER), place=MARKER)
+        except NotFoundError as error:
+            if rescue and store.list("commits"):
+                return cls(store, Marker("", "", 0, None), engine=engine)
+            raise RepositoryNotFoundError(
+                f"{_shown(place)}: no repository; `vark init` makes one", code="no-repository"
+            ) from error
+        except VarkError:
+            if not rescue:
+                raise
+            marker = Marker("", "", 0, None)
+        return cls(store, marker, engine=engine)
+
+    @property
+    def id(self) -> str:
+        """The id of the repository, 32 hexadecimal digits."""
+        return self.marker.id
+
+    def __repr__(self) -> str:
+        return f"Repository({_shown(self.store)}, id {self.id})"
+
+    def backup(
+        self,
+        source: Any,
+        *,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        full: bool = False,
+        resume: bool = True,
+        chain_max: int = CHAIN_MAX,
+        waste_max: float = WASTE_MAX,
+        **options: Any,
+    ) -> BackupReport:
+        """Make a snapshot of `source` and return what was done; it is durable then.
+
+        source and options: as in `write_archive` (payload, documents, probes, threads, memory, progress …).
+        name: what the snapshots of this source are called; a delta builds on the newest of the same name.
+        full: store everything anew. resume: go on with an interrupted backup of the same source.
+        chain_max: archives that a snapshot may build on. waste_max: bytes kept for their sake that it does not use, as
+        a share of a full archive. Above either, a full archive is written, and the report says so.
+        Errors: those of `write_archive`; ConflictError; DamagedError (the repository's state cannot be read).
+        """
+        sources = {"": source}
+        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
+        return backup(self._writable(), request)
+
+    def backup_shards(
+        self,
+        sources: Mapping[str, Any],
+        *,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        full: bool = False,
+        resume: bool = True,
+        chain_max: int = CHAIN_MAX,
+        waste_max: float = WASTE_MAX,
+        **options: Any,
+    ) -> BackupReport:
+        """Make one snapshot of several sources (shard -> source), each an archive, committed together or not at all."""
+        check_shards(sources)
+        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
+        return backup(self._writable(), request)
+
+    def catalog(self) -> Catalog:
+        """Return all that commits and marks say, with what could not be read in `faults`."""
+        return self._context.reader.read()
+
+    def snapshots(
+        self, *, name: str | None = None, forgotten: bool = False, void: bool = False
+    ) -> tuple[Snapshot, ...]:
+        """Return the snapshots, oldest first; those in the trash and those that are void only when asked for."""
+        return tuple(
+            snapshot
+            for snapshot in self.catalog().snapshots
+            if (name is None or snapshot.name == name)
+            and (forgotten or snapshot.forgotten_unix_ms is None)
+            and (void or not snapshot.void)
+        )
+
+    def snapshot(
+        self, reference: str = LATEST, *, name: str | None = None, at: str | datetime | None = None
+    ) -> Snapshot:
+        """Return one snapshot: "latest", an id or its first digits, a tag "key=value", or a time (UTC unless it says).
+
+        at: the newest at or before this time. Errors: NotFoundError, InvalidArgumentError (fits several).
+        """
+        return find_snapshot(self.catalog(), reference, name=name, at=at)
+
+    def open_archive(
+        self,
+        reference: str | Snapshot = LATEST,
+        *,
+        shard: str | None = None,
+        name: str | None = None,
+        at: str | datetime | None = None,
+    ) -> Archive:
+        """Open an archive of a snapshot: its rows, documents, payload … Errors: as `snapshot`; RefusedError (void)."""
+        snapshot = self._resolve(reference, name, at)
+        return restore_.open_archive(self._context, snapshot, restore_.shard_of(snapshot, shard))
+
+    def restore(
+        self,
+        reference: str | Snapshot,
+        target: str | PathLike[str],
+        *,
+        shard: str | None = None,
+        name: str | None = None,
+        at: str | datetime | None = None,
+        **options: Any,
+    ) -> RestoreReport:
+        """Write a snapshot back, byte for byte; several shards to folders of their names in the new folder `target`.
+
+        options: as in `Archive.restore` (member, replace, threads, memory, max_bytes, progress …).
+        Errors: those of `Archive.restore` and of `snapshot`.
+        """
+        snapshot = self._resolve(reference, name, at)
+        return restore_.restore(self._context, snapshot, target, shard=shard, options=options)
+
+    def load(
+        self,
+        reference: str | Snapshot = LATEST,
+        *,
+        shard: str | None = None,
+        name: str | None = None,
+        at: str | datetime | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return a member of a snapshot as a live index or array. options: as in `Archive.load`."""
+        archive = self.open_archive(reference, shard=shard, name=name, at=at)
+        return archive.load(**options)
+
+    def verify(
+        self,
+        *,
+        level: str = "full",
+        budget: str | int | None = None,
+        max_age: str | float | None = None,
+        snapshot: str | Snapshot | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> RepositoryVerifyReport:
+        """Verify records and archives, and list exactly what is damaged, with the snapshots and rows that it touches.
+
+        level: "structure" (records and sizes), "stored" (checksums of stored bytes), "full" (digests of all rows).
+        budget: begin no further archive after so much, "50GiB" or "10m"; those that were not read for the longest time
+        come first, and at least one is read. max_age: leave out what was found whole since, e.g. "30d".
+        Without a snapshot "full" decodes each archive's own blocks, and checks those that are coded against rows of an
+        ancestor by their checksum. snapshot: only what this one needs; at "full" it is then read as a restore does.
+        What was read is kept in the ledger: a backup builds on nothing that it calls damaged, and damage is taken back
+        only by a reading as deep as that which found it. Damage is in the report, not an exception; what cannot be
+        read for another reason is in `unread`.
+        """
+        only = None if snapshot is None else (self._resolve(snapshot, None, None),)
+        request = make_request(
+            level=level, budget=budget, max_age=max_age, snapshots=only, threads=threads, progress=progress
+        )
+        return verify(self._context, request)
+
+    def tag(
+        self, reference: str | Snapshot, tags: Mapping[str, str] | None = None, *, remove: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Set tags of a snapshot and remove others; return all it has then. Errors: InvalidArgumentError."""
+        catalog, snapshot = self._for_marking(reference)
+        return marking.tag(self._context, catalog, snapshot, tags=tags or {}, remove=remove)
+
+    def hold(self, reference: str | Snapshot, *, reason: str = "") -> None:
+        """Hold a snapshot: no policy and no collection takes it away until `release`.
+
+        Errors: RefusedError (too late: a collection was faster).
+        """
+        catalog, snapshot = self._for_marking(reference)
+        marking.hold(self._context, catalog, snapshot, reason=reason)
+
+    def release(self, reference: str | Snapshot) -> None:
+        """Release a held snapshot. Errors: InvalidArgumentError (not held)."""
+        catalog, snapshot = self._for_marking(reference)
+        marking.release(self._context, catalog, snapshot)
+
+    def forget(
+        self,
+        chosen: str | Snapshot | Sequence[str | Snapshot] | Policy,
+        *,
+        confirm: bool = False,
+        min_redundancy: int = 1,
+        reason: str = "",
+    ) -> ForgetReport:
+        """Forget snapshots by id (or other reference) or by a policy, only telling what would go unless `confirm`.
+
+        Nothing is freed: `undelete` takes it back until `gc` has come by after the trash window. A policy keeps what
+        one of its rules keeps, and everything that is held or dated in the future.
+        min_redundancy: complete snapshots of each name that have to be left.
+        Errors: RefusedError (held, too few left), DamagedError (a record cannot be read: it may be a hold).
+        """
+        catalog = self._writable().reader.read(strict=True)
+        for place, error in catalog.faults.items():
+            raise DamagedError(f"forget: {place} cannot be used ({error}); restore it from another copy first")
+        if isinstance(chosen, Policy):
+            return marking.forget_by_policy(
+                self._context, catalog, chosen, confirm=confirm, min_redundancy=min_redundancy, reason=reason
+            )
+        if isinstance(chosen, (str, Snapshot)):
+            chosen = [chosen]
+        found = [item if isinstance(item, Snapshot) else find_snapshot(catalog, item) for item in chosen]
+        return marking.forget_snapshots(
+            self._context, catalog, found, confirm=confirm, min_redundancy=min_redundancy, reason=reason
+        )
+
+    def undelete(self, reference: str | Snapshot) -> None:
+        """Take a forgotten snapshot back. Errors: RefusedError when a collection was faster."""
+        catalog, snapshot = self._for_marking(reference)
+        marking.undelete(self._context, catalog, snapshot)
+
+    def gc(
+        self,
+        *,
+        confirm: bool = False,
+        trash: str | float = "7d",
+        grace: str | float = "1d",
+        min_redundancy: int = 1,
+    ) -> CollectReport:
+        """Free what no snapshot needs, only telling what would go unless `confirm`. Safe at any moment, with no lock.
+
+        trash: how long what was forgotten can be taken back. grace: how long archives without a commit are left to
+        running backups. min_redundancy: the newest complete snapshots of each name stay, whatever was forgotten.
+        Errors: DamagedError (a record cannot be read: nothing is freed), ConflictError.
+        """
+        request = CollectRequest(
+            confirm=confirm,
+            trash_ms=int(parse_duration(trash, name="trash") * 1000),
+            grace_ms=int(parse_duration(grace, name="grace") * 1000),
+            floor=min_redundancy,
+        )
+        return collect(self._writable(), request)
+
+    def compact(
+        self, reference: str | Snapshot, *, threads: int | None = None, progress: Progress | None = None
+    ) -> CompactReport:
+        """Make a snapshot stand alone: a full archive out of stored blocks, without the source. Ids stay as they are.
+
+        What it built on becomes free for `gc` when no other snapshot needs it.
+        Errors: InvalidArgumentError (stands alone already), RefusedError, ConflictError.
+        """
+        _, snapshot = self._for_marking(reference)
+        return compact(self._context, snapshot, options={"threads": threads, "progress": progress})
+
+    def diff(self, before: str | Snapshot, after: str | Snapshot, *, name: str | None = None) -> DiffReport:
+        """Tell how two snapshots differ: rows by position and by id, parameters, documents, columns of the payload.
+
+        Memory is bounded: a few bytes a row, and some MiB. Errors: as `snapshot`; DamagedError.
+        """
+        return diff(self._context, self._resolve(before, name, None), self._resolve(after, name, None))
+
+    def stats(self) -> StatsReport:
+        """Tell how many bytes there are and for whom. Reads records and listings only."""
+        return stats(self._context)
+
+    def _for_marking(self, reference: str | Snapshot) -> tuple[Catalog, Snapshot]:
+        catalog = self._writable().reader.read(strict=True)
+        wanted = reference.id if isinstance(reference, Snapshot) else reference
+        return catalog, find_snapshot(catalog, wanted)
+
+    def _resolve(self, reference: str | Snapshot, name: str | None, at: str | datetime | None) -> Snapshot:
+        return reference if isinstance(reference, Snapshot) else self.snapshot(reference, name=name, at=at)
+
+    def _writable(self) -> Context:
+        if not self.id:
+            raise RepositoryNotFoundError(f"{MARKER}: damaged or lost; restore it from a copy before writing")
+        return self._context
+
+
+def _store(place: Place) -> Store:
+    return LocalStore(place) if isinstance(place, (str, PathLike)) else place
+
+
+def _shown(place: object) -> str:
+    if isinstance(place, (str, PathLike)):
+        return os.fspath(place)
+    return str(getattr(place, "root", type(place).__name__))

@@ -1,0 +1,174 @@
+"""Sessions: intents of running backups, so that one that was interrupted goes on under the same archive ids.
+
+They only save work: whether a backup is safe is decided by its commit record and the check after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vark.errors import VarkError
+from vark.repository.catalog import Catalog
+from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.layout import SESSIONS, session_name, session_of
+from vark.repository.objects import new_uuid7, read_object
+from vark.repository.records import VERSION, new_salt, read_repository
+from vark.stores import Store
+
+_ACTIVE: set[str] = set()  # of this process
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a backup is about to write. archives: shard -> (archive id, base or None). signature: of the source."""
+
+    id: str
+    repository: str
+    name: str
+    host: str
+    process: str
+    signature: str
+    archives: Mapping[str, tuple[str, str | None]]
+    created_unix_ms: int
+
+    def encode(self) -> bytes:
+        """Return the bytes of the object."""
+        return encode_record(
+            {
+                "kind": "session",
+                "version": VERSION,
+                "session": self.id,
+                "repository": self.repository,
+                "name": self.name,
+                "host": self.host,
+                "process": self.process,
+                "signature": self.signature,
+                "archives": [
+                    {"shard": shard, "id": archive, "base": base} for shard, (archive, base) in self.archives.items()
+                ],
+                "created_unix_ms": self.created_unix_ms,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Session:
+        """Read an intent. Errors: DamagedError, UnsupportedError."""
+        fields = Fields(decode_record(data, place=place), place=place)
+        fields.check_kind("session", version=VERSION)
+        return cls(
+            id=fields.hexadecimal("session", 32),
+            repository=read_repository(fields, repository),
+            name=fields.label("name"),
+            host=fields.text("host", 255),
+            process=fields.text("process", 255),
+            signature=fields.hexadecimal("signature", 64),
+            archives={
+                part.shard("shard"): (part.uuid("id"), part.optional_uuid("base")) for part in fields.parts("archives")
+            },
+            created_unix_ms=fields.unix_ms("created_unix_ms"),
+        )
+
+
+def begin(store: Store, repository: str, *, name: str, signature: str, bases: Mapping[str, str | None]) -> Session:
+    """Write the intent of a new backup: a fresh id for the archive of each shard."""
+    session = Session(
+        id=new_salt(),
+        repository=repository,
+        name=name,
+        host=socket.gethostname(),
+        process=_process(os.getpid()),
+        signature=signature,
+        archives={shard: (str(new_uuid7()), base) for shard, base in bases.items()},
+        created_unix_ms=time.time_ns() // 1_000_000,
+    )
+    _ACTIVE.add(session.id)
+    store.create(session_name(session.id), session.encode())
+    return session
+
+
+def end(session: Session) -> None:
+    """Say that this process no longer works on the session; whether it is finished is seen by its commit."""
+    _ACTIVE.discard(session.id)
+
+
+def find_interrupted(
+    store: Store,
+    repository: str,
+    catalog: Catalog,
+    *,
+    name: str,
+    signature: str,
+    bases: Mapping[str, str | None],
+) -> Session | None:
+    """Return the newest session that can be taken up: of this host, same source and bases, its process gone.
+
+    Only its archive ids are used again. The snapshot is a new one: a commit of the session that cannot be seen (for it
+    cannot be read just now) must not be replaced by what the source is today.
+    """
+    if catalog.faults:
+        return None
+    dead = catalog.administration.dead
+    found = []
+    for session in all_sessions(store, repository):
+        same = (session.name, session.signature, session.host) == (name, signature, socket.gethostname())
+        if not same or is_fulfilled(session, catalog) or is_running(session):
+            continue
+        if {shard: base for shard, (_, base) in session.archives.items()} != dict(bases):
+            continue
+        if any(archive in dead for archive, _ in session.archives.values()):
+            continue
+        found.append(session)
+    newest = max(found, key=lambda item: item.created_unix_ms, default=None)
+    if newest is not None:
+        _ACTIVE.add(newest.id)
+    return newest
+
+
+def all_sessions(store: Store, repository: str | None) -> list[Session]:
+    """Return all intents that can be read; the others do not matter."""
+    found = []
+    for entry in store.list(SESSIONS):
+        if session_of(entry.name) is not None:
+            with contextlib.suppress(VarkError):
+                data = read_object(store, entry.name)
+                found.append(Session.decode(data, place=entry.name, repository=repository))
+    return found
+
+
+def _process(number: int) -> str:
+    """Return what tells a process from a later one with the same number, where the system says it."""
+    try:
+        started = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return f"{number}:{started[19]}"
+    except (OSError, IndexError):
+        return f"{number}:"
+
+
+def is_fulfilled(session: Session, catalog: Catalog) -> bool:
+    """Return whether a commit names one of the session's archives."""
+    committed = {archive.id for commit in catalog.commits.values() for archive in commit.archives}
+    return any(archive in committed for archive, _ in session.archives.values())
+
+
+def is_running(session: Session) -> bool:
+    """Return whether a process of this host still works on the session, as far as anyone can tell."""
+    number, _, started = session.process.partition(":")
+    if number == str(os.getpid()) and session.process == _process(os.getpid()):
+        return session.id in _ACTIVE
+    if not number.isdecimal() or len(number) > 9:
+        return True
+    if started:
+        return _process(int(number)) == session.process
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
