@@ -18,9 +18,9 @@ def backup_programs() -> list[Tool]:
     return [
         Tool(
             "restic",
-            lambda s, a: _restic(a, "backup", str(s.path)),
-            lambda _, a, t: _restic(a, "restore", "latest", "--target", str(t)),
-            prepare=lambda a: _restic(a, "init"),
+            lambda s, a: restic(a, "backup", str(s.path)),
+            lambda _, a, t: restic(a, "restore", "latest", "--target", str(t)),
+            prepare=lambda a: restic(a, "init"),
             needs=missing_command("restic", "restic"),
         ),
         Tool(
@@ -33,7 +33,8 @@ def backup_programs() -> list[Tool]:
     ]
 
 
-def _restic(repository: Path, *arguments: str) -> None:
+def restic(repository: Path, *arguments: str) -> None:
+    """Run restic on a repository."""
     _run(["restic", "-q", "--no-cache", "-r", str(repository), *arguments], RESTIC)
 
 

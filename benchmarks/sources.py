@@ -49,7 +49,7 @@ def source_of(kind: str, rows: Rows, folder: Path) -> Source:
     return makers[kind](rows, folder)
 
 
-def _kept(folder: Path, name: str, rows: Rows, suffix: str, make: Callable[[Path], None]) -> Path:
+def kept(folder: Path, name: str, rows: Rows, suffix: str, make: Callable[[Path], None]) -> Path:
     """Return the path of the file for these very rows and parameters; `make` writes it where it is missing."""
     path = folder / f"{name}-{blake3(rows.values.data.cast('B')).hexdigest(length=6)}{suffix}"
     if not path.exists():
@@ -81,7 +81,7 @@ def _hnsw_flat(rows: Rows, folder: Path) -> Source:
         index.add(rows.values)
         faiss.write_index(index, str(path))
 
-    path = _kept(folder, f"hnswflat-m{M}-ef{EF_CONSTRUCTION}", rows, ".faiss", make)
+    path = kept(folder, f"hnswflat-m{M}-ef{EF_CONSTRUCTION}", rows, ".faiss", make)
     return _faiss_source(f"faiss HNSWFlat, M={M}", path, rows)
 
 
@@ -98,7 +98,7 @@ def _ivf(rows: Rows, folder: Path) -> Source:
         index.add(rows.values)
         faiss.write_index(index, str(path))
 
-    path = _kept(folder, coding.lower().replace(",", "-"), rows, ".faiss", make)
+    path = kept(folder, coding.lower().replace(",", "-"), rows, ".faiss", make)
     return _faiss_source(f"faiss {coding}", path, rows)
 
 
@@ -117,7 +117,7 @@ def _hnswlib(rows: Rows, folder: Path) -> Source:
         index.add_items(rows.values)
         write(index, path)
 
-    path = _kept(folder, f"graph-m{M}-ef{EF_CONSTRUCTION}", rows, ".hnswlib", make)
+    path = kept(folder, f"graph-m{M}-ef{EF_CONSTRUCTION}", rows, ".hnswlib", make)
     queries = _queries(rows)
     answers = lambda index: index.knn_query(queries, k=10)  # noqa: E731
     return Source(f"hnswlib, M={M}", "hnswlib", path, read(path), write, read, answers)
@@ -128,5 +128,5 @@ def _npy(rows: Rows, folder: Path) -> Source:
         with open(target, "wb") as file:
             np.save(file, array)
 
-    path = _kept(folder, "vectors", rows, ".npy", lambda path: write(rows.values, path))
+    path = kept(folder, "vectors", rows, ".npy", lambda path: write(rows.values, path))
     return Source("vectors .npy", "npy", path, rows.values, write, np.load, lambda array: (array,))
