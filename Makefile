@@ -52,6 +52,11 @@ test: test-rust stubtest test-python ## all tests
 .PHONY: test-rust
 test-rust:
 	cargo test --package vark-core $(CARGO_FLAGS)
+	cargo test --release --package vark-model $(CARGO_FLAGS)
+
+.PHONY: model
+model: ## check the protocol of collection within bounds that are too large for CI, some minutes
+	cargo run --release --package vark-model $(CARGO_FLAGS)
 
 .PHONY: test-python
 test-python: build
@@ -82,6 +87,15 @@ $(VENV)/.bench: $(VENV)/.dependencies
 		|| echo "make: $$package cannot be installed; the benchmark goes on without it" >&2; done
 	touch $@
 
+# What CI samples, at every call of the file system and with more seeds; and the figures of a release.
+CRASH_SEEDS ?= 1 2 3
+.PHONY: crash
+crash: build ## power cuts, kills, failing calls and damage of repositories, all of them, which takes an hour
+	for seed in $(CRASH_SEEDS); do VARK_SEED=$$seed VARK_SHARE=1 VARK_STATES=64 VARK_RUNS=20 $(BIN)/python -m pytest -q \
+		tests/test_repository_power_cuts.py tests/test_repository_faults.py tests/test_repository_planted_bugs.py; done
+	VARK_KILLS=500 $(BIN)/python -m pytest -q tests/test_repository_kills.py
+	VARK_DAMAGES=1000 $(BIN)/python -m pytest -q tests/test_repository_damage.py
+
 .PHONY: bench
 bench: build $(VENV)/.bench ## measure all cases and rivals, which takes long; BENCH="--help" for what can be chosen
 	$(BIN)/python benchmarks/bench.py $(BENCH)
@@ -89,6 +103,11 @@ bench: build $(VENV)/.bench ## measure all cases and rivals, which takes long; B
 .PHONY: bench-quick
 bench-quick: build $(VENV)/.bench ## the cases with their goals, and real rows, in less than 10 minutes
 	$(BIN)/python benchmarks/bench.py --quick $(BENCH)
+
+# New bytes and times of a day's changes, a chain of 30 days, and restic where it is installed.
+.PHONY: bench-deltas
+bench-deltas: build $(VENV)/.bench ## measure deltas, restic and a chain of 30 days; BENCH="--help" for what can be chosen
+	$(BIN)/python benchmarks/deltas.py $(BENCH)
 
 .PHONY: fuzz-smoke
 fuzz-smoke: ## replay the fuzzing corpus on stable Rust

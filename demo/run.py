@@ -20,6 +20,7 @@ from rich.table import Table
 
 import case
 import indexes
+import repository
 import vark
 
 LIVE_TOO = ("faiss HNSW", "hnswlib")  # these are also backed up straight from memory
@@ -74,6 +75,8 @@ def run_all(data: indexes.Data, folder: Path, talk: case.Talk) -> list[case.Resu
             results.append(case.run(built, data, truth, live=True, folder=folder, talk=talk))
     print("\nWithout restoring")
     read_one_row(folder / "hnsw-file.vark", data, talk)
+    print("\nDay by day, in a repository")
+    repository.days(data, folder, talk)
     print("\nWithout vark")
     rescue(folder / "hnsw-file.vark", folder / "hnsw.faiss", talk)
     return results

@@ -10,17 +10,24 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encodi
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_runs_as_printed(tmp_path):
-    assert len(EXAMPLES) == 1
+def run(example, folder):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", EXAMPLES[0]]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", example]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "vectors" in done.stdout
-    assert "recall=1.0" in done.stdout
+    return done.stdout
+
+
+def test_the_examples_run_as_printed(tmp_path):
+    assert len(EXAMPLES) == 2
+    said = run(EXAMPLES[0], tmp_path)
+    assert "vectors" in said
+    assert "recall=1.0" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["products.faiss", "products.vark"]
+    assert "% of the first is new" in run(EXAMPLES[1], tmp_path)
+    assert (tmp_path / "backups" / "vark.json").exists()
 
 
 def test_the_table_of_figures_is_filled():
