@@ -217,7 +217,10 @@ class WriteReport:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged thing: the layer that refuses, what is wrong, and the rows or bytes that it touches."""
+    """One damaged thing: the layer that refuses, what is wrong, and the rows or bytes that it touches.
+
+    ancestor: the archive that the bytes lie in, None for the one that was verified.
+    """
 
     layer: str
     detail: str
@@ -226,6 +229,7 @@ class Damage:
     row_count: int | None
     offset: int | None
     byte_count: int | None
+    ancestor: str | None = None
 
     def __str__(self) -> str:
         """One sentence: layer, stream and rows, bytes of the archive, what is wrong."""

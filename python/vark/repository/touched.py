@@ -13,6 +13,7 @@ from vark.repository.layout import volume_of
 from vark.repository.records import CommittedArchive
 from vark.repository.reports import DamagedObject, TouchedSnapshot
 from vark.repository.restore import open_archive
+from vark.types import Damage
 
 Rows = tuple[str, int, int]  # stream, first row, rows
 
@@ -63,26 +64,34 @@ def _lost_rows(
         with open_archive(context, snapshot, archive) as opened:
             # An index is only read in the archive itself: it says where rows lie in others.
             if all(offset is not None for name, offset in concerned if name == archive.id):
-                blocks = [(UUID(name).bytes, offset) for name, offset in concerned if offset is not None]
-                return {
-                    (item["stream"], item["first_row"], item["row_count"])
-                    for item in json.loads(opened.reader.touched(blocks))
-                }
+                blocks = {(name, offset) for name, offset in concerned if offset is not None}
+                if len(blocks) < len(set(concerned)):
+                    # An ancestor that does not open by itself may hold more damage than is known of it.
+                    blocks |= set(_damaged_blocks(archive, _all_damage(context, snapshot, archive, threads)))
+                text = opened.reader.touched([(UUID(name).bytes, offset) for name, offset in sorted(blocks)])
+                return {(item["stream"], item["first_row"], item["row_count"]) for item in json.loads(text)}
+        # Damage that is in no block, such as that of an index: chunk by chunk.
+        return {
+            (damage.stream, damage.first_row, damage.row_count or 0)
+            for damage in _all_damage(context, snapshot, archive, threads)
+            # What a delta keeps beside its streams is no row of the source.
+            if damage.stream is not None and damage.first_row is not None and "//" not in damage.stream
+        }
     except CancelledError:
         raise
     except (VarkError, OSError):
         return None
-    # Damage that is in no block, such as that of an index: by reading all, chunk by chunk.
-    try:
-        sizes = context.sizes_of(snapshot.closure)
-        report = context.engine.verify(context.store, archive, sizes, level="full", own=False, threads=threads)
-    except CancelledError:
-        raise
-    except (VarkError, OSError):
-        return None
-    return {
-        (damage.stream, damage.first_row, damage.row_count or 0)
-        for damage in report.damage
-        # What a delta keeps beside its streams is no row of the source.
-        if damage.stream is not None and damage.first_row is not None and "//" not in damage.stream
-    }
+
+
+def _all_damage(
+    context: Context, snapshot: Snapshot, archive: CommittedArchive, threads: int | None
+) -> tuple[Damage, ...]:
+    """Read all rows of an archive, with what they take from others."""
+    sizes = context.sizes_of(snapshot.closure)
+    return context.engine.verify(context.store, archive, sizes, level="full", own=False, threads=threads).damage
+
+
+def _damaged_blocks(archive: CommittedArchive, found: Iterable[Damage]) -> Iterator[tuple[str, int]]:
+    for damage in found:
+        if damage.offset is not None and damage.byte_count and damage.stream is not None and damage.layer != "index":
+            yield damage.ancestor or archive.id, damage.offset
