@@ -255,8 +255,8 @@ class Inspector:
             content = tuple(data.read(name) for name in names)
         except NotFoundError as error:
             raise Violation(f"{place}: {error}") from error
-        if len(data.list(f"archives/{archive.id}")) != len(content):
-            raise Violation(f"{place}: archive {archive.id} has more volumes than were committed")
+        if not content or len(data.list(f"archives/{archive.id}")) != len(content):
+            raise Violation(f"{place}: archive {archive.id} has other volumes than were committed")
         key = archive.id, archive.root, content
         if key not in self._whole:
             report = self.engine.verify(data, archive, {}, level="full", own=True, threads=1)
