@@ -251,7 +251,6 @@ def collector_overlooks_what_deltas_need(patch):
     patch.setattr(collect, "live_archives", live)
 
 
-@pytest.mark.xfail(reason="open fault: one bug ends the campaign with another error", strict=False)
 @pytest.mark.parametrize(("plant", "how", "given", "settings"), BUGS)
 def test_the_campaign_finds_a_planted_bug(plant, how, given, settings, monkeypatch):
     plant(monkeypatch)
