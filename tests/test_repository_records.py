@@ -202,8 +202,9 @@ def test_marks_mean_the_same_in_any_order(random_):
     ]
     random_.shuffle(marks)
     state = fold(marks)["b" * 32]
-    assert state.forgotten("c" * 64) == (6, "")
-    assert state.forgotten("d" * 64) is None
+    assert state.forgotten("c" * 64, another=True) == (6, "")
+    assert state.forgotten("c" * 64, another=False) is None
+    assert state.forgotten("d" * 64, another=True) is None
     assert state.held is False
     assert state.tagged({"a": "x", "z": "y"}) == {"b": "2", "z": "y"}
 

@@ -87,6 +87,7 @@ class Catalog:
     snapshots: tuple[Snapshot, ...]
     faults: dict[str, VarkError] = field(default_factory=dict)
     commit_names: dict[str, str] = field(default_factory=dict)  # digest -> object
+    lasting: frozenset[str] = frozenset()  # snapshots with a commit that is neither void nor forgotten by itself
 
     def records_of(self, snapshot: Snapshot) -> list[str]:
         """Return the objects that say what a snapshot is: the commit that stands for it, and all marks."""
@@ -99,9 +100,21 @@ class Catalog:
 
     def forgotten(self, digest: str) -> int | None:
         """Return when a commit was forgotten, or None."""
-        state = self.mark_states.get(self.commits[digest].snapshot)
-        word = None if state is None else state.forgotten(digest)
+        word = self.forget_word(digest)
         return None if word is None else word[0]
+
+    def forget_word(self, digest: str) -> tuple[int, str] | None:
+        """Return when a commit was forgotten and why, or None."""
+        snapshot = self.commits[digest].snapshot
+        state = self.mark_states.get(snapshot)
+        return None if state is None else state.forgotten(digest, another=snapshot in self.lasting)
+
+    def in_doubt(self, snapshot: Snapshot) -> bool:
+        """Return whether a collection may be freeing what a snapshot needs: nothing may go for the sake of this one.
+
+        The root of a catalog is read after its commits: what is not in doubt has passed W4.
+        """
+        return any(ancestor.id in self.administration.dead for ancestor in snapshot.needed())
 
     def last_word_unix_ms(self, snapshot: str) -> int:
         """Return the time of the newest record about a snapshot; a new mark must be later to win."""
@@ -178,8 +191,17 @@ def _snapshots(catalog: Catalog) -> tuple[Snapshot, ...]:
     groups: dict[str, list[str]] = {}
     for digest, commit in catalog.commits.items():
         groups.setdefault(commit.snapshot, []).append(digest)
+    catalog.lasting = frozenset(
+        snapshot for snapshot, digests in groups.items() if any(_lasts(catalog, digest) for digest in digests)
+    )
     found = [_snapshot(catalog, digests) for digests in groups.values()]
     return tuple(sorted(found, key=lambda snapshot: (snapshot.unix_ms, snapshot.id)))
+
+
+def _lasts(catalog: Catalog, digest: str) -> bool:
+    commit = catalog.commits[digest]
+    state = catalog.mark_states.get(commit.snapshot)
+    return not catalog.is_void(commit) and (state is None or not state.forgotten_alone(digest))
 
 
 def _snapshot(catalog: Catalog, digests: list[str]) -> Snapshot:
@@ -190,7 +212,7 @@ def _snapshot(catalog: Catalog, digests: list[str]) -> Snapshot:
     current = max(standing, key=lambda digest: (catalog.commits[digest].unix_ms, digest))
     commit = catalog.commits[current]
     state = catalog.mark_states.get(commit.snapshot, MarkState())
-    forgotten = state.forgotten(current)
+    forgotten = catalog.forget_word(current)
     return Snapshot(
         id=commit.snapshot,
         name=commit.name,

@@ -31,12 +31,15 @@ def forget_snapshots(
             why = f" ({snapshot.hold_reason})" if snapshot.hold_reason else ""
             raise RefusedError(f"snapshot {snapshot.id[:12]}: held{why}; release it first")
     for name in sorted({snapshot.name for snapshot in chosen if snapshot.usable and not snapshot.partial}):
-        left = sum(complete(item) and item.name == name and item.id not in ids for item in catalog.snapshots)
+        kept = [item for item in _lasting(catalog) if item.name == name and item.id not in ids]
+        left = sum(not item.partial for item in kept)
         if left < min_redundancy:
             raise RefusedError(
                 f"name {name!r}: {left} complete snapshots would be left, at least {min_redundancy} have to stay; "
                 "lower the least number (min_redundancy) if you mean it"
             )
+        if confirm and min_redundancy:
+            context.settle(catalog, kept)
     return write_decisions(
         context,
         catalog,
@@ -62,8 +65,7 @@ def forget_by_policy(
             partial=item.partial,
             held=item.held,
         )
-        for item in catalog.snapshots
-        if item.usable
+        for item in _lasting(catalog)
     ]
     decided = decide(candidates, policy, now_unix_ms=now_unix_ms(context.store))
     decisions = [
@@ -76,6 +78,15 @@ def forget_by_policy(
         )
         for item in decided
     ]
+    decisions += [
+        Decision(item.id, item.name, item.unix_ms, True, ("a collection may be freeing what it needs",))
+        for item in catalog.snapshots
+        if item.usable and catalog.in_doubt(item)
+    ]
+    going = {item.name for item in decisions if not item.keep}
+    staying = {item.snapshot for item in decisions if item.keep and item.name in going}
+    if confirm:
+        context.settle(catalog, [item for item in catalog.snapshots if item.id in staying])
     return write_decisions(context, catalog, decisions, confirm=confirm, reason=reason or "policy")
 
 
@@ -95,15 +106,18 @@ def write_decisions(
     return ForgetReport(confirm, decisions)
 
 
-def complete(snapshot: Snapshot) -> bool:
-    """Return whether a snapshot counts towards the least number of a name."""
-    return snapshot.usable and not snapshot.partial
+def _lasting(catalog: Catalog) -> list[Snapshot]:
+    """Return what others may go for: usable, and safe by W4 whoever made it. What is in doubt stays as it is."""
+    return [item for item in catalog.snapshots if item.usable and not catalog.in_doubt(item)]
 
 
 def undelete(context: Context, catalog: Catalog, snapshot: Snapshot) -> None:
     """Take a forgotten snapshot out of the trash. Errors: RefusedError when a collection was faster."""
     _refuse_void(snapshot)
     if snapshot.forgotten_unix_ms is None:
+        # An undelete that failed leaves its mark: "not forgotten" must not sound safe when it is not.
+        context.settle(catalog, [snapshot])
+        _check_alive(context, snapshot)
         raise InvalidArgumentError(f"snapshot {snapshot.id[:12]}: it is not forgotten")
     context.mark(catalog, "undelete", snapshot.id)
     _check_alive(context, snapshot)  # W4: after the mark exists

@@ -23,9 +23,18 @@ class MarkState:
     forgotten_whole: tuple[int, str] | None = None  # when the snapshot was forgotten, and why
     forgotten_commits: dict[str, tuple[int, str] | None] = field(default_factory=dict)  # overrides of single commits
 
-    def forgotten(self, commit: str) -> tuple[int, str] | None:
-        """Return when a commit of the snapshot was forgotten and why, or None."""
-        return self.forgotten_commits.get(commit, self.forgotten_whole)
+    def forgotten(self, commit: str, *, another: bool) -> tuple[int, str] | None:
+        """Return when a commit of the snapshot was forgotten and why, or None.
+
+        another: whether the snapshot has a commit that is neither void nor forgotten by itself. Without one, words that
+        forget single commits count for nothing: they say that another stands in the place of this one.
+        """
+        word = self.forgotten_commits.get(commit, self.forgotten_whole)
+        return self.forgotten_whole if self.forgotten_alone(commit) and not another else word
+
+    def forgotten_alone(self, commit: str) -> bool:
+        """Return whether a mark forgets this one commit of the snapshot."""
+        return self.forgotten_commits.get(commit) is not None
 
     def tagged(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Return the tags of a commit as the marks have changed them."""
