@@ -52,11 +52,12 @@ test: test-rust stubtest test-python ## all tests
 .PHONY: test-rust
 test-rust:
 	cargo test --package vark-core $(CARGO_FLAGS)
-	cargo test --release --package vark-model $(CARGO_FLAGS)
+	cargo test --release --package vark-model --package vark-model-marks $(CARGO_FLAGS)
 
 .PHONY: model
 model: ## check the protocol of collection within bounds that are too large for CI, some minutes
 	cargo run --release --package vark-model $(CARGO_FLAGS)
+	cargo run --release --package vark-model-marks $(CARGO_FLAGS)
 
 .PHONY: test-python
 test-python: build
