@@ -9,6 +9,7 @@ use crate::error::{Error, Layer, Result, to_usize};
 
 /// Blocks of one read.
 const READ_BYTES: u64 = 4 << 20;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Located {
     pub stream: usize,

@@ -24,8 +24,9 @@ pub struct Deltas {
     pub base: Option<Base>,
     /// Fingerprints are kept of wide rows, made with this key.
     pub fingerprint_key: Option<FingerprintKey>,
-    /// Streams and bytes of names that streams so far may still need, and members that are still to come.
+    /// Streams and bytes of names that a stream, by its number, may still need for its map, its parts and their like.
     promised: HashMap<usize, (usize, usize)>,
+    /// Members that are still to come: room is kept for the streams of each.
     pub members_left: usize,
     pub compares: HashMap<usize, Arc<Compare>>,
     streams: HashMap<usize, Open>,
