@@ -40,12 +40,27 @@ pub enum Feed {
 pub enum PackJob {
     /// A batch of a member.
     Split { feed: Feed, bytes: usize, slices: Vec<ShapedSlice>, pieces: Vec<Piece>, repeat: u64 },
-    /// A chunk put together from fragments.
-    Chunk { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8>, compare: Option<Arc<Compare>> },
+    /// A chunk put together from fragments, and its digest if it is known.
+    Chunk {
+        stream: usize,
+        rows: u64,
+        shape: ChunkShape,
+        bytes: Vec<u8>,
+        digest: Option<[u8; 32]>,
+        compare: Option<Arc<Compare>>,
+    },
     /// Decodes a large chunk of the base that will be compared, so that nothing waits for it when its turn comes.
     Warm { reader: Arc<RowReader>, stream: usize, chunk: u64 },
     /// New rows of a delta, which may be near the rows of the base that they take the place of.
-    Part { stream: usize, rows: u64, shape: ChunkShape, bytes: Vec<u8>, references: Vec<u64>, base: PartBase },
+    Part {
+        stream: usize,
+        rows: u64,
+        shape: ChunkShape,
+        bytes: Vec<u8>,
+        references: Vec<u64>,
+        base: PartBase,
+        is_near: bool,
+    },
 }
 
 pub struct ShapedSlice {
@@ -148,10 +163,10 @@ impl PackState {
 /// Those of reading the source and of the codec.
 pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recycler) -> Result<Vec<Part>> {
     match job {
-        PackJob::Chunk { stream, rows, shape, bytes, compare } => {
+        PackJob::Chunk { stream, rows, shape, bytes, digest, compare } => {
             let mut parts = Vec::new();
             let target = Target { stream, rows, shape: &shape, compare: compare.as_deref() };
-            code(&mut state.coder, coding, &target, &bytes, recycler, &mut parts)?;
+            code(&mut state.coder, coding, &target, (&bytes, digest), recycler, &mut parts)?;
             recycler.put(bytes);
             Ok(parts)
         }
@@ -160,9 +175,10 @@ pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recyc
             let _ = reader.kept_chunk(state.coder.compare.read_state(), stream, chunk);
             Ok(Vec::new())
         }
-        PackJob::Part { stream, rows, shape, bytes, references, base } => {
+        PackJob::Part { stream, rows, shape, bytes, references, base, is_near } => {
             let target = Target { stream, rows, shape: &shape, compare: None };
-            let coded = code_part(&mut state.coder, coding, &target, &bytes, &references, &base, recycler)?;
+            let new = NewRows { raw: &bytes, references: &references, base: &base, is_near };
+            let coded = code_part(&mut state.coder, coding, &target, &new, recycler)?;
             recycler.put(bytes);
             Ok(vec![Part::Block(coded)])
         }
@@ -205,7 +221,7 @@ fn split(
     let mut parts = Vec::with_capacity(slices.len());
     if let [ShapedSlice { slice, shape, is_chunk: true, compare }] = slices {
         let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
-        code(coder, coding, &target, raw, recycler, &mut parts)?;
+        code(coder, coding, &target, (raw, None), recycler, &mut parts)?;
         return Ok(parts);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
@@ -215,7 +231,7 @@ fn split(
             recycler.put(bytes);
         } else if *is_chunk {
             let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
-            code(coder, coding, &target, &bytes, recycler, &mut parts)?;
+            code(coder, coding, &target, (&bytes, None), recycler, &mut parts)?;
             recycler.put(bytes);
         } else {
             parts.push(Part::Fragment { stream: slice.stream, first_row: slice.first_row, bytes });
@@ -237,13 +253,14 @@ fn code(
     coder: &mut Coder,
     coding: Coding,
     target: &Target<'_>,
-    raw: &[u8],
+    (raw, digest): (&[u8], Option<[u8; 32]>),
     recycler: &Recycler,
     parts: &mut Vec<Part>,
 ) -> Result<()> {
     let sorted = coding.sorted(target.shape, raw);
+    let digest = digest.filter(|_| sorted.is_none());
     let raw = sorted.as_deref().unwrap_or(raw);
-    let digest = digest::blake3(raw);
+    let digest = digest.unwrap_or_else(|| digest::blake3(raw));
     let Some(compare) = target.compare else {
         parts.push(Part::Block(encode(&mut coder.scratch, coding, target, raw, digest, recycler)?));
         return Ok(());
@@ -292,18 +309,64 @@ fn coded(target: &Target<'_>, raw: &[u8], digest: [u8; 32], codec: Codec, block:
     }
 }
 
+/// Rows of a part, and what they may be coded against.
+struct NewRows<'a> {
+    raw: &'a [u8],
+    references: &'a [u64],
+    base: &'a PartBase,
+    /// It is known that rows like these are near those of the base.
+    is_near: bool,
+}
+
+impl NewRows<'_> {
+    fn row_bytes(&self) -> usize {
+        self.raw.len() / self.references.len().max(1)
+    }
+
+    /// Whether a few rows, all out of the same two chunks of the base, are shorter against it: rows all over the base would
+    /// have much of it decoded for nothing.
+    fn is_sample_near(
+        &self,
+        coder: &mut Coder,
+        coding: Coding,
+        shape: &ChunkShape,
+        recycler: &Recycler,
+    ) -> Result<bool> {
+        let end = self.base.span(self.references, SAMPLE_CHUNKS).min(SAMPLE_ROWS);
+        if end == self.references.len() {
+            return Ok(true);
+        }
+        let (row_bytes, references) = (self.row_bytes(), &self.references[..end]);
+        let raw = &self.raw[..end * row_bytes];
+        let (mut alone, mut near) = (recycler.get(), recycler.get());
+        codec::encode(coding.compression, shape, raw, &mut alone, &mut coder.scratch)?;
+        let base_rows = self.base.rows(coder.compare.read_state(), references, row_bytes)?;
+        let limit = near_limit(alone.len());
+        let found = codec::encode_against(shape, references, &base_rows, raw, limit, &mut near, &mut coder.scratch)?;
+        recycler.put(alone);
+        recycler.put(near);
+        Ok(found.is_some())
+    }
+}
+
+const SAMPLE_CHUNKS: usize = 2;
+const SAMPLE_ROWS: usize = 64;
+
+/// What rows coded against others may take at most, when by themselves they take `alone` bytes.
+fn near_limit(alone: usize) -> usize {
+    alone - alone / 32
+}
+
 /// New rows: against the rows of the base that they take the place of where that is shorter, else by themselves.
 fn code_part(
     coder: &mut Coder,
     coding: Coding,
     target: &Target<'_>,
-    raw: &[u8],
-    references: &[u64],
-    base: &PartBase,
+    new: &NewRows<'_>,
     recycler: &Recycler,
 ) -> Result<CodedBlock> {
+    let (raw, references) = (new.raw, new.references);
     let digest = digest::blake3(raw);
-    let row_bytes = raw.len() / references.len().max(1);
     let is_links = target.shape.role == StreamRole::LINKS;
     let mut block = recycler.get();
     // Lists by themselves are long, and coding them takes time: they are only tried when the edits do not fit.
@@ -312,8 +375,11 @@ fn code_part(
     } else {
         codec::encode(coding.compression, target.shape, raw, &mut block, &mut coder.scratch)?
     };
-    let limit = if is_links { raw.len() / 2 } else { block.len() - block.len() / 32 };
-    let base_rows = base.rows(coder.compare.read_state(), references, row_bytes)?;
+    if !is_links && !new.is_near && !new.is_sample_near(coder, coding, target.shape, recycler)? {
+        return Ok(coded(target, raw, digest, alone, block));
+    }
+    let limit = if is_links { raw.len() / 2 } else { near_limit(block.len()) };
+    let base_rows = new.base.rows(coder.compare.read_state(), references, new.row_bytes())?;
     let mut trial = recycler.get();
     let near = codec::encode_against(target.shape, references, &base_rows, raw, limit, &mut trial, &mut coder.scratch)?;
     let (codec, block) = match near {

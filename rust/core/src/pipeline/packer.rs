@@ -37,6 +37,8 @@ pub struct StreamTally {
 struct Tail {
     first_row: u64,
     bytes: Vec<u8>,
+    /// Of a large chunk, whose digest would be late if it were begun when the last row is there.
+    hasher: Option<blake3::Hasher>,
 }
 
 /// What was handed to the workers, in order.
@@ -334,6 +336,9 @@ impl<'a> Packer<'a> {
             let tail = &mut self.tails[stream];
             let (head, after) = rest.split_at((chunk_bytes - tail.bytes.len()).min(rest.len()));
             tail.bytes.extend_from_slice(head);
+            if let Some(hasher) = &mut tail.hasher {
+                hasher.update(head);
+            }
             rest = after;
             let end = tail.first_row + tail.bytes.len() as u64 / shape.row_bytes;
             if tail.bytes.len() == chunk_bytes || self.rows_expected[stream] == Some(end) {
@@ -351,17 +356,17 @@ impl<'a> Packer<'a> {
         let rows = self.rows_expected[stream].unwrap_or(0).saturating_sub(first_row);
         let expected = rows.saturating_mul(row_bytes).min(chunk_bytes);
         if expected <= WHOLE_CHUNK_BYTES_MAX {
-            return Tail { first_row, bytes: self.recycler.get_empty() };
+            return Tail { first_row, bytes: self.recycler.get_empty(), hasher: None };
         }
         let mut bytes = Vec::new();
         // Without the memory at once it grows, and fails where it must.
         if usize::try_from(expected).is_ok_and(|expected| bytes.try_reserve_exact(expected).is_ok()) {
             sys::prefer_huge_pages(bytes.spare_capacity_mut());
         }
-        Tail { first_row, bytes }
+        Tail { first_row, bytes, hasher: Some(blake3::Hasher::new()) }
     }
 
-    fn submit_chunk(&mut self, stream: usize, Tail { first_row, bytes }: Tail) -> Result<Pending> {
+    fn submit_chunk(&mut self, stream: usize, Tail { first_row, bytes, hasher }: Tail) -> Result<Pending> {
         let row_bytes = self.table.shape(stream).map_or(1, |shape| shape.row_bytes);
         let rows = bytes.len() as u64 / row_bytes;
         if rows * row_bytes != bytes.len() as u64 {
@@ -373,7 +378,8 @@ impl<'a> Packer<'a> {
         }
         let shape = ChunkShape { first_row, ..self.shapes[stream] };
         let compare = self.deltas.compares.get(&stream).cloned();
-        Ok(self.submit_internal(stream, PackJob::Chunk { stream, rows, shape, bytes, compare }))
+        let digest = hasher.map(|hasher| *hasher.finalize().as_bytes());
+        Ok(self.submit_internal(stream, PackJob::Chunk { stream, rows, shape, bytes, digest, compare }))
     }
 
     fn settle_deferred(&mut self) -> Result<()> {

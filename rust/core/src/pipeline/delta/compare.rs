@@ -6,6 +6,7 @@ use crate::archive::Entry;
 use crate::codec;
 use crate::error::{Result, to_usize};
 use crate::pipeline::rows::ReadState;
+use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
 
 /// Everything a worker must know of one stream. Shared by all jobs of the stream.
 pub struct Compare {
@@ -42,6 +43,19 @@ pub struct Changes {
     pub rows: Vec<u8>,
     /// Their fingerprints, when they may be found elsewhere.
     pub keys: Vec<u64>,
+}
+
+impl Changes {
+    /// Notes which rows of `own` (`width` bytes each, the first at `place`) are not those of `theirs`, which may be shorter.
+    fn compare(&mut self, place: usize, width: usize, own: &[u8], theirs: &[u8]) {
+        let theirs = theirs.chunks_exact(width).map(Some).chain(std::iter::repeat(None));
+        for (place, (own, theirs)) in (place..).zip(own.chunks_exact(width).zip(theirs)) {
+            if theirs != Some(own) {
+                // A chunk has fewer rows than that.
+                self.places.push(u32::try_from(place).unwrap_or(u32::MAX));
+            }
+        }
+    }
 }
 
 /// Buffers of one worker.
@@ -119,20 +133,16 @@ impl Compare {
             return Ok(None);
         }
         self.fingerprint_all(raw, fingerprints);
-        let mut base_rows = std::mem::take(&mut state.base_rows);
-        let (from, width, own): (usize, usize, &[u8]) = match stored {
-            Some(stored) => (stored, 8, fingerprints),
-            None => (stream, self.row_bytes, raw),
-        };
-        self.base_rows(base, state, from, first_row, rows, width, &mut base_rows)?;
         let mut changes = Changes::default();
-        let theirs = base_rows.chunks_exact(width).map(Some).chain(std::iter::repeat(None));
-        for (place, (own, theirs)) in (0u32..).zip(own.chunks_exact(width).zip(theirs)) {
-            if theirs != Some(own) {
-                changes.places.push(place);
+        match stored {
+            Some(stored) => {
+                let mut base_rows = std::mem::take(&mut state.base_rows);
+                self.base_rows(base, state, stored, first_row, rows, 8, &mut base_rows)?;
+                changes.compare(0, 8, fingerprints, &base_rows);
+                state.base_rows = base_rows;
             }
+            None => self.compare_data(base, state, first_row, raw, &mut changes)?,
         }
-        state.base_rows = base_rows;
         for place in &changes.places {
             let start = *place as usize * self.row_bytes;
             let row = &raw[start..start + self.row_bytes];
@@ -142,6 +152,45 @@ impl Compare {
             }
         }
         Ok(Some(changes))
+    }
+
+    /// Against the base's rows themselves, chunk by chunk of the base. A large chunk is looked at where it is kept.
+    fn compare_data(
+        &self,
+        base: &Base,
+        state: &mut CompareState,
+        first_row: u64,
+        raw: &[u8],
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let (Some((stream, _)), width) = (self.with, self.row_bytes.max(1)) else { return Ok(()) };
+        let Some(description) = base.reader.archive().streams().get(stream) else { return Ok(()) };
+        let mut row = first_row;
+        let mut rest = raw;
+        while !rest.is_empty() {
+            let (chunk, inside) = (row / description.chunk_rows, row % description.chunk_rows);
+            let left = description.row_count.saturating_sub(row).min(description.chunk_rows - inside);
+            let here = left.min((rest.len() / width) as u64);
+            let place = to_usize(row - first_row, "row")?;
+            if here == 0 {
+                // The base has no such rows.
+                changes.compare(place, width, rest, &[]);
+                break;
+            }
+            let (own, after) = rest.split_at(to_usize(here, "rows")? * width);
+            if description.chunk_bytes(chunk) > WHOLE_CHUNK_BYTES_MAX {
+                let kept = base.reader.kept_chunk(&mut state.read, stream, chunk)?;
+                changes.compare(place, width, own, &kept[to_usize(inside, "row")? * width..]);
+            } else {
+                let mut base_rows = std::mem::take(&mut state.base_rows);
+                self.base_rows(base, state, stream, row, here, width, &mut base_rows)?;
+                changes.compare(place, width, own, &base_rows);
+                state.base_rows = base_rows;
+            }
+            rest = after;
+            row += here;
+        }
+        Ok(())
     }
 
     /// Rows `first_row ..` of a stream of the base, as many as there are, into `out` (replaced).

@@ -209,7 +209,7 @@ impl Packer<'_> {
                 Ready::Map { first_row, bytes } => {
                     let shape = ChunkShape { first_row, ..ChunkShape::plain(StreamRole::MAP, ElementType::U64) };
                     let rows = bytes.len() as u64 / 8;
-                    (map, PackJob::Chunk { stream: map, rows, shape, bytes, compare: None })
+                    (map, PackJob::Chunk { stream: map, rows, shape, bytes, digest: None, compare: None })
                 }
                 Ready::Part { first_row, bytes, references } => {
                     let part = self.own_part(number, open)?;
@@ -220,9 +220,10 @@ impl Packer<'_> {
                     let job = match base {
                         Some((_, stream)) => {
                             let base = PartBase { reader: open.stream.base().0.reader.clone(), stream };
-                            PackJob::Part { stream: part, rows, shape, bytes, references, base }
+                            let is_near = open.stream.is_near == Some(true);
+                            PackJob::Part { stream: part, rows, shape, bytes, references, base, is_near }
                         }
-                        None => PackJob::Chunk { stream: part, rows, shape, bytes, compare: None },
+                        None => PackJob::Chunk { stream: part, rows, shape, bytes, digest: None, compare: None },
                     };
                     (part, job)
                 }

@@ -37,6 +37,9 @@ pub struct DeltaStream {
     is_changed: bool,
     map_first: u64,
     map_rows: Vec<u8>,
+    /// Some rows of the base's map.
+    map_page_first: u64,
+    map_page: Vec<u8>,
     part_first: u64,
     part_rows: Vec<u8>,
     references: Vec<u64>,
@@ -74,6 +77,8 @@ impl DeltaStream {
             is_changed: false,
             map_first: 0,
             map_rows: Vec::new(),
+            map_page_first: 0,
+            map_page: Vec::new(),
             part_first: 0,
             part_rows: Vec::new(),
             references: Vec::new(),
@@ -175,15 +180,40 @@ impl DeltaStream {
         while row < end {
             let here = (end - row).min(MAP_CHUNK_ROWS - self.map_rows.len() as u64 / 8);
             match map {
-                None => self.map_rows.extend((row..row + here).flat_map(|row| map::join(1, row).to_le_bytes())),
-                Some(map) => {
+                None => {
                     let start = self.map_rows.len();
                     self.map_rows.resize(start + to_usize(here * 8, "map")?, 0);
-                    self.base.reader.read_rows(&mut self.state, map, row, &mut self.map_rows[start..])?;
+                    let values = self.map_rows[start..].as_chunks_mut::<8>().0;
+                    values.iter_mut().zip(row..).for_each(|(value, row)| *value = map::join(1, row).to_le_bytes());
                 }
+                Some(map) => self.copy_map(map, row, here)?,
             }
             self.flush_map(MAP_CHUNK_ROWS, ready);
             row += here;
+        }
+        Ok(())
+    }
+
+    /// Rows of the base's map, out of a page of it: changes cut it into many short runs.
+    fn copy_map(&mut self, map: usize, first: u64, rows: u64) -> Result<()> {
+        let row_count = self.base_stream().map_or(0, |stream| stream.row_count);
+        let (mut row, end) = (first, first + rows);
+        while row < end {
+            let page_end = self.map_page_first + self.map_page.len() as u64 / 8;
+            if row < self.map_page_first || row >= page_end {
+                self.map_page_first = row - row % MAP_CHUNK_ROWS;
+                let rows = MAP_CHUNK_ROWS.min(row_count.saturating_sub(self.map_page_first));
+                self.map_page.resize(to_usize(rows * 8, "map")?, 0);
+                self.base.reader.read_rows(&mut self.state, map, self.map_page_first, &mut self.map_page)?;
+            }
+            let (inside, page) = (to_usize((row - self.map_page_first) * 8, "map")?, self.map_page.len());
+            let bytes = to_usize((end - row) * 8, "map")?.min(page.saturating_sub(inside));
+            if bytes == 0 {
+                let detail = format!("row {row} is past the base's {row_count} rows; please report this");
+                return Err(Error::new(ErrorKind::Io, "compared rows", detail));
+            }
+            self.map_rows.extend_from_slice(&self.map_page[inside..inside + bytes]);
+            row += bytes as u64 / 8;
         }
         Ok(())
     }
@@ -247,6 +277,21 @@ pub struct PartBase {
 }
 
 impl PartBase {
+    /// How many references from the first on lie in the first `chunks` chunks that they name.
+    pub fn span(&self, references: &[u64], chunks: usize) -> usize {
+        let streams = self.reader.archive().streams();
+        let chunk_rows = streams.get(self.stream).map_or(1, |stream| stream.chunk_rows);
+        let mut named = Vec::with_capacity(chunks + 1);
+        let is_near = |reference: &&u64| {
+            let chunk = **reference / chunk_rows;
+            if !named.contains(&chunk) {
+                named.push(chunk);
+            }
+            named.len() <= chunks
+        };
+        references.iter().take_while(is_near).count()
+    }
+
     /// The row of each reference; one that does not exist is `FF` bytes.
     ///
     /// # Errors
