@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     DAMAGED = 4
     NO_REPOSITORY = 10
     CONFLICT = 11
+    WRONG_KEY = 12
     UNSUPPORTED = 13
     REFUSED = 14  # by retention, a hold, or the least number of snapshots to keep
     NO_SPACE = 15
@@ -144,6 +145,22 @@ class CancelledError(VarkError, RuntimeError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class KeyNeededError(VarkError, PermissionError):
+    """It is encrypted, and nothing was given that could open it."""
+
+    default_code = "key-needed"
+    exit_code = ExitCode.WRONG_KEY
+    errno = errno.EACCES
+
+
+class WrongKeyError(VarkError, PermissionError):
+    """It is encrypted, and what was given does not open it."""
+
+    default_code = "wrong-key"
+    exit_code = ExitCode.WRONG_KEY
+    errno = errno.EACCES
+
+
 class ConflictError(VarkError, RuntimeError):
     """Another writer or collector was in the way again and again; nothing is lost, run it once more."""
 
@@ -173,6 +190,8 @@ ERROR_CLASSES: dict[str, type[VarkError]] = {
     "source-changed": SourceError,
     "malformed": SourceError,
     "cancelled": CancelledError,
+    "key-needed": KeyNeededError,
+    "wrong-key": WrongKeyError,
 }
 
 

@@ -28,10 +28,14 @@ pub enum ErrorKind {
     /// A source file that does not parse as the layout it starts like.
     Malformed,
     Cancelled,
+    /// Encrypted, and nothing was given that could open it.
+    KeyNeeded,
+    /// Encrypted, and what was given does not open it.
+    WrongKey,
 }
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; 13] = [
+    pub const ALL: [ErrorKind; 15] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -45,6 +49,8 @@ impl ErrorKind {
         Self::SourceChanged,
         Self::Malformed,
         Self::Cancelled,
+        Self::KeyNeeded,
+        Self::WrongKey,
     ];
 
     /// The stable code shown to programs (`--json`, `VarkError.code`).
@@ -63,6 +69,8 @@ impl ErrorKind {
             Self::SourceChanged => "source-changed",
             Self::Malformed => "malformed",
             Self::Cancelled => "cancelled",
+            Self::KeyNeeded => "key-needed",
+            Self::WrongKey => "wrong-key",
         }
     }
 }
@@ -75,6 +83,7 @@ pub enum Layer {
     Directory,
     Index,
     Block,
+    Seal,
     Padding,
     Codec,
     Digest,
@@ -90,6 +99,7 @@ impl Layer {
             Self::Directory => "directory",
             Self::Index => "index",
             Self::Block => "block",
+            Self::Seal => "seal",
             Self::Padding => "padding",
             Self::Codec => "codec",
             Self::Digest => "digest",

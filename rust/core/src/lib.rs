@@ -12,6 +12,7 @@ pub mod limits;
 pub mod names;
 pub mod pipeline;
 pub mod plan;
+pub mod seal;
 pub mod split;
 pub mod store;
 pub mod stream;

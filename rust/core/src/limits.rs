@@ -50,6 +50,33 @@ pub const CHUNKS_SOFT_MAX: u64 = 1_048_576;
 /// A block may exceed its chunk by a codec header, never by more.
 pub const BLOCK_OVERHEAD_MAX: u64 = 64;
 
+/// The tag of either suite.
+pub const SEALED_OVERHEAD_BYTES: usize = 16;
+/// What every seal record has; key slots and ancestor seals follow.
+pub const SEAL_RECORD_BYTES: usize = 96;
+/// Share, key and tag.
+pub const WRAPPED_ROOT_BYTES: usize = 80;
+pub const ANCESTOR_SEAL_BYTES: usize = 40;
+pub const SALT_BYTES: usize = 32;
+pub const SLOTS_MAX: usize = 64;
+/// Key slots of a single archive are in the tail.
+pub const SLOTS_BYTES_MAX: usize = 16_384;
+/// An age file of one stanza has some 330.
+pub const WRAPPED_KEY_CHARS_MAX: usize = 4_096;
+/// Longer input is a mistaken file.
+pub const PASSPHRASE_BYTES_MAX: usize = 1_024;
+pub const IDENTITY_FILE_BYTES_MAX: usize = 65_536;
+/// A hostile slot must exhaust neither memory nor time nor threads.
+pub const ARGON2_MEMORY_KIB_MIN: u32 = 8_192;
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 4_194_304;
+pub const ARGON2_MEMORY_KIB_DEFAULT: u32 = 262_144;
+pub const ARGON2_PASSES_MAX: u32 = 64;
+pub const ARGON2_LANES_MAX: u32 = 16;
+/// Memory in KiB times passes: some ten seconds.
+pub const ARGON2_WORK_MAX: u64 = 16_777_216;
+/// Argon2id runs of one opening.
+pub const PASSPHRASE_SLOTS_TRIED_MAX: usize = 8;
+
 pub const PLAN_BYTES_MAX: u64 = 16_777_216;
 pub const MEMBERS_MAX: usize = 65_536;
 pub const RUNS_MAX: usize = 1_048_576;
