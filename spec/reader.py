@@ -1,9 +1,9 @@
 """Reads every vark archive: the second implementation of FORMAT.md, made from its text alone.
 
-Needs numpy, zstandard and blake3; no Rust. It is the oracle of the tests and the rescue tool of last resort:
+Needs numpy, zstandard and blake3, for sealed archives `cryptography`; no Rust. It is the oracle of the tests and the rescue tool of last resort:
 every MUST of the spec is checked, memory stays at a few chunks, and speed comes second.
 Its rooms: reader_codecs.py (faults, CRC, JSON, blocks), reader_deltas.py (ancestors, parts, maps), reader_plan.py
-(split plans) and reader_repository.py (snapshots).
+(split plans), reader_sealed.py and reader_seal.py (keys) and reader_repository.py (snapshots).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import struct
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +35,7 @@ in_trailer, in_directory, in_index = partial(need, "trailer"), partial(need, "di
 MAGIC = b"\x89VARK\r\n\x1a"
 TAIL_BYTES, CHUNK_BYTES_MAX, PLAN_BYTES_MAX, CACHE_BYTES = 65_536, 1 << 28, 1 << 24, 1 << 26
 PUBLIC = np.dtype([("offset", "<u8"), ("stored", "<u4"), ("archive", "<u2"), ("flags", "<u2"), ("crc", "<u8")])
-SEALED = np.dtype([("digest", "V32"), ("codec", "<u2"), ("flags", "<u2"), ("reserved", "<u4"), ("more", "<u8")])
+SEALED = np.dtype([("digest", "V32"), ("codec", "<u2"), ("flags", "<u2"), ("stream", "<u4"), ("chunk", "<u8")])
 
 
 class Archive:
@@ -43,9 +43,17 @@ class Archive:
 
     `ancestors` of a delta: id (usual form of a UUID) -> path or open file; one that is not there is looked for beside
     the archive as `<id>.vark`, when a block of it is first needed. Files that were given are closed with the archive.
+    Of a sealed one, `secrets`: passphrases (bytes), identities and recovery codes (texts); `epoch_roots`: a keyring's.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | BinaryIO, ancestors: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        ancestors: Mapping[str, Any] | None = None,
+        secrets: Sequence[bytes | str] = (),
+        epoch_roots: Mapping[int, bytes] | None = None,
+    ) -> None:
+        self._secrets, self._epoch_roots, self._seal = secrets, epoch_roots or {}, None
         self._folder: Path | None = None  # where ancestors are looked for
         if isinstance(path, (str, os.PathLike)):
             self._folder, path = Path(path).parent, open(path, "rb")  # noqa: SIM115 - held until close
@@ -96,9 +104,10 @@ class Archive:
         *features, major, minor, reserved = struct.unpack_from("<QQQHHI", trailer, 80)
         self.version, self.features = (major, minor), tuple(features)
         in_trailer(major == 1, "version_major", 1, major)
-        known = 0 if minor == 0 else 2  # bit 1 (delta) came with version 1.1
+        known = (0, 2, 3)[min(minor, 2)]  # bit 1 (delta) came with version 1.1, bit 0 (sealed) with 1.2
         in_trailer(features[0] & ~known == 0, "incompat", f"no bit that version 1.{minor} lacks", hex(features[0]))
-        self.is_delta = features[0] == 2
+        self.is_delta, self.is_sealed = bool(features[0] & 2), bool(features[0] & 1)
+        self.overhead = 16 if self.is_sealed else 0
         in_trailer(reserved == 0, "reserved", 0, reserved)
         in_trailer(self.archive_bytes == size, "archive_bytes", size, self.archive_bytes)
         parts = directory_bytes + metadata_bytes + 128
@@ -112,31 +121,41 @@ class Archive:
         in_trailer(digest == self.root, "root", digest.hex(), self.root.hex())
         self.directory_offset = directory_offset
         self._open_directory(directory)
-        self.metadata = parse_json(metadata, "metadata")
+        self.metadata = parse_json(self._opened(metadata, "metadata", 4), "metadata")
 
     def _open_directory(self, data: bytes) -> None:
         in_directory(len(data) >= 64, "directory_bytes", "64 or more", len(data))
         (magic, self.index_offset, self.entry_count, self.entries_per_block, stream_count, ancestor_count, name_bytes,
          seal, overhead, parity, reserved) = struct.unpack_from("<8sQQIIIIIIQQ", data)  # fmt: skip
         in_directory(magic == b"VARK-DIR", "magic", "VARK-DIR", magic)
-        zeros = (seal, overhead, parity, reserved)
-        in_directory(not any(zeros), "seal, overhead, parity, reserved", "all 0", zeros)
+        in_directory(parity == reserved == 0, "parity, reserved", "both 0")
+        in_directory((seal > 0) == self.is_sealed, "seal_bytes", "more than 0 exactly when sealed", seal)
+        in_directory(overhead == self.overhead, "sealed_overhead", self.overhead, overhead)
         fits = 1 <= ancestor_count <= 255 if self.is_delta else ancestor_count == 0
         in_directory(fits, "ancestor_count", "1 to 255 in a delta, else 0", ancestor_count)
         aligned = self.index_offset >= 64 and self.index_offset % 64 == 0
         in_directory(aligned, "index_offset", "a multiple of 64", self.index_offset)
         in_directory(1 <= self.entries_per_block <= 3640, "entries_per_block", "1 to 3640", self.entries_per_block)
         in_directory(stream_count <= 256, "stream_count", "up to 256", stream_count)
-        end = self.index_offset + 72 * self.entry_count
-        in_directory(end == self.directory_offset, "entry_count", f"index to end at {self.directory_offset}", end)
         self.block_count = -(-self.entry_count // self.entries_per_block)
+        end = self.index_offset + 72 * self.entry_count + overhead * self.block_count
+        in_directory(end == self.directory_offset, "entry_count", f"index to end at {self.directory_offset}", end)
         table = 64 + 8 * self.block_count
-        records = table + 64 * ancestor_count + 32 * self.block_count
+        public = table + 64 * ancestor_count + seal
+        records = public + 32 * self.block_count
         names = records + 80 * stream_count
-        in_directory(names + name_bytes == len(data), "directory_bytes", names + name_bytes, len(data))
+        total = names + name_bytes + overhead
+        in_directory(total == len(data), "directory_bytes", total, len(data))
         self.index_crcs = struct.unpack_from(f"<{self.block_count}Q", data, 64)
         self.ancestors: list[Ancestor] = parse_ancestors(data[table:][: 64 * ancestor_count], self.archive_id)
-        self.index_digests = data[records - 32 * self.block_count : records]
+        if self.is_sealed:
+            from reader_sealed import Seal  # needs a package that plain archives do not
+
+            self._seal = Seal(data[public - seal : public], self.archive_id, self.ancestors)
+            self._seal.unlock(self._secrets, self._epoch_roots)
+        public_digest = blake3.blake3(self.header + data[:public]).digest()
+        data = data[:public] + self._opened(data[public:], "directory", 3, public_digest=public_digest)
+        self.index_digests = data[public:records]
         self.streams: list[Stream] = []
         self.streams_by_name: dict[str, Stream] = {}
         name_offset = first_entry = 0
@@ -151,6 +170,26 @@ class Archive:
         in_directory(name_offset == name_bytes, "names", f"{name_bytes} bytes in use", name_offset)
         in_directory(first_entry == self.entry_count, "entry_count", first_entry, self.entry_count)
         self.relations = relate(self.streams, self.is_delta)
+
+    def _opened(
+        self,
+        data: bytes,
+        place: str,
+        kind: int,
+        archive: int = 0,
+        at: tuple[int, int] = (0, 0),
+        public_digest: bytes = b"",
+    ) -> bytes:
+        """A sealed part, opened; any part of an archive that is not sealed."""
+        if self._seal is None:
+            return data
+        return self._seal.key(archive).open(data, place, kind, *at, public_digest)
+
+    def _index_place(self, block: int) -> tuple[int, int, int]:
+        """First entry, offset and stored bytes of an index block."""
+        first = block * self.entries_per_block
+        count = min(self.entries_per_block, self.entry_count - first)
+        return first, self.index_offset + 72 * first + self.overhead * block, 72 * count + self.overhead
 
     def _stream_record(self, number: int, record: bytes, names: bytes, expected_offset: int) -> tuple[Stream, int]:
         (offset, name_bytes, role, element, flags, row_bytes, elements, reserved, rows, chunk_rows, first, chunks,
@@ -183,9 +222,10 @@ class Archive:
         """Public and sealable entries of an index block, checked whole."""
         if block in self._blocks:
             return self._blocks[block]
-        first = block * self.entries_per_block
-        count = min(self.entries_per_block, self.entry_count - first)
-        data = self._read(self.index_offset + 72 * first, 72 * count)
+        first, offset, stored_bytes = self._index_place(block)
+        count = (stored_bytes - self.overhead) // 72
+        data = self._read(offset, stored_bytes)
+        data = data[: 24 * count] + self._opened(data[24 * count :], f"index block {block}", 2, at=(0, block))
         expected = self.index_digests[32 * block : 32 * block + 32]
         in_index(blake3.blake3(data).digest() == expected, f"index block {block}", f"BLAKE3 {expected.hex()}")
         public, sealed = np.frombuffer(data, PUBLIC, count), np.frombuffer(data, SEALED, count, 24 * count)
@@ -199,11 +239,13 @@ class Archive:
                     raw[high - first - 1] = s.chunk_bytes(s.chunk_count - 1)
         ends = np.array([self.index_offset, *(a.archive_bytes - 128 for a in self.ancestors)], object)
         room = ends[np.minimum(public["archive"], len(self.ancestors))] - public["offset"].astype(object)
-        good = (public["offset"] % 64 == 0) & (public["offset"] >= 64) & (public["stored"] >= 1)
-        good &= (public["stored"] <= raw + 64) & (public["stored"] <= room).astype(bool)
+        good = (public["offset"] % 64 == 0) & (public["offset"] >= 64) & (public["stored"] >= 1 + self.overhead)
+        good &= (public["stored"] <= raw + 64 + self.overhead) & (public["stored"] <= room).astype(bool)
         good &= (public["archive"] <= len(self.ancestors)) & (public["flags"] == 0)
         good = np.where(is_mapped, (public == np.zeros((), PUBLIC)) & (sealed["codec"] == MAPPED), good)
-        good &= (sealed["flags"] == 0) & (sealed["reserved"] == 0) & (sealed["more"] == 0)
+        elsewhere = (public["archive"] > 0) & self.is_sealed
+        good &= (sealed["flags"] == 0) & (sealed["stream"] < np.where(elsewhere, 256, 1))
+        good &= (sealed["chunk"] == 0) | elsewhere
         for bad in np.flatnonzero(~good)[:1].tolist():
             raise ArchiveFault("index", f"entry {first + bad}", f"breaks section 6: {public[bad]} {sealed[bad]}")
         self._blocks[block] = public, sealed
@@ -226,6 +268,9 @@ class Archive:
             stored = self._read(int(public["offset"]), int(public["stored"]), int(public["archive"]))
             crc = crc64(stored)
             need("block", crc == public["crc"], place, f"CRC-64 {int(public['crc']):016x}", f"{crc:016x}")
+            archive, own = int(public["archive"]), (self.streams.index(stream), chunk)
+            at = (int(sealed["stream"]), int(sealed["chunk"])) if archive else own
+            stored = self._opened(stored, place, 1, archive, at)
             raw = decode_block(self, int(sealed["codec"]), stream, chunk, stored, place)
         digest = blake3.blake3(raw.data).digest()
         need("digest", digest == sealed["digest"].tobytes(), place, sealed["digest"].tobytes().hex(), digest.hex())
@@ -347,9 +392,8 @@ class Archive:
         in_trailer(crc == self.archive_crc, "archive_crc", f"{crc:016x}", f"{self.archive_crc:016x}")
 
     def _verify_index_block(self, block: int) -> None:
-        public, _ = self._index_block(block)
-        first = block * self.entries_per_block
-        crc = crc64(self._read(self.index_offset + 72 * first, 72 * len(public)))
+        self._index_block(block)
+        crc = crc64(self._read(*self._index_place(block)[1:]))
         expected = self.index_crcs[block]
         in_index(crc == expected, f"index block {block}", f"CRC-64 {expected:016x}", f"{crc:016x}")
 
@@ -378,10 +422,10 @@ class Archive:
                 self._copy_member(member, len)
 
 
-def verify(path: str | os.PathLike[str]) -> list[ArchiveFault]:
+def verify(path: str | os.PathLike[str], secrets: Sequence[bytes | str] = ()) -> list[ArchiveFault]:
     """As Archive.verify, of an archive that may not even open."""
     try:
-        with Archive(path) as archive:
+        with Archive(path, secrets=secrets) as archive:
             return archive.verify()
     except ArchiveFault as fault:
         return [fault]

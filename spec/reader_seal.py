@@ -1,7 +1,7 @@
 """Keys and sealed parts for reader.py (CRYPTO.md, sections 3 to 6), with the Python package `cryptography`.
 
-`secrets` of an archive are tried one after another: bytes are a passphrase, texts an identity (`AGE-SECRET-KEY-1…`) or a
-recovery code (`VARKRECOVERY1…`).
+`secrets` of an archive are tried one after another: bytes are a passphrase, texts an identity
+(`AGE-SECRET-KEY-1…`) or a recovery code (`VARKRECOVERY1…`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 Secret = bytes | str
 
 
-class WrongKeyError(Exception):
+class WrongKeyError(ValueError):
     """It is sealed, and no secret that was given opens it."""
 
 

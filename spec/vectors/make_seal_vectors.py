@@ -1,8 +1,9 @@
-"""Writes spec/vectors/seal/derivations.json: keys, commitments, nonces, sealed parts, slots. The same bytes every time.
+"""Writes spec/vectors/seal: derivations.json (keys, sealed parts, slots), archives and sealed.json. Always the same bytes.
 
     python spec/vectors/make_seal_vectors.py [FOLDER]
 
-All that is random elsewhere is drawn here from SHAKE-256 of a name. The wrapping code is its own: reader_seal.py only opens.
+All that is random elsewhere is drawn here from SHAKE-256 of a name. The wrapping code is its own:
+reader_seal.py only opens.
 """
 
 from __future__ import annotations
@@ -68,7 +69,12 @@ def make_slot(kind: str, access_key: bytes, repository: bytes, anchor: bytes) ->
 def sealed_objects() -> list[dict[str, Any]]:
     found = []
     for suite in (1, 2):
-        for object_type, epoch, repository in ((1, 0, ZEROS), (1, 7, REPOSITORY), (2, 0, REPOSITORY), (3, 7, REPOSITORY)):
+        for object_type, epoch, repository in (
+            (1, 0, ZEROS),
+            (1, 7, REPOSITORY),
+            (2, 0, REPOSITORY),
+            (3, 7, REPOSITORY),
+        ):
             name = f"object {suite} {object_type} {epoch}"
             root, salt, object_id = draw(name), draw(name + " salt"), draw(name + " id", 16)
             key = seal.ObjectKey(root, salt, seal.Binding(suite, object_type, epoch, repository, object_id))
@@ -141,6 +147,15 @@ def main() -> None:
     (folder / "seal").mkdir(parents=True, exist_ok=True)
     vectors = {"objects": sealed_objects(), "slots": slots(), "session": session()}
     (folder / "seal" / "derivations.json").write_text(json.dumps(vectors, indent=1) + "\n")
+    import sealed  # which draws from here
+
+    cases = []
+    for name, stage, comment, data in sealed.archives():
+        (folder / "seal" / f"{name}.vark").write_bytes(data)
+        expect = "ok" if stage == "ok" else "seal"
+        cases.append({"name": name, "expect": expect, "stage": "" if expect == "ok" else stage, "comment": comment})
+    index = {"passphrase": sealed.PASSPHRASE, "rows": sealed.ROWS.hex(), "archives": cases}
+    (folder / "seal" / "sealed.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
 if __name__ == "__main__":
