@@ -1,7 +1,7 @@
 """Reads every vark archive: the second implementation of FORMAT.md, made from its text alone.
 
-Needs numpy, zstandard and blake3, for sealed archives `cryptography`; no Rust. It is the oracle of the tests and the rescue tool of last resort:
-every MUST of the spec is checked, memory stays at a few chunks, and speed comes second.
+Needs numpy, zstandard and blake3, for sealed archives `cryptography`; no Rust. It is the oracle of the tests and the
+rescue tool of last resort: every MUST of the spec is checked, memory stays at a few chunks, and speed comes second.
 Its rooms: reader_codecs.py (faults, CRC, JSON, blocks), reader_deltas.py (ancestors, parts, maps), reader_plan.py
 (split plans), reader_sealed.py and reader_seal.py (keys) and reader_repository.py (snapshots).
 """

@@ -1,4 +1,4 @@
-"""Writes spec/vectors/seal: derivations.json (keys, sealed parts, slots), archives and sealed.json. Always the same bytes.
+"""Writes spec/vectors/seal: derivations.json (keys, parts, slots), archives, sealed.json. Always the same bytes.
 
     python spec/vectors/make_seal_vectors.py [FOLDER]
 

@@ -1,6 +1,7 @@
 """Sealed archives (CRYPTO.md, section 5), made out of plain ones, and one fault in each of layer `seal`.
 
-The plain archive is taken apart and put together again: what is sealed, where it lies and every sum is written here anew.
+The plain archive is taken apart and put together again: what is sealed, where it lies and every sum is
+written here anew.
 """
 
 from __future__ import annotations
@@ -137,6 +138,10 @@ def put(at: int, value: bytes) -> Edit:
     return change
 
 
+def more_slots_bytes(data: bytearray) -> None:
+    struct.pack_into("<I", data, 8, struct.unpack_from("<I", data, 8)[0] + 1)
+
+
 ROWS = bytes(range(48))
 
 
@@ -158,8 +163,8 @@ FAULTS: dict[str, tuple[str, str, dict[str, Edit]]] = {
     "slots-bytes": (
         "open",
         "slots_bytes is one too many",
-        {"record": lambda d: put(8, struct.pack("<I", struct.unpack_from("<I", d, 8)[0] + 1))(d)},
-    ),  # fmt: skip
+        {"record": more_slots_bytes},
+    ),
     "slots-json": ("open", "the slots are no JSON", {"record": put(96, b"(")}),
     "record-short": ("open", "a seal record of 95 bytes", {"record": lambda d: d.__delitem__(slice(95, None))}),
     "directory-tag": ("open", "the tag of the directory", {"directory": flip(-1)}),
