@@ -23,7 +23,7 @@ fn slots_of_the_vectors_open() {
             ("recovery", _, Some(code)) => Unlock::Recovery(code),
             _ => Unlock::Passphrase(opens.as_bytes()),
         };
-        let opened = open_slots(&[slot.clone()], &[unlock], &repository).unwrap();
+        let opened = open_slots(std::slice::from_ref(&slot), &[unlock], &repository).unwrap();
         assert!(opened.access_key == secret(case, "access_key"));
         assert_eq!(opened.anchor.is_some(), slot.slot_type != "recipient");
         if repository == [0; 16] {
@@ -152,7 +152,7 @@ fn a_single_archive_is_not_fooled_by_a_slot_of_another() {
     let (own, other) = (Secret::random().unwrap(), Secret::random().unwrap());
     let slot = new_slot(SlotKind::Passphrase(b"pass", CHEAP), &own, &[0; 16], &single_anchor(&own)).unwrap();
     let forged = slot.rewrapped(&other).unwrap();
-    let open = |slot: &Slot| open_slots(&[slot.clone()], &[Unlock::Passphrase(b"pass")], &[0; 16]).unwrap();
+    let open = |slot: &Slot| open_slots(std::slice::from_ref(slot), &[Unlock::Passphrase(b"pass")], &[0; 16]).unwrap();
     check_single_anchor(&open(&slot)).unwrap();
     assert!(check_single_anchor(&open(&forged)).unwrap_err().to_string().contains("another archive"));
 }
