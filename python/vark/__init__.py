@@ -25,6 +25,7 @@ from vark.errors import (
     VarkError,
 )
 from vark.repository import Repository, Snapshot
+from vark.selection import Selection
 from vark.types import (
     Damage,
     MemberReport,
@@ -59,6 +60,7 @@ __all__ = [
     "RepositoryNotFoundError",
     "RestoreReport",
     "Skipped",
+    "Selection",
     "Snapshot",
     "SourceError",
     "StorageError",
