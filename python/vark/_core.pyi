@@ -141,7 +141,7 @@ class Reader:
         Nobody may use `out` before the call returns. After an error its content means nothing.
         """
     def find_ids(self, stream: int, ids: Sequence[int]) -> tuple[list[int], list[int]] | None:
-        """(numbers in `ids`, rows), ascending, of every row that has one of the ids; None for a stream without an index.
+        """(numbers in `ids`, rows), ascending, of every row that has one of the ids; None without an index.
 
         ids: the bits of the ids as unsigned 64-bit numbers. Each row is compared with the stream of ids.
         """

@@ -75,9 +75,9 @@ def write_archive(
     digest: store the BLAKE3 of each member, too.
     base: an archive of an earlier state: the new one stores only rows that are new and points into the base, and into
         what that points to, for the others. All of them are needed to restore it.
-    id_index: True keeps a sorted index of ids beside streams of more than 4,194,304 ids, so that rows of few ids are found
-        without reading all; a number: of more ids than that; False: none; None: where the base has one. It takes some 3 to
-        5 bytes a row of the archive, up to 9 for random ids, and 24 bytes of memory a row while it is made.
+    id_index: True keeps a sorted index beside streams of more than 4,194,304 ids, so that rows of few ids are found
+        without reading all; a number: of more ids than that; False: none; None: where the base has one. It takes some
+        2 to 6 bytes a row of the archive, 9 of random ids of 64 bits, and 24 bytes of memory a row while it is made.
     fingerprint_key: 32 secret bytes: keep a fingerprint of each wide row, so that the next delta need not read this
         archive's rows; the same key for all archives of a chain. archive_id: None for a new one (UUID version 7).
     progress: called with done and total bytes (or None), ten times a second at most; an exception in it cancels.
@@ -126,7 +126,10 @@ def write_archive(
 
 
 def _index_rows(id_index: bool | int | None) -> int | None:
-    """Return how many ids a stream must exceed to get an index, as the engine takes it. Errors: InvalidArgumentError."""
+    """Return how many ids a stream must exceed to get an index, as the engine takes it.
+
+    Errors: InvalidArgumentError.
+    """
     if id_index is None:
         return None
     if isinstance(id_index, bool):

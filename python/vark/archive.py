@@ -110,7 +110,7 @@ class Archive:
     def streams(self) -> StreamTable:
         """All streams of the source. `codecs` is empty here; `archive[name].info` has it.
 
-        What a delta keeps beside them (maps, parts, fingerprints) and an index of ids are not listed; `archive["vectors//map"]` has it.
+        What is kept beside them (maps, parts, fingerprints, an index of ids) is not; `archive["vectors//map"]` has it.
         """
         return StreamTable(stream_info(record, codecs={}) for record in self._records if record.role not in OWN_ROLES)
 
@@ -158,9 +158,9 @@ class Archive:
     def rows_by_id(self, name: str, ids: Any) -> NDArray[Any]:
         """Return the rows of stream `name` with these ids, in this order, as a new array.
 
-        ids: integers, shape (n,), as in the stream of ids beside it (labels of hnswlib, ids of inverted lists); of an id
-        that several rows have, the first. Looks into the sorted index of those ids where there is one (`id_index`), else
-        reads them from the front until all are found, and then only the chunks that hold the rows.
+        ids: integers, shape (n,), as in the stream of ids beside it (labels of hnswlib, ids of inverted lists); of an
+        id that several rows have, the first (`select` gives all). Looks into the sorted index of those ids where there
+        is one (`id_index`), else reads them from the front until all are found, and then the chunks that hold the rows.
         Errors: UnknownNameError for an id, a stream, or a stream of ids that is not there; DamagedError.
         """
         return by_id.rows_by_id(self.__getitem__, tuple(self.streams), name, ids)
@@ -168,9 +168,9 @@ class Archive:
     def select(self, name: str = "vectors", *, rows: Any = None, ids: Any = None, payload: bool = True) -> Selection:
         """Return rows of stream `name` with their ids and payload, to be had as numpy, Arrow or Parquet.
 
-        rows: a slice, or integers; ids: integers: all rows that have one of them, in this order (what is not there stands in
-        `missing`); neither: all rows. payload: take its columns along where the archive has one for these rows. Reads only
-        what is needed: ids as `rows_by_id`, a payload forward up to the last row.
+        rows: a slice, or integers; ids: integers: all rows that have one of them, in this order (what is not there
+        stands in `missing`); neither: all rows. payload: take its columns along where the archive has one for these
+        rows. Reads only what is needed: ids as `rows_by_id`; a payload forward, keeping what was asked for.
         Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
         """
         view, beside = self[name], ids_of(name, tuple(self.streams))

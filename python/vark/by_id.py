@@ -47,8 +47,8 @@ def ids_stream(name: str, streams: Iterable[StreamInfo]) -> str:
 def find(view: StreamView, ids: Any, *, first_only: bool = False) -> Found:
     """Return the rows of each id.
 
-    view: the stream of ids. With an index, a few reads; else it is read from front to back (one block for up to 4,194,304
-    rows), with `first_only` until all are found. Errors: InvalidArgumentError, DamagedError.
+    view: the stream of ids. With an index, a few reads; else it is read from front to back (one block for up to
+    4,194,304 rows), with `first_only` until all are found. Errors: InvalidArgumentError, DamagedError.
     """
     wanted = np.asarray(ids, dtype=np.int64 if len(ids) == 0 else None)
     if wanted.ndim != 1 or wanted.dtype.kind not in "iu":

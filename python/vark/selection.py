@@ -113,8 +113,7 @@ class Selection:
             return
         shape = (len(self), *self._view.shape[1:])
         out.write(npy_header(np.broadcast_to(np.zeros((), self._view.dtype), shape)))
-        for part in self.parts():
-            out.write(part.values.tobytes())
+        out.writelines(part.values.tobytes() for part in self.parts())
 
 
 def _rows_of(view: StreamView, rows: range | NDArray[np.int64]) -> NDArray[Any]:
@@ -132,7 +131,7 @@ def select(
     wanted: Any = None,
     payload: tables.PayloadOf | None = None,
 ) -> Selection:
-    """Return the rows with these numbers (a slice or integers), or with these ids: all rows of each, in the order given.
+    """Return the rows with these numbers (a slice or integers), or all rows with these ids, in the order given.
 
     Errors: InvalidArgumentError (both, or of another kind), UnknownNameError (no ids).
     """
@@ -141,7 +140,9 @@ def select(
         if rows is not None:
             raise InvalidArgumentError("rows and ids: give one of them")
         if ids is None:
-            raise UnknownNameError(f"stream {view.name!r}: the archive has no ids of its rows; ask for rows by position")
+            raise UnknownNameError(
+                f"stream {view.name!r}: the archive has no ids of its rows; ask for rows by position"
+            )
         found = find(ids, wanted)
         return Selection(view, ids, found.rows, missing=found.missing, payload=payload)
     if rows is None:
@@ -153,7 +154,9 @@ def select(
         raise InvalidArgumentError(f"rows: shape {numbers.shape}, {numbers.dtype}; expected integers, shape (n,)")
     numbers = np.where(numbers < 0, numbers + len(view), numbers).astype(np.int64)
     if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(view)):
-        raise InvalidArgumentError(f"rows {numbers.min()} to {numbers.max()}: stream {view.name!r} has {len(view)} rows")
+        raise InvalidArgumentError(
+            f"rows {numbers.min()} to {numbers.max()}: stream {view.name!r} has {len(view)} rows"
+        )
     return Selection(view, ids, numbers, missing=none, payload=payload)
 
 

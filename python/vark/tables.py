@@ -36,7 +36,10 @@ class PayloadOf:
         self.key: str | None = facts.get("key")
 
     def of(self, rows: Any, ids: NDArray[Any] | None) -> Any:
-        """Return a table as long as `rows`; what the payload lacks is null. Errors: InvalidArgumentError, DamagedError."""
+        """Return a table as long as `rows`; what the payload lacks is null.
+
+        Errors: InvalidArgumentError, DamagedError.
+        """
         arrow = _arrow()
         if self.key is None:
             return read_payload(self._view, rows=np.asarray(rows))
