@@ -64,7 +64,7 @@ class Selection:
 
         Errors: InvalidArgumentError (no pyarrow), DamagedError.
         """
-        return tables.table_of(self)
+        return tables.table_of(self, tables.payload_of(self))
 
     def parts(self) -> Iterator[Selection]:
         """Yield the selection in pieces of some MiB."""

@@ -83,8 +83,20 @@ def _equal(ascending: NDArray[Any]) -> NDArray[np.int64]:
     return np.flatnonzero(ascending[1:] == ascending[:-1])
 
 
-def table_of(selection: Selection) -> Any:
-    """Return the rows as a pyarrow Table. Errors: InvalidArgumentError, DamagedError."""
+def payload_of(selection: Selection) -> Any:
+    """Return the payload of the rows as a pyarrow Table; None without one.
+
+    Errors: InvalidArgumentError, DamagedError.
+    """
+    _arrow()
+    return None if selection.payload is None else selection.payload.of(selection.rows, selection.ids)
+
+
+def table_of(selection: Selection, payload: Any = None) -> Any:
+    """Return the rows as a pyarrow Table, with the columns of `payload`, which has as many rows.
+
+    Errors: InvalidArgumentError, DamagedError.
+    """
     arrow = _arrow()
     ids, values = selection.ids, selection.values
     columns: dict[str, Any] = {}
@@ -100,8 +112,7 @@ def table_of(selection: Selection) -> Any:
     columns[name if name not in columns else f"{name}.values"] = (
         flat if view.ndim == 1 else arrow.FixedSizeListArray.from_arrays(flat, view.shape[1])
     )
-    if selection.payload is not None:
-        payload = selection.payload.of(selection.rows, ids)
+    if selection.payload is not None and payload is not None:
         for column in payload.schema.names:
             if column == selection.payload.key == ID:
                 continue  # it is the id itself
@@ -113,11 +124,16 @@ def write(selection: Selection, out: BinaryIO, form: str) -> None:
     """Write the rows as an Arrow IPC file or stream, or as Parquet, some MiB at a time."""
     arrow = _arrow()
     sink = arrow.PythonFile(_Counted(out), mode="w")
-    schema = table_of(selection.only(range(0))).schema
+    payload = payload_of(selection)  # once: it is read forward from its start
+    schema = table_of(selection.only(range(0)), None if payload is None else payload.slice(0, 0)).schema
     make = {"arrow": arrow.ipc.new_file, "arrow-stream": arrow.ipc.new_stream, "parquet": arrow.parquet.ParquetWriter}
     with make[form](sink, schema) as writer:
+        first = 0
         for part in selection.parts():
-            writer.write_table(table_of(part).cast(schema))
+            writer.write_table(
+                table_of(part, None if payload is None else payload.slice(first, len(part))).cast(schema)
+            )
+            first += len(part)
 
 
 class _Counted(io.RawIOBase):

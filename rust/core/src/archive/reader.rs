@@ -9,7 +9,7 @@ use super::trailer::{self, Trailer};
 use super::{Ancestor, ArchiveId, Entry, Mapping, frozen, header, metadata, writer};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result};
-use crate::limits::{ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
+use crate::limits::{BLOCK_ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamDescription, StreamRole};
 
@@ -211,6 +211,33 @@ impl Archive {
         buffer.resize(in_memory(entry.stored_bytes.into())?, 0);
         source.read_at(entry.offset, buffer)?;
         check_block(entry, buffer)
+    }
+
+    /// Two blocks that lie side by side, by one read; `None` when they do not. Their CRCs are compared.
+    ///
+    /// # Errors
+    /// As `read_block`.
+    pub fn read_neighbours(&self, first: &Entry, second: &Entry) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let between = second.offset.checked_sub(first.offset.saturating_add(first.stored_bytes.into()));
+        let Some(padding) = between.filter(|padding| *padding < BLOCK_ALIGNMENT && first.archive == second.archive)
+        else {
+            return Ok(None);
+        };
+        let (source, end) = match usize::from(first.archive).checked_sub(1) {
+            None => (&self.source, self.directory.index_offset),
+            Some(number) => self.ancestor(number)?,
+        };
+        index::check_place(first, end)?;
+        index::check_place(second, end)?;
+        let first_bytes = in_memory(first.stored_bytes.into())?;
+        let second_at = first_bytes.saturating_add(in_memory(padding)?);
+        let mut both = vec![0; second_at.saturating_add(in_memory(second.stored_bytes.into())?)];
+        source.read_at(first.offset, &mut both)?;
+        let behind = both.split_off(second_at);
+        both.truncate(first_bytes);
+        check_block(first, &both)?;
+        check_block(second, &behind)?;
+        Ok(Some((both, behind)))
     }
 
     /// A block that was read at opening, if it was; its CRC compared.

@@ -25,8 +25,8 @@ pub fn find(reader: &RowReader, ids: usize, wanted: &[u64]) -> Result<Option<Vec
         return Ok(None);
     }
     let mut state = ReadState::for_few();
-    let Some(run) = Run::open(reader, &mut state, &stream.name, RUN)? else { return Ok(None) };
-    let changes = Run::open(reader, &mut state, &stream.name, CHANGES)?;
+    let Some(mut run) = Run::open(reader, &mut state, &stream.name, RUN)? else { return Ok(None) };
+    let mut changes = Run::open(reader, &mut state, &stream.name, CHANGES)?;
     let groups = Groups::open(reader, &mut state, &stream.name)?;
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_unstable_by_key(|number| wanted.get(*number));
@@ -35,7 +35,7 @@ pub fn find(reader: &RowReader, ids: usize, wanted: &[u64]) -> Result<Option<Vec
     for number in order {
         let Some(key) = wanted.get(number).copied() else { continue };
         places.clear();
-        if let Some(changes) = &changes {
+        if let Some(changes) = &mut changes {
             changes.places_of(reader, &mut state, key, &mut places)?;
         }
         let is_gone = places.contains(&GONE);

@@ -15,6 +15,8 @@ pub(super) struct Run {
     pub chunk_rows: u64,
     /// The first key of each chunk.
     pub fence: Vec<u64>,
+    /// Keys and places of the chunk that was looked into last; ids are looked up in order.
+    held: Option<(u64, Vec<u64>, Vec<u64>)>,
 }
 
 impl Run {
@@ -35,27 +37,55 @@ impl Run {
             return Err(refused(ids, "has keys, places and a fence that do not fit each other"));
         }
         let fence = load(reader, state, fence)?;
-        Ok(Some(Self { keys, places, rows: of_keys.row_count, chunk_rows: of_keys.chunk_rows, fence }))
+        Ok(Some(Self { keys, places, rows: of_keys.row_count, chunk_rows: of_keys.chunk_rows, fence, held: None }))
     }
 
     /// The places of a key are put behind `found`.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn places_of(&self, reader: &RowReader, state: &mut ReadState, key: u64, found: &mut Vec<u64>) -> Result<()> {
+    pub fn places_of(
+        &mut self,
+        reader: &RowReader,
+        state: &mut ReadState,
+        key: u64,
+        found: &mut Vec<u64>,
+    ) -> Result<()> {
         let first = self.fence.partition_point(|first| *first < key).saturating_sub(1);
-        for (chunk, _) in self.fence.iter().enumerate().skip(first).take_while(|(_, first)| **first <= key) {
-            let chunk = chunk as u64;
-            let keys = reader.kept_chunk(state, self.keys, chunk)?;
-            let keys = keys.as_chunks::<8>().0;
-            let below = |bound: &dyn Fn(u64) -> bool| keys.partition_point(|at| bound(u64::from_le_bytes(*at)));
-            let (start, end) = (below(&|at| at < key), below(&|at| at <= key));
-            if start < end {
-                let places = reader.kept_chunk(state, self.places, chunk)?;
-                found.extend(numbers(places.get(start * 8..end * 8).unwrap_or_default()));
+        let chunks = self.fence.iter().skip(first).take_while(|first| **first <= key).count();
+        for chunk in (first as u64..).take(chunks) {
+            if self.held.as_ref().is_none_or(|held| held.0 != chunk) {
+                self.held = None;
+                let (keys, places) = self.chunk(reader, state, chunk)?;
+                self.held = Some((chunk, keys, places));
             }
+            let Some((_, keys, places)) = &self.held else { continue };
+            let (start, end) = (keys.partition_point(|at| *at < key), keys.partition_point(|at| *at <= key));
+            found.extend(places.get(start..end).unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// Keys and places of a chunk: one read where their blocks lie side by side.
+    fn chunk(&self, reader: &RowReader, state: &mut ReadState, chunk: u64) -> Result<(Vec<u64>, Vec<u64>)> {
+        let archive = reader.archive();
+        let raw_bytes = archive.streams().get(self.keys).map_or(0, |stream| stream.chunk_bytes(chunk));
+        let mut raw = vec![0; to_usize(raw_bytes, "index of ids")?];
+        let entries = (archive.entry(self.keys, chunk)?, archive.entry(self.places, chunk)?);
+        let mut values = Vec::with_capacity(2);
+        if let Some((keys, places)) = archive.read_neighbours(&entries.0, &entries.1)? {
+            for (stream, entry, block) in [(self.keys, entries.0, keys), (self.places, entries.1, places)] {
+                reader.decode(state, (stream, chunk), &entry, &block, &mut raw)?;
+                values.push(numbers(&raw));
+            }
+        } else {
+            for stream in [self.keys, self.places] {
+                reader.read_chunk(state, stream, chunk, &mut raw)?;
+                values.push(numbers(&raw));
+            }
+        }
+        let places = values.pop().unwrap_or_default();
+        Ok((values.pop().unwrap_or_default(), places))
     }
 }
 
