@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vark.errors import DamagedError, InvalidArgumentError
-from vark.payload import StreamFile, read_payload
+from vark.payload import StreamFile, import_arrow, read_payload
 
 if TYPE_CHECKING:
     from vark.selection import Selection
@@ -20,12 +20,7 @@ ID, ROW, VECTOR = "id", "row", "vector"
 
 
 def _arrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InvalidArgumentError("Arrow and Parquet need the package pyarrow; install vark[arrow]") from error
-    return pyarrow
+    return import_arrow("Arrow and Parquet need")
 
 
 class PayloadOf:

@@ -93,7 +93,7 @@ fn same_rows(packer: &Packer<'_>, number: usize, chunks: &[KeptChunk]) -> bool {
     let rows = chunks.iter().map(|chunk| chunk.bytes.len() as u64 / row_bytes).sum::<u64>();
     let same_digest = |chunk: &KeptChunk| {
         let entry = archive.entry(stream, chunk.first_row / description.chunk_rows);
-        chunk.first_row % description.chunk_rows == 0 && entry.is_ok_and(|entry| entry.digest == chunk.digest)
+        chunk.first_row.is_multiple_of(description.chunk_rows) && entry.is_ok_and(|entry| entry.digest == chunk.digest)
     };
     packer.shape_of(number).element_type == description.element_type
         && rows == description.row_count
@@ -143,7 +143,7 @@ impl Index<'_, '_> {
         };
         match (changes, kept) {
             (Some(changes), Some((base, run))) => {
-                self.point_to(&base, &run, RUN)?;
+                self.point_to(base, &run, RUN)?;
                 fences.push((RUN, run.fence));
                 if !changes.is_empty() {
                     fences.push((CHANGES, self.run(&changes, CHANGES)?));
