@@ -28,6 +28,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also when loaded by its path
 from reader_codecs import DTYPES, TYPES, ArchiveFault, Bytes, crc64, need, parse_json
 from reader_deltas import MAPPED, Ancestor, decode_block, open_ancestor, parse_ancestors, read_mapped, relate
+from reader_ids import rows_of_id
 from reader_plan import Member, Stream, check_plan, component_is_safe, member_pieces
 from reader_repository import Repository
 
@@ -438,10 +439,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Reads vark archives by the specification.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, names in {"info": [], "verify": [], "restore": ["snapshot", "target"], "stream": ["name", "target"],
-                           "rows": ["name", "first", "count", "target"], "snapshots": []}.items():  # fmt: skip
+                           "rows": ["name", "first", "count", "target"],
+                           "rows-of-id": ["name", "id"], "snapshots": []}.items():  # fmt: skip
         sub = commands.add_parser(command)
         for name in ["archive", *names]:
-            kind = int if name in ("first", "count") else str
+            kind = int if name in ("first", "count", "id") else str
             sub.add_argument(name, type=kind, nargs="?" if name == "snapshot" else None, help=HELP.get(name))
     asked = parser.parse_args(arguments)
     try:
@@ -477,6 +479,8 @@ def _run(archive: Archive, asked: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
     elif asked.command == "restore":
         archive.restore(asked.target)
+    elif asked.command == "rows-of-id":
+        print(*rows_of_id(archive, asked.name, asked.id))
     elif asked.command == "rows":
         rows = archive.rows(asked.name, asked.first, asked.count)
         with open(asked.target, "xb") as file:

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import reader
+import reader_ids
 from blake3 import blake3
 
 import vark
@@ -31,6 +33,18 @@ def test_a_golden_archive_restores(name, tmp_path):
     assert digests(tmp_path / "engine") == expected["members"]
     reader.Archive(str(path)).restore(str(tmp_path / "reader"))
     assert digests(tmp_path / "reader") == expected["members"]
+
+
+def test_rows_by_id_of_a_golden_archive_are_found_by_its_index():
+    path = HERE / "golden" / "v1.0_id_index.vark"
+    with vark.open_archive(path) as archive, reader.Archive(str(path)) as reference:
+        assert "id_map//id_index.keys" in archive
+        ids = archive["id_map"][:]
+        for row in (0, 249, 599):
+            rows = np.flatnonzero(ids == ids[row]).tolist()
+            assert len(rows) > 1
+            assert archive.select(ids=ids[[row]]).rows.tolist() == rows
+            assert reader_ids.rows_of_id(reference, "id_map", int(ids[row])) == rows
 
 
 def test_every_golden_archive_is_listed_and_every_codec_is_among_them():

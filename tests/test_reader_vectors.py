@@ -24,6 +24,7 @@ import kit  # noqa: E402
 import make_vectors  # noqa: E402
 import reader  # noqa: E402
 import reader_codecs  # noqa: E402
+import reader_ids  # noqa: E402
 import reader_plan  # noqa: E402
 import whole  # noqa: E402
 
@@ -67,6 +68,18 @@ def test_whole_vectors_give_their_streams_and_members(case: dict[str, Any], tmp_
         assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
         with pytest.raises(FileExistsError):
             archive.restore(tmp_path / "target")
+
+
+@pytest.mark.parametrize("case", [case for case in WHOLE if "ids" in case], ids=by_name)
+def test_ids_are_found_in_their_rows_and_an_index_that_lies_is_refused(case: dict[str, Any]) -> None:
+    with reader.Archive(path_of(case)) as archive:
+        name = case["ids"]["stream"]
+        for wanted, rows in case["ids"]["found"]:
+            assert reader_ids.rows_of_id(archive, name, wanted) == rows
+        for wanted in case["ids"]["refused"]:
+            with pytest.raises(reader_codecs.ArchiveFault) as caught:
+                reader_ids.rows_of_id(archive, name, wanted)
+            assert caught.value.layer == "codec"
 
 
 @pytest.mark.parametrize("case", FAULTY, ids=by_name)

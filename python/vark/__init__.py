@@ -25,6 +25,7 @@ from vark.errors import (
     VarkError,
 )
 from vark.repository import Repository, Snapshot
+from vark.selection import Selection
 from vark.types import (
     Damage,
     MemberReport,
@@ -58,6 +59,7 @@ __all__ = [
     "Repository",
     "RepositoryNotFoundError",
     "RestoreReport",
+    "Selection",
     "Skipped",
     "Snapshot",
     "SourceError",

@@ -23,6 +23,7 @@ def pack(
     compression: str,
     order: str,
     base: Reader | None,
+    id_index: int | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
     replace: bool,
@@ -41,6 +42,7 @@ def pack(
     streams: further streams (name, role, element type, elements in a row, bytes).
     metadata: JSON object, keys of spec section 8 that the caller knows (payload, probes, application, source kind).
     plan: JSON object with "folders" and "skipped" only.
+    id_index: keep a sorted index of streams of more ids than this; -1 for none; None for those that the base has.
     compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted).
     base: an open archive that the new one is compared with; only new rows are stored.
     fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
@@ -137,6 +139,11 @@ class Reader:
         """Fill `out` (writable, contiguous, row_count * row_bytes bytes). Reads only the chunks that hold the rows.
 
         Nobody may use `out` before the call returns. After an error its content means nothing.
+        """
+    def find_ids(self, stream: int, ids: Sequence[int]) -> tuple[list[int], list[int]] | None:
+        """(numbers in `ids`, rows), ascending, of every row that has one of the ids; None without an index.
+
+        ids: the bits of the ids as unsigned 64-bit numbers. Each row is compared with the stream of ids.
         """
     def plan(self) -> str | None:
         """The split plan as checked JSON; None when the archive has no members."""

@@ -22,6 +22,8 @@ from vark.adapters import LoadRequest, adapter_for_layout
 from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
+from vark.selection import Selection, ids_of, select
+from vark.tables import PayloadOf
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes
@@ -30,7 +32,7 @@ from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
 ProgressCallback = Callable[[int, int | None], None]
 MEMORY_DEFAULT = "256MiB"
 # Roles of streams that belong to other streams.
-OWN_ROLES = ("part", "map", "fingerprints")
+OWN_ROLES = ("part", "map", "fingerprints", "id_index")
 
 
 class Archive:
@@ -108,7 +110,7 @@ class Archive:
     def streams(self) -> StreamTable:
         """All streams of the source. `codecs` is empty here; `archive[name].info` has it.
 
-        What a delta keeps beside them (maps, parts, fingerprints) is not listed; `archive["vectors//map"]` has it.
+        What is kept beside them (maps, parts, fingerprints, an index of ids) is not; `archive["vectors//map"]` has it.
         """
         return StreamTable(stream_info(record, codecs={}) for record in self._records if record.role not in OWN_ROLES)
 
@@ -156,11 +158,28 @@ class Archive:
     def rows_by_id(self, name: str, ids: Any) -> NDArray[Any]:
         """Return the rows of stream `name` with these ids, in this order, as a new array.
 
-        ids: integers, shape (n,), as in the stream of ids beside it (labels of hnswlib, ids of inverted lists). Reads
-        that stream from the front until all are found, and then only the chunks that hold the rows.
+        ids: integers, shape (n,), as in the stream of ids beside it (labels of hnswlib, ids of inverted lists); of an
+        id that several rows have, the first (`select` gives all). Looks into the sorted index of those ids where there
+        is one (`id_index`), else reads them from the front until all are found, and then the chunks that hold the rows.
         Errors: UnknownNameError for an id, a stream, or a stream of ids that is not there; DamagedError.
         """
         return by_id.rows_by_id(self.__getitem__, tuple(self.streams), name, ids)
+
+    def select(self, name: str = "vectors", *, rows: Any = None, ids: Any = None, payload: bool = True) -> Selection:
+        """Return rows of stream `name` with their ids and payload, to be had as numpy, Arrow or Parquet.
+
+        rows: a slice, or integers; ids: integers: all rows that have one of them, in this order (what is not there
+        stands in `missing`); neither: all rows. payload: take its columns along where the archive has one for these
+        rows. Reads only what is needed: ids as `rows_by_id`; a payload forward, keeping what was asked for.
+        Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
+        """
+        view, beside = self[name], ids_of(name, tuple(self.streams))
+        found = None
+        facts = self.metadata.get("payload")
+        if payload and isinstance(facts, dict) and payload_.STREAM_NAME in self:
+            fits = beside is not None if facts.get("key") is not None else facts.get("rows") in (None, len(view))
+            found = PayloadOf(self[payload_.STREAM_NAME], facts) if fits else None
+        return select(view, None if beside is None else self[beside], rows=rows, wanted=ids, payload=found)
 
     @cached_property
     def documents(self) -> NamedBytes:

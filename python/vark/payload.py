@@ -21,12 +21,13 @@ FORMAT = "arrow-ipc-stream"
 _BATCH_ROWS = 65_536
 
 
-def _arrow() -> Any:
+def import_arrow(what: str = "a payload needs") -> Any:
+    """Return pyarrow, with its Parquet part. Errors: InvalidArgumentError when it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InvalidArgumentError("a payload needs the package pyarrow; install vark[arrow]") from error
+        raise InvalidArgumentError(f"{what} the package pyarrow; install vark[arrow]") from error
     return pyarrow
 
 
@@ -39,7 +40,7 @@ def payload_stream(
     key: column with the ids that the rows belong to; None: row i belongs to vector i (checked against row_count).
     Errors: InvalidArgumentError.
     """
-    arrow = _arrow()
+    arrow = import_arrow()
     schema, rows, batches = _batches(arrow, payload)
     if key is not None and key not in schema.names:
         raise InvalidArgumentError(f"payload_key: no column {key!r}; the payload has {schema.names}")
@@ -102,7 +103,7 @@ def read_payload(view: StreamView, *, rows: Any = None) -> Any:
 
     Reads forward and keeps only what was asked for. Errors: InvalidArgumentError, DamagedError.
     """
-    arrow = _arrow()
+    arrow = import_arrow()
     try:
         with arrow.ipc.open_stream(io.BufferedReader(StreamFile(view), 1 << 20)) as reader:
             if rows is None:
@@ -117,7 +118,7 @@ def compare_payloads(before: StreamView, after: StreamView) -> dict[str, str]:
 
     A different number of rows is said under the name "". Errors: InvalidArgumentError (no pyarrow), DamagedError.
     """
-    arrow = _arrow()
+    arrow = import_arrow()
     try:
         with (
             arrow.ipc.open_stream(io.BufferedReader(StreamFile(before), 1 << 20)) as old,

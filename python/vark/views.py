@@ -32,6 +32,7 @@ class StreamView:
         self._record = record
         self.name = record.name
         self.role = record.role
+        self.element_type = record.element_type
         self.dtype: np.dtype[Any] = DTYPES[record.element_type]
         elements, rows = record.row_elements, record.row_count
         self.shape: tuple[int, ...] = (rows,) if elements == 1 else (rows, elements)
@@ -118,6 +119,17 @@ class StreamView:
             out[wanted] = near[numbers[wanted] - first]
             position = end
         return out
+
+    def find_ids(self, ids: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return (numbers in `ids`, rows), ascending, by the index of this stream of ids; None when it has none.
+
+        ids: of this stream's dtype. Reads a few chunks. Errors: DamagedError (the index says what the ids do not).
+        """
+        if self.role != "ids" or self.ndim != 1:
+            return None
+        wide = ids.astype(np.int64 if self.dtype.kind == "i" else np.uint64).view(np.uint64)
+        found = self._reader.find_ids(self._number, wide.tolist())
+        return None if found is None else (np.array(found[0], np.int64), np.array(found[1], np.int64))
 
     def _end_of_read(self, ascending: NDArray[np.int64], position: int) -> int:
         """Return where the run of rows ends that one read should fetch: neighbours in a chunk, READ_BYTES at most."""

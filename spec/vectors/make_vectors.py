@@ -3,7 +3,9 @@
     python spec/vectors/make_vectors.py [FOLDER]
 
 vectors.json is a list of {name, expect, stage, comment} and, where expect is "ok", what a reader must return:
-members and streams with the BLAKE3 of their bytes. `expect` is otherwise the layer that refuses (FORMAT.md section 10);
+members and streams with the BLAKE3 of their bytes, and `ids`: rows of some ids of a stream, and ids for which its
+index is to be refused (layer "codec"; the archive is whole besides). `expect` is otherwise the layer that refuses
+(FORMAT.md section 10);
 `stage` is where that shows first: "open", "read" (rows), "plan" (before anything is restored) or "verify".
 The ancestors of a delta lie beside it as `<archive_id>.vark`, and are vectors themselves.
 """
@@ -19,6 +21,7 @@ import codec_faults
 import delta_faults
 import edits
 import faults
+import ids
 import map_faults
 import plan_faults
 import residuals
@@ -33,7 +36,14 @@ TYPE_NAMES = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "bf16
 
 def records() -> list[tuple[dict[str, Any], bytes]]:
     found: list[tuple[dict[str, Any], bytes]] = []
-    for good in [*whole.cases(), *whole_narrow.cases(), *deltas.cases(), *residuals.cases(), *edits.cases()]:
+    for good in [
+        *whole.cases(),
+        *whole_narrow.cases(),
+        *deltas.cases(),
+        *residuals.cases(),
+        *edits.cases(),
+        *ids.cases(),
+    ]:
         entry: dict[str, Any] = {"name": good.name, "expect": "ok", "comment": good.comment}
         if good.members is not None:
             entry["members"] = [
@@ -51,6 +61,8 @@ def records() -> list[tuple[dict[str, Any], bytes]]:
             }
             for s in good.streams
         ]
+        if good.ids is not None:
+            entry["ids"] = good.ids
         found.append((entry, good.archive()))
     for bad in [
         *faults.cases(),

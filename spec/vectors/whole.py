@@ -75,6 +75,7 @@ class Whole:
     folders: list[str] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)  # further keys of every member
     build: dict[str, Any] = field(default_factory=dict)
+    ids: dict[str, Any] | None = None  # what a look-up by id must find, and for which ids it must refuse the index
 
     def plan(self) -> dict[str, Any] | None:
         if self.members is None:

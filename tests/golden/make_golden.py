@@ -53,7 +53,14 @@ def sources(folder):
     lists.train(vectors(2000, 4, 5))
     lists.add(vectors(3000, 4, 6))
     faiss.write_index(lists, str(folder / "lists.faiss"))
+    index = faiss.IndexIDMap(faiss.IndexFlatL2(2))
+    numbers = np.array(
+        [int.from_bytes(hashlib.sha256(bytes([at % 250, 9])).digest()[:6], "little") for at in range(600)]
+    )
+    index.add_with_ids(vectors(600, 2, 7), numbers.astype(np.int64) - (1 << 47))
+    faiss.write_index(index, str(folder / "ids.faiss"))
     return {
+        "v1.0_id_index": (folder / "ids.faiss", {"id_index": 100}),
         "v1.0_faiss_hnsw": (INDEXES / "hnsw_flat_12.faiss", {}),
         "v1.0_faiss_ivf_pq": (INDEXES / "ivf_pq.faiss", {}),
         "v1.0_faiss_nested": (INDEXES / "nested.faiss", {}),

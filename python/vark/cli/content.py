@@ -35,6 +35,12 @@ _OPTIONS = (
     ),
     click.option("--compression", type=click.Choice(["auto", "none"]), default="auto", show_default=True),
     click.option(
+        "--id-index/--no-id-index",
+        "id_index",
+        default=None,
+        help="Keep a sorted index of more than 4,194,304 ids, for rows by id.  [default: as the archive it builds on]",
+    ),
+    click.option(
         "--order",
         type=click.Choice(["exact", "canonical"]),
         default="exact",
@@ -67,6 +73,7 @@ def gathered(sources: tuple[str, ...], given: dict[str, Any]) -> tuple[Any, dict
         "layout": given["layout"],
         "compression": given["compression"],
         "order": given["order"],
+        "id_index": given["id_index"],
     }
     return source, values
 

@@ -46,6 +46,7 @@ from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
 from vark.repository.verify import Progress, make_request, verify
 from vark.retention import Policy
+from vark.selection import Selection
 from vark.stores import LocalStore, Store
 from vark.types import RestoreReport
 from vark.units import parse_bytes, parse_duration
@@ -194,6 +195,19 @@ class Repository:
         """Open an archive of a snapshot: its rows, documents, payload … Errors: as `snapshot`; RefusedError (void)."""
         snapshot = self._resolve(reference, name, at)
         return restore_.open_archive(self._context, snapshot, restore_.shard_of(snapshot, shard))
+
+    def select(
+        self,
+        stream: str = "vectors",
+        reference: str | Snapshot = LATEST,
+        *,
+        shard: str | None = None,
+        name: str | None = None,
+        at: str | datetime | None = None,
+        **options: Any,
+    ) -> Selection:
+        """Return rows of a snapshot by position or id. options: as in `Archive.select` (rows, ids, payload)."""
+        return self.open_archive(reference, shard=shard, name=name, at=at).select(stream, **options)
 
     def restore(
         self,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use vark_core::archive::Archive;
 use vark_core::codec::{Compression, LinkOrder};
+use vark_core::pipeline::id_index::IdIndex;
 use vark_core::pipeline::pack::{Input, MemberInput, Output, PackOptions, pack};
 use vark_core::pipeline::restore::{RestoreOptions, restore};
 use vark_core::pipeline::rows::RowReader;
@@ -41,6 +42,7 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
     let options = PackOptions {
         base: None,
         fingerprint_key: None,
+        id_index: IdIndex::AsBase,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: None,

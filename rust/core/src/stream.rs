@@ -118,6 +118,7 @@ impl StreamRole {
     pub const TRANSFORM: Self = Self(15);
     pub const PARAMETERS: Self = Self(16);
     pub const FINGERPRINTS: Self = Self(32);
+    pub const ID_INDEX: Self = Self(33);
     pub const PART: Self = Self(36);
     pub const MAP: Self = Self(37);
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vark_core::archive::Archive;
 use vark_core::digest::blake3;
-use vark_core::error::{Error, ErrorKind, Result};
+use vark_core::error::{Error, ErrorKind, Layer, Result};
+use vark_core::pipeline::id_index::{find, has_index};
 use vark_core::pipeline::open::{Places, open_archive};
 use vark_core::pipeline::restore::{plan_of, restore, write_member};
 use vark_core::pipeline::rows::{ReadState, RowReader};
@@ -133,6 +134,31 @@ fn every_whole_vector_gives_its_rows_and_members() {
             std::fs::remove_file(&target).unwrap();
         }
     }
+}
+
+#[test]
+fn ids_are_found_in_their_rows_and_an_index_that_lies_is_refused() {
+    let (folder, vectors) = vectors();
+    let mut count = 0;
+    for vector in vectors.iter().filter(|vector| vector["ids"].is_object()) {
+        let name = vector["name"].as_str().unwrap();
+        let reader = open(&path_of(&folder, name)).unwrap();
+        let stream = reader.archive().stream_index(vector["ids"]["stream"].as_str().unwrap()).unwrap();
+        let key = |id: &Value| id.as_u64().unwrap_or_else(|| id.as_i64().unwrap().cast_unsigned());
+        let look_up = |id: &Value| find(&reader, stream, &[key(id)]);
+        assert_eq!(has_index(&reader, stream), name != "id-index-none", "{name}");
+        for pair in vector["ids"]["found"].as_array().unwrap() {
+            let rows: Vec<u64> = pair[1].as_array().unwrap().iter().map(|row| row.as_u64().unwrap()).collect();
+            let Some(found) = look_up(&pair[0]).unwrap() else { continue };
+            assert_eq!(found.iter().map(|found| found.1).collect::<Vec<_>>(), rows, "{name}, {}", pair[0]);
+        }
+        for id in vector["ids"]["refused"].as_array().unwrap() {
+            let refused = look_up(id).unwrap_err();
+            assert_eq!(refused.layer(), Some(Layer::Codec), "{name}, {id}: {refused}");
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
 }
 
 fn hex(bytes: &[u8]) -> String {

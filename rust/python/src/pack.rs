@@ -12,6 +12,7 @@ use vark_core::archive::ArchiveId;
 use vark_core::codec::{Compression, LinkOrder};
 use vark_core::error::Error;
 use vark_core::pipeline::delta::FingerprintKey;
+use vark_core::pipeline::id_index::IdIndex;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
 use vark_core::store::file::FileSource;
@@ -30,7 +31,7 @@ struct PlanArgument {
 }
 
 #[pyfunction]
-#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, fingerprint_key, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, id_index, fingerprint_key, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
 #[expect(
     clippy::too_many_arguments,
     reason = "keyword arguments of a private function; vark.write_archive is the face"
@@ -45,6 +46,7 @@ pub fn pack(
     compression: &str,
     order: &str,
     base: Option<Py<Reader>>,
+    id_index: Option<i64>,
     fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
     replace: bool,
@@ -62,6 +64,11 @@ pub fn pack(
     let options = PackOptions {
         base,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
+        id_index: match id_index.map(u64::try_from) {
+            None => IdIndex::AsBase,
+            Some(Err(_)) => IdIndex::Off,
+            Some(Ok(rows)) => IdIndex::Above(rows),
+        },
         compression: match compression {
             "auto" => Compression::Auto,
             "none" => Compression::None,

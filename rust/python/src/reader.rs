@@ -13,6 +13,7 @@ use vark_core::archive::ArchiveId;
 use vark_core::error::Error;
 use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
+use vark_core::pipeline::id_index;
 use vark_core::pipeline::memory;
 use vark_core::pipeline::open::{Places, open_archive, open_volumes};
 use vark_core::pipeline::report::codec_name;
@@ -180,6 +181,13 @@ impl Reader {
             memory::read_rows(&reader, stream, first_row, bytes, threads, report)
         });
         reporter.finish(read)
+    }
+
+    /// (number in `ids`, row) of every row that has one of the ids, by the index of a stream of ids; None without one.
+    fn find_ids(&self, py: Python<'_>, stream: usize, ids: Vec<u64>) -> PyResult<Option<(Vec<u64>, Vec<u64>)>> {
+        let reader = self.get()?;
+        let found = py.detach(|| id_index::find(&reader, stream, &ids)).map_err(|error| to_py(&error))?;
+        Ok(found.map(|found| found.into_iter().map(|(number, row)| (number as u64, row)).unzip()))
     }
 
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {

@@ -15,6 +15,8 @@ pub const VERSION_MINOR_DELTA: u16 = 1;
 
 /// Entries may point into ancestors (spec 5.3).
 pub const INCOMPAT_DELTA: u64 = 1 << 1;
+/// Streams of the sorted index of ids may be there (spec 8.3).
+pub const COMPAT_ID_INDEX: u64 = 1;
 /// Incompat bits that this reader understands.
 pub const INCOMPAT_KNOWN: u64 = INCOMPAT_DELTA;
 

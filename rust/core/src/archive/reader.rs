@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::directory::{self, Directory};
 use super::index::{self, ChunkWalk};
 use super::trailer::{self, Trailer};
-use super::{Ancestor, ArchiveId, Entry, Mapping, header, metadata, writer};
+use super::{Ancestor, ArchiveId, Entry, Mapping, frozen, header, metadata, writer};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result};
-use crate::limits::{ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
+use crate::limits::{BLOCK_ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamDescription, StreamRole};
 
@@ -101,6 +101,11 @@ impl Archive {
     /// Whether codecs and roles of deltas mean anything here.
     pub fn is_delta(&self) -> bool {
         self.trailer.identity.is_delta()
+    }
+
+    /// Whether streams of the sorted index of ids may be there (spec 8.3).
+    pub fn has_id_index(&self) -> bool {
+        self.trailer.identity.compat & frozen::COMPAT_ID_INDEX != 0
     }
 
     /// Whether every ancestor is at hand.
@@ -206,6 +211,43 @@ impl Archive {
         buffer.resize(in_memory(entry.stored_bytes.into())?, 0);
         source.read_at(entry.offset, buffer)?;
         check_block(entry, buffer)
+    }
+
+    /// Two blocks that lie side by side, by one read; `None` when they do not. Their CRCs are compared.
+    ///
+    /// # Errors
+    /// As `read_block`.
+    pub fn read_neighbours(&self, first: &Entry, second: &Entry) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let between = second.offset.checked_sub(first.offset.saturating_add(first.stored_bytes.into()));
+        let Some(padding) = between.filter(|padding| *padding < BLOCK_ALIGNMENT && first.archive == second.archive)
+        else {
+            return Ok(None);
+        };
+        let (source, end) = match usize::from(first.archive).checked_sub(1) {
+            None => (&self.source, self.directory.index_offset),
+            Some(number) => self.ancestor(number)?,
+        };
+        index::check_place(first, end)?;
+        index::check_place(second, end)?;
+        let first_bytes = in_memory(first.stored_bytes.into())?;
+        let second_at = first_bytes.saturating_add(in_memory(padding)?);
+        let mut both = vec![0; second_at.saturating_add(in_memory(second.stored_bytes.into())?)];
+        source.read_at(first.offset, &mut both)?;
+        let behind = both.split_off(second_at);
+        both.truncate(first_bytes);
+        check_block(first, &both)?;
+        check_block(second, &behind)?;
+        Ok(Some((both, behind)))
+    }
+
+    /// A block that was read at opening, if it was; its CRC compared.
+    ///
+    /// # Errors
+    /// `Damaged` at `Block`.
+    pub fn block_in_tail(&self, entry: &Entry) -> Result<Option<&[u8]>> {
+        let is_here = entry.archive == 0 && index::check_place(entry, self.directory.index_offset).is_ok();
+        let found = if is_here { self.in_tail(entry.offset, in_memory(entry.stored_bytes.into())?) } else { None };
+        found.map(|block| check_block(entry, block).map(|()| block)).transpose()
     }
 
     /// The source of an ancestor, and where its blocks must end.
@@ -350,14 +392,18 @@ impl Archive {
     fn load_index_block(&self, block: u64) -> Result<Vec<Entry>> {
         let (offset, byte_count) = self.index_block_range(block);
         let byte_count = in_memory(byte_count)?;
-        let in_tail = offset.checked_sub(self.tail_offset).and_then(|start| usize::try_from(start).ok());
-        let in_tail = in_tail.and_then(|start| self.tail.get(start..start.checked_add(byte_count)?));
-        if let Some(bytes) = in_tail {
+        if let Some(bytes) = self.in_tail(offset, byte_count) {
             return self.decode_index_block(block, bytes);
         }
         let mut bytes = vec![0; byte_count];
         self.source.read_at(offset, &mut bytes)?;
         self.decode_index_block(block, &bytes)
+    }
+
+    /// Bytes that were read at opening.
+    fn in_tail(&self, offset: u64, byte_count: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.tail_offset)?).ok()?;
+        self.tail.get(start..start.checked_add(byte_count)?)
     }
 
     /// Spec 6: the BLAKE3 of the whole block before any entry.

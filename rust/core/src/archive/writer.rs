@@ -4,6 +4,7 @@
 //! from those of the blocks, so no byte is read twice. Memory: at most 72 bytes a chunk.
 
 use super::directory::{self, Directory};
+use super::frozen::COMPAT_ID_INDEX;
 use super::trailer::{self, Trailer};
 use super::{Ancestor, ArchiveId, BASED, Entry, Identity, header, index, metadata};
 use crate::bytes::Appender;
@@ -86,6 +87,13 @@ impl ArchiveWriter {
             position: HEADER_BYTES as u64,
             crc: digest::crc64(&header::encode(&identity)),
         }
+    }
+
+    /// Says that streams of the sorted index of ids may come (spec 8.3). Before the header is handed out.
+    #[must_use]
+    pub fn with_id_index(self) -> Self {
+        let identity = Identity { compat: self.identity.compat | COMPAT_ID_INDEX, ..self.identity };
+        Self { identity, crc: digest::crc64(&header::encode(&identity)), ..self }
     }
 
     /// Smaller index blocks than usual, for tests; kept between 1 and `ENTRIES_PER_BLOCK_MAX`.

@@ -3,6 +3,7 @@
 use super::delta::compare::CompareState;
 use super::delta::stream::PartBase;
 use super::delta::{Compare, Compared};
+use super::id_index::KeptChunk;
 use super::rows::RowReader;
 use crate::archive::Entry;
 use crate::codec::{self, Codec, Compression, LinkOrder};
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex};
 pub struct Coding {
     pub compression: Compression,
     pub order: LinkOrder,
+    /// Rows of ids and of list sizes are wanted for an index of ids.
+    pub keeps_ids: bool,
 }
 
 impl Coding {
@@ -101,6 +104,11 @@ pub enum Part {
         stream: usize,
         first_row: u64,
         bytes: Vec<u8>,
+    },
+    /// Rows that the index of ids is made of.
+    Kept {
+        stream: usize,
+        chunk: KeptChunk,
     },
 }
 
@@ -261,6 +269,10 @@ fn code(
     let digest = digest.filter(|_| sorted.is_none());
     let raw = sorted.as_deref().unwrap_or(raw);
     let digest = digest.unwrap_or_else(|| digest::blake3(raw));
+    if coding.keeps_ids && matches!(target.shape.role, StreamRole::IDS | StreamRole::LIST_SIZES) {
+        let chunk = KeptChunk { first_row: target.shape.first_row, digest, bytes: raw.to_vec() };
+        parts.push(Part::Kept { stream: target.stream, chunk });
+    }
     let Some(compare) = target.compare else {
         parts.push(Part::Block(encode(&mut coder.scratch, coding, target, raw, digest, recycler)?));
         return Ok(());

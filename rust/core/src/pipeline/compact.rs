@@ -59,9 +59,12 @@ pub fn compact(
     let started = Instant::now();
     let archive = reader.archive();
     let mut writer = ArchiveWriter::new(archive_id.unwrap_or_else(ArchiveId::new));
+    if archive.has_id_index() {
+        writer = writer.with_id_index();
+    }
     let mut chunks = Vec::new();
     let mut total = 0;
-    for (number, stream) in logical_streams_and_fingerprints(reader) {
+    for (number, stream) in streams_to_keep(reader) {
         let spec = StreamSpec::new(&stream.name, stream.role, stream.element_type, stream.row_elements);
         let own = writer.declare(&spec, stream.chunk_rows)?;
         total += stream.raw_bytes();
@@ -104,13 +107,12 @@ pub fn compact(
     })
 }
 
-fn logical_streams_and_fingerprints(
-    reader: &RowReader,
-) -> impl Iterator<Item = (usize, &crate::stream::StreamDescription)> {
+fn streams_to_keep(reader: &RowReader) -> impl Iterator<Item = (usize, &crate::stream::StreamDescription)> {
     use crate::stream::StreamRole;
     let streams = reader.archive().streams();
-    let fingerprints = streams.iter().enumerate().filter(|(_, stream)| stream.role == StreamRole::FINGERPRINTS);
-    logical_streams(streams).chain(fingerprints)
+    let kept = [StreamRole::FINGERPRINTS, StreamRole::ID_INDEX];
+    let beside = streams.iter().enumerate().filter(move |(_, stream)| kept.contains(&stream.role));
+    logical_streams(streams).chain(beside)
 }
 
 fn make(reader: &RowReader, state: &mut State, stream: usize, chunk: u64) -> Result<Made> {

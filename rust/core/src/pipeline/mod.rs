@@ -4,6 +4,7 @@ pub mod coding;
 pub mod compact;
 pub mod delta;
 mod feeder;
+pub mod id_index;
 pub mod live;
 mod mapped;
 pub mod member;

@@ -3,6 +3,7 @@
 use super::coding::{self, Coding, PackState, Recycler};
 use super::delta::pack::Deltas;
 use super::delta::{Base, FingerprintKey};
+use super::id_index::{self, IdIndex};
 use super::live::pack_pipe;
 use super::member::{Naming, has_counts, pack_file};
 pub use super::output::Output;
@@ -52,6 +53,7 @@ pub struct PackOptions {
     pub base: Option<Base>,
     /// Keep fingerprints of wide rows, so that a later delta need not read them.
     pub fingerprint_key: Option<FingerprintKey>,
+    pub id_index: IdIndex,
     pub compression: Compression,
     pub order: LinkOrder,
     pub archive_id: Option<ArchiveId>,
@@ -207,13 +209,15 @@ impl Pass<'_> {
     ) -> Result<Outcome> {
         let recycler = Recycler::default();
         let threads = thread_count(self.options.threads);
-        let coding = Coding { compression: self.options.compression, order: self.options.order };
+        let keeps_ids = self.options.id_index.is_wanted(self.options.base.as_ref());
+        let coding = Coding { compression: self.options.compression, order: self.options.order, keeps_ids };
         let total_bytes = known_bytes(members, streams);
         let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
         let writer = match &self.options.base {
             Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
             None => ArchiveWriter::new(archive_id),
         };
+        let writer = if keeps_ids { writer.with_id_index() } else { writer };
         with_pool(
             threads,
             || PackState::new(threads),
@@ -365,6 +369,7 @@ impl Pass<'_> {
 
     fn finish(&self, packer: &mut Packer<'_>, plan: Plan, changed: bool) -> Result<PackReport> {
         check_plan(&plan)?;
+        id_index::write(packer, &plan, self.options.id_index)?;
         let partial = changed || !plan.skipped.is_empty();
         let source_bytes: u64 = plan.members.iter().map(|member| member.bytes).sum();
         let members = (!plan.members.is_empty()).then_some((plan.members.len() as u64, source_bytes));

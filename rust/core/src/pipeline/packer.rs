@@ -6,6 +6,7 @@
 
 use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, ShapedSlice};
 use super::delta::pack::Deltas;
+use super::id_index::KeptChunk;
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
@@ -53,6 +54,8 @@ pub struct Packer<'a> {
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
     pub deltas: Deltas,
+    /// What the index of ids will be made of, by stream.
+    pub kept: BTreeMap<usize, Vec<KeptChunk>>,
     names: Vec<String>,
     /// Of each stream; the first row is that of each chunk's own.
     shapes: Vec<ChunkShape>,
@@ -98,6 +101,7 @@ impl<'a> Packer<'a> {
             table: StreamTable::default(),
             tallies: Vec::new(),
             deltas: parts.deltas,
+            kept: BTreeMap::new(),
             names: Vec::new(),
             shapes: Vec::new(),
             tails: Vec::new(),
@@ -302,6 +306,7 @@ impl<'a> Packer<'a> {
                     self.append(stream, first_row, &bytes, completed)?;
                     self.recycler.put(bytes);
                 }
+                Part::Kept { stream, chunk } => self.kept.entry(stream).or_default().push(chunk),
             }
         }
         Ok(())

@@ -92,10 +92,15 @@ pub struct StreamReport {
     pub codecs: BTreeMap<String, u64>,
 }
 
-/// Streams that a user knows; maps, parts and fingerprints belong to them.
+/// Streams that a user knows; maps, parts, fingerprints and indexes of ids belong to them.
 pub fn logical_streams(streams: &[StreamDescription]) -> impl Iterator<Item = (usize, &StreamDescription)> {
-    let is_own = |role| matches!(role, StreamRole::PART | StreamRole::MAP | StreamRole::FINGERPRINTS);
-    streams.iter().enumerate().filter(move |(_, stream)| !is_own(stream.role))
+    streams.iter().enumerate().filter(|(_, stream)| !is_own(stream.role))
+}
+
+/// Roles of streams that belong to other streams.
+fn is_own(role: StreamRole) -> bool {
+    use StreamRole as Role;
+    matches!(role, Role::PART | Role::MAP | Role::FINGERPRINTS | Role::ID_INDEX)
 }
 
 impl StreamReport {

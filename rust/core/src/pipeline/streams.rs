@@ -68,7 +68,7 @@ fn pack_stream_pipe(packer: &mut Packer<'_>, spec: &StreamSpec, row_bytes: u64, 
     }
 }
 
-fn plain_batch(stream: usize, first_row: u64, rows: u64, row_bytes: u64, chunk_rows: u64) -> Result<Batch> {
+pub(super) fn plain_batch(stream: usize, first_row: u64, rows: u64, row_bytes: u64, chunk_rows: u64) -> Result<Batch> {
     let bytes = to_usize(rows * row_bytes, "batch")?;
     let slices = vec![Slice { stream, first_row, rows, row_bytes, chunk_rows }];
     let content = Content::Rows { slices, pieces: vec![Piece { slice: 0, bytes }], repeat: 1 };

@@ -13,6 +13,7 @@ use crate::archive::{Archive, ArchiveId, ArchiveWriter};
 use crate::codec::{self, Codec, Compression, LinkOrder, Scratch};
 use crate::digest;
 use crate::error::{ErrorKind, Result};
+use crate::pipeline::id_index::IdIndex;
 use crate::pipeline::pack::{Input, MemberInput, Output, PackOptions, pack};
 use crate::pipeline::restore::{RestoreOptions, plan_of, stream_member, write_member};
 use crate::pipeline::rows::{ReadState, RowReader};
@@ -300,6 +301,7 @@ pub fn pack_options() -> PackOptions {
     PackOptions {
         base: None,
         fingerprint_key: None,
+        id_index: IdIndex::AsBase,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),
