@@ -77,8 +77,20 @@ def verify_path(
     own: only the bytes of this archive, nothing in its ancestors (the plan is not executed then).
 
     {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
-    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}]}
+    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}],
+    "unread": [likewise, of places that could not be read]}
     stream and rows are null where the damage is in no stream; ancestor is null unless it lies in one.
+    """
+
+def verify_rows(
+    archives: Sequence[Sequence[str]],
+    ancestors: Mapping[str, Sequence[str]],
+    *,
+    threads: int,
+    progress: Progress,
+) -> str:
+    """Verify all rows of deltas that verifying their own bytes does not prove: {"archives": [a report as of
+    `verify_path` for each], "blocks_decoded": those that several need count once, as long as they are kept}.
     """
 
 @final
@@ -144,6 +156,10 @@ class Reader:
         """(numbers in `ids`, rows), ascending, of every row that has one of the ids; None without an index.
 
         ids: the bits of the ids as unsigned 64-bit numbers. Each row is compared with the stream of ids.
+        """
+    def equal_rows(self, stream: int, other: Reader, other_stream: int, out: Buffer) -> None:
+        """Fill `out`, one byte for each row number that both streams have: 1 where the rows are equal by what index and
+        maps say. Others may be equal all the same. Reads no rows.
         """
     def plan(self) -> str | None:
         """The split plan as checked JSON; None when the archive has no members."""

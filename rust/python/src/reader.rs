@@ -13,6 +13,7 @@ use vark_core::archive::ArchiveId;
 use vark_core::error::Error;
 use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
+use vark_core::pipeline::equal::equal_rows;
 use vark_core::pipeline::id_index;
 use vark_core::pipeline::memory;
 use vark_core::pipeline::open::{Places, open_archive, open_volumes};
@@ -190,6 +191,22 @@ impl Reader {
         Ok(found.map(|found| found.into_iter().map(|(number, row)| (number as u64, row)).unzip()))
     }
 
+    /// Flags of the rows that both streams have: 1 where they are equal by what the tables say.
+    fn equal_rows(
+        &self,
+        py: Python<'_>,
+        stream: usize,
+        other: &Reader,
+        other_stream: usize,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (before, after) = (self.get()?, other.get()?);
+        let mut target = BufferTarget::new(out)?;
+        let flags = target.bytes();
+        let compared = py.detach(|| equal_rows((&before, stream), (&after, other_stream), flags));
+        compared.map_err(|error| to_py(&error))
+    }
+
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let reader = self.get()?;
         let plan = py.detach(|| read_plan_text(&reader)).map_err(|error| to_py(&error))?;
@@ -329,6 +346,23 @@ pub fn verify_path(
     let (level, scope) = (level_of(level)?, scope_of(own));
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| verify_files(&volumes, &ancestors, level, scope, threads, &mut reporter));
+    json(&reporter.finish(result)?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (archives, ancestors, *, threads, progress))]
+pub fn verify_rows(
+    py: Python<'_>,
+    archives: Vec<Vec<PathBuf>>,
+    ancestors: Places,
+    threads: usize,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let mut reporter = Reporter::new(progress);
+    let result = py.detach(|| {
+        let report = &mut |done, total| reporter.report(done, total);
+        vark_core::pipeline::verify_rows::verify_rows(&archives, &ancestors, threads, report)
+    });
     json(&reporter.finish(result)?)
 }
 

@@ -3,8 +3,10 @@
 pub mod coding;
 pub mod compact;
 pub mod delta;
+pub mod equal;
 mod feeder;
 pub mod id_index;
+mod kept;
 pub mod live;
 mod mapped;
 pub mod member;
@@ -20,5 +22,6 @@ mod streams;
 pub mod touched;
 pub mod verify;
 mod verify_blocks;
+pub mod verify_rows;
 pub mod view;
 pub mod workers;
