@@ -1,6 +1,7 @@
 """Collection: what a kept snapshot needs is never removed, whoever does what at the same time."""
 
 import os
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
