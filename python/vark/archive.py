@@ -9,7 +9,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipp
 from vark.units import format_bytes, parse_bytes
 from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
 
+if TYPE_CHECKING:
+    from vark._core import Secrets
+
 ProgressCallback = Callable[[int, int | None], None]
 MEMORY_DEFAULT = "256MiB"
 # Roles of streams that belong to other streams.
@@ -47,10 +50,11 @@ class Archive:
         path: str | PathLike[str] | Sequence[str | PathLike[str]],
         *,
         ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        self._volumes, self._ancestors = volumes_of(path), places_of(ancestors)
-        self.path = self._volumes[0]
-        self._reader = Reader.open(self._volumes, self._ancestors)
+        volumes = volumes_of(path)
+        self.path = volumes[0]
+        self._reader = Reader.open(volumes, places_of(ancestors), secrets)
         self._records = list(self._reader.streams)
 
     def __enter__(self) -> Self:
@@ -105,6 +109,11 @@ class Archive:
     def ancestors(self) -> tuple[Ancestor, ...]:
         """The archives that rows of this one may lie in; none for an archive that stands alone."""
         return tuple(Ancestor(name, size, bytes(root).hex()) for name, size, root in self._reader.ancestors)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the archive is encrypted."""
+        return self._reader.is_sealed
 
     @cached_property
     def streams(self) -> StreamTable:

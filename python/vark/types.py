@@ -182,6 +182,8 @@ class WriteReport:
     # What was compared with the base, and the archives that this one cannot be restored without.
     delta: DeltaReport | None = None
     ancestors: tuple[Ancestor, ...] = ()
+    # The recovery code of an encrypted archive, if one was asked for: shown once, stored nowhere. A secret.
+    recovery_code: str | None = field(default=None, repr=False, metadata={"secret": True})
 
     @property
     def ratio(self) -> float:

@@ -103,8 +103,9 @@ class Output:
 
 
 def as_record(report: Any) -> dict[str, Any]:
-    """Return a report as a JSON object. Arrays of numpy and the like become texts."""
-    return {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
+    """Return a report as a JSON object, without its secrets. Arrays of numpy and the like become texts."""
+    fields = (item.name for item in dataclasses.fields(report) if not item.metadata.get("secret"))
+    return {name: getattr(report, name) for name in fields}
 
 
 def _plain(value: Any) -> Any:
