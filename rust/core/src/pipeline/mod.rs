@@ -22,6 +22,7 @@ mod streams;
 pub mod touched;
 pub mod verify;
 mod verify_blocks;
+mod verify_ids;
 pub mod verify_rows;
 pub mod view;
 pub mod workers;

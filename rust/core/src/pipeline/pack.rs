@@ -401,7 +401,9 @@ impl Pass<'_> {
             members: plan.members.into_iter().map(MemberReport::from).collect(),
             skipped: plan.skipped,
             streams: StreamReport::all(&finished.streams, &packer.tallies),
-            delta: self.options.base.as_ref().map(|base| DeltaReport::new(base, &packer.deltas.tally)),
+            delta: self.options.base.as_ref().map(|base| {
+                DeltaReport::new(base, &packer.deltas.tally, std::mem::take(&mut packer.deltas.id_index_left_out))
+            }),
             ancestors: finished.ancestors.iter().map(AncestorReport::from).collect(),
         })
     }

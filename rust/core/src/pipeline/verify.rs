@@ -165,6 +165,7 @@ pub fn verify_scope(
     }
     if level == Level::Full && scope == Scope::WithAncestors {
         check.plan(threads)?;
+        check.id_indexes()?;
     }
     Ok(check.report(level, chunks, started))
 }
@@ -179,7 +180,7 @@ impl Level {
 }
 
 pub(super) struct Check<'a, 'b> {
-    reader: &'a Arc<RowReader>,
+    pub(super) reader: &'a Arc<RowReader>,
     damage: Vec<Damage>,
     unread: Vec<Damage>,
     pub(super) checked_bytes: u64,
@@ -205,11 +206,15 @@ impl<'a, 'b> Check<'a, 'b> {
         }
     }
 
+    pub(super) fn found(&self) -> impl Iterator<Item = &Damage> {
+        self.damage.iter().chain(&self.unread)
+    }
+
     fn is_clean(&self) -> bool {
         self.damage.is_empty() && self.unread.is_empty()
     }
 
-    fn note(&mut self, error: &Error, rows: Option<(usize, u64, u64)>, offset: u64, byte_count: u64) {
+    pub(super) fn note(&mut self, error: &Error, rows: Option<(usize, u64, u64)>, offset: u64, byte_count: u64) {
         self.note_in(error, rows, None, (offset, byte_count));
     }
 
@@ -422,7 +427,7 @@ impl<'a, 'b> Check<'a, 'b> {
         Ok(())
     }
 
-    fn beat(&mut self) -> Result<()> {
+    pub(super) fn beat(&mut self) -> Result<()> {
         (self.progress)(self.block_bytes, Some(self.block_bytes))
     }
 

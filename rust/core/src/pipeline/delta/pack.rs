@@ -31,6 +31,8 @@ pub struct Deltas {
     pub compares: HashMap<usize, Arc<Compare>>,
     streams: HashMap<usize, Open>,
     pub tally: DeltaTally,
+    /// Streams of ids whose index is not carried on.
+    pub id_index_left_out: Vec<String>,
 }
 
 /// Rows of all streams that were compared row by row, and bytes that were pointed to.
