@@ -23,7 +23,7 @@ from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.selection import Selection, ids_of, select
-from vark.tables import PayloadOf
+from vark.tables import PayloadOf, misfit
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes
@@ -179,16 +179,18 @@ class Archive:
 
         rows: a slice, or integers; ids: integers: all rows that have one of them, in this order (what is not there
         stands in `missing`); neither: all rows. payload: take its columns along where the archive has one for these
-        rows. Reads only what is needed: ids as `rows_by_id`; a payload forward, keeping what was asked for.
-        Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
+        rows; `notes` says when it is of others. Reads only what is needed: ids as `rows_by_id`; a payload forward,
+        keeping what was asked for. Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
         """
         view, beside = self[name], ids_of(name, tuple(self.streams))
-        found = None
+        found, notes = None, []
         facts = self.metadata.get("payload")
         if payload and isinstance(facts, dict) and payload_.STREAM_NAME in self:
-            fits = beside is not None if facts.get("key") is not None else facts.get("rows") in (None, len(view))
-            found = PayloadOf(self[payload_.STREAM_NAME], facts) if fits else None
-        return select(view, None if beside is None else self[beside], rows=rows, wanted=ids, payload=found)
+            why = misfit(facts, view, has_ids=beside is not None)
+            found = PayloadOf(self[payload_.STREAM_NAME], facts) if why is None else None
+            notes += [] if why is None else [f"the payload is left out: {why}"]
+        of_ids = None if beside is None else self[beside]
+        return select(view, of_ids, rows=rows, wanted=ids, payload=found, notes=tuple(notes))
 
     @cached_property
     def documents(self) -> NamedBytes:
