@@ -16,6 +16,9 @@ Progress: TypeAlias = Callable[[int, int | None], None] | None
 # Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code.
 Secrets: TypeAlias = tuple[bytes | None, Sequence[bytes], str | None]
 
+def new_identity() -> tuple[str, str]:
+    """A random identity, as a line of an identity file of age, and its recipient."""
+
 def new_recovery_code() -> str:
     """A random recovery code, as it is shown."""
 
