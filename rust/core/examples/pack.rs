@@ -41,6 +41,7 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
     let options = PackOptions {
         base: None,
         fingerprint_key: None,
+        seal: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: None,

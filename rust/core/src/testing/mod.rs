@@ -300,6 +300,7 @@ pub fn pack_options() -> PackOptions {
     PackOptions {
         base: None,
         fingerprint_key: None,
+        seal: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),
