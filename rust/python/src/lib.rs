@@ -9,6 +9,7 @@ mod keygen;
 mod pack;
 mod progress;
 mod reader;
+mod secrets;
 
 use pyo3::prelude::*;
 
@@ -22,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;
     module.add_function(wrap_pyfunction!(pack::blake3, module)?)?;
+    module.add_function(wrap_pyfunction!(secrets::new_recovery_code, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_path, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_rows, module)?)
 }

@@ -6,7 +6,7 @@ use super::rows::RowReader;
 use super::verify_blocks::{CheckState, Groups, Located, check_blocks, check_elsewhere};
 use super::view::{MemberView, read_plan};
 use super::workers::{thread_count, with_pool};
-use crate::archive::{Archive, Entry, layout};
+use crate::archive::{Archive, Entry, IndexBlock, layout};
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
@@ -251,7 +251,8 @@ impl<'a, 'b> Check<'a, 'b> {
         let mut blocks = Vec::new();
         let mut complete = true;
         for number in 0..archive.index_block_count() {
-            let (offset, byte_count) = archive.index_block_range(number);
+            let range = archive.index_block_range(number);
+            let IndexBlock { offset, byte_count, .. } = range;
             let mut faults = Vec::new();
             match read(archive, offset, byte_count) {
                 Ok(bytes) => faults.extend(archive.check_index_block(number, &bytes)),
@@ -270,18 +271,17 @@ impl<'a, 'b> Check<'a, 'b> {
             self.checked_bytes += byte_count;
             if let Some(fault) = faults.first() {
                 complete = false;
-                self.lost_index_block(fault, number, offset, byte_count);
+                self.lost_index_block(fault, number, range);
             }
         }
         (blocks, complete)
     }
 
     /// Every row whose entry stood in the block cannot be found any more.
-    fn lost_index_block(&mut self, fault: &Error, number: u64, offset: u64, byte_count: u64) {
+    fn lost_index_block(&mut self, fault: &Error, number: u64, range: IndexBlock) {
         let archive = self.reader.archive();
-        let (start, _) = archive.index_block_range(0);
-        let first_entry = (offset - start) / limits::ENTRY_BYTES as u64;
-        let end_entry = first_entry + byte_count / limits::ENTRY_BYTES as u64;
+        let IndexBlock { offset, byte_count, first_entry, entries } = range;
+        let end_entry = first_entry + entries;
         let hit = archive.streams().iter().enumerate().filter_map(|(stream, description)| {
             let first = first_entry.max(description.first_entry);
             let end = end_entry.min(description.first_entry + description.chunk_count);

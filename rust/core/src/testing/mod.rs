@@ -304,6 +304,7 @@ pub fn pack_options() -> PackOptions {
         base: None,
         fingerprint_key: None,
         id_index: IdIndex::AsBase,
+        seal: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),

@@ -77,8 +77,8 @@ impl Run {
         let entries = (archive.entry(self.keys, chunk)?, archive.entry(self.places, chunk)?);
         let mut values = Vec::with_capacity(2);
         if let Some((keys, places)) = archive.read_neighbours(&entries.0, &entries.1)? {
-            for (stream, entry, block) in [(self.keys, entries.0, keys), (self.places, entries.1, places)] {
-                reader.decode(state, (stream, chunk), &entry, &block, &mut raw)?;
+            for (stream, entry, mut block) in [(self.keys, entries.0, keys), (self.places, entries.1, places)] {
+                reader.decode(state, (stream, chunk), &entry, &mut block, &mut raw)?;
                 values.push(numbers(&raw));
             }
         } else {
@@ -196,7 +196,7 @@ fn load(reader: &RowReader, state: &mut ReadState, stream: usize) -> Result<Vec<
         chunk_bytes.resize(to_usize(description.chunk_bytes(chunk), "index of ids")?, 0);
         let entry = archive.entry(stream, chunk)?;
         match archive.block_in_tail(&entry)? {
-            Some(block) => reader.decode(state, (stream, chunk), &entry, block, &mut chunk_bytes)?,
+            Some(block) => reader.decode(state, (stream, chunk), &entry, &mut block.to_vec(), &mut chunk_bytes)?,
             None => reader.read_chunk(state, stream, chunk, &mut chunk_bytes)?,
         }
         values.extend(numbers(&chunk_bytes));
