@@ -35,6 +35,11 @@ def unlocking(
     return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code
 
 
+def new_identity() -> tuple[str, str]:
+    """Return a random identity, as a line of an identity file of age, and its recipient."""
+    return _core.new_identity()
+
+
 def _bytes_of(passphrase: str | bytes | None) -> bytes | None:
     return passphrase.encode() if isinstance(passphrase, str) else passphrase
 

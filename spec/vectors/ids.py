@@ -109,7 +109,7 @@ FITS = [(0, 3), (7, 0), (12, 5), (40, 63), (1 << 63, 63)]
 
 
 def wrong() -> Iterator[Whole]:
-    """Whole archives whose index lies: what it finds must be refused, nothing else may come out, and verification says so."""
+    """Whole archives whose index lies: what it finds must be refused, and verification says so."""
     ids, pairs = [10, 20, 30, 40], sorted_pairs([10, 20, 30, 40])
 
     def of(name: str, comment: str, streams: list[Stream], refused: list[int], rows: list[int] = ids) -> Whole:

@@ -25,7 +25,7 @@ def keygen(file: str, as_json: bool) -> int:
     vark pack products.faiss products.vark --recipient age1…
     vark unpack products.vark products.faiss --identity key.txt
     """
-    from vark._core import new_identity
+    from vark.keys import new_identity
 
     identity, recipient = new_identity()
     now = datetime.now(UTC).isoformat(timespec="seconds")
