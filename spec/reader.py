@@ -28,7 +28,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also when loaded by its path
 from reader_codecs import DTYPES, TYPES, ArchiveFault, Bytes, crc64, need, parse_json
 from reader_deltas import MAPPED, Ancestor, decode_block, open_ancestor, parse_ancestors, read_mapped, relate
-from reader_ids import rows_of_id
+from reader_ids import check_all, rows_of_id
 from reader_plan import Member, Stream, check_plan, component_is_safe, member_pieces
 from reader_repository import Repository
 
@@ -382,6 +382,7 @@ class Archive:
             for chunk in range(stream.chunk_count):
                 attempt(self.chunk, stream, chunk)
         attempt(self._verify_members)
+        attempt(check_all, self)
         return faults
 
     def _verify_frame(self) -> None:

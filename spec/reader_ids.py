@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,37 @@ def _row(source: Source, ids: Stream, place: int) -> int:
         row, end = starts[group] + offset, [*starts[1:], end][group]
     need("codec", row < min(end, ids.row_count), what, "the place of a row", place)
     return row
+
+
+def _said(source: Source, ids: Stream, run: str) -> dict[int, list[int]]:
+    """Key -> places of one of the two runs, whose order and fence are compared; nothing when there is no such run."""
+    keys, places, fence = (_index_stream(source, ids.name, run + word) for word in ("keys", "places", "fence"))
+    if keys is None or places is None:
+        return {}
+    list(_places(source, ids.name, run, 0))  # the streams fit each other
+    assert fence is not None
+    pairs = list(zip(_numbers(source, keys), _numbers(source, places), strict=True))
+    what = f"index of the ids {ids.name!r}"
+    need("codec", all(a < b for a, b in pairwise(pairs)), what, f"{run}keys and places that ascend")
+    first_keys = [key for key, _ in pairs[:: keys.chunk_rows]]
+    need("codec", _numbers(source, fence) == first_keys, what, f"{run}fence of the first keys")
+    said: dict[int, list[int]] = {}
+    for key, place in pairs:
+        said.setdefault(key, []).append(place)
+    return said
+
+
+def check_all(source: Source) -> None:
+    """Each index says what its ids say: every row under its id, once, and nothing else."""
+    for ids in source.streams_by_name.values():
+        if (ids.role, ids.row_elements) != (IDS, 1) or _index_stream(source, ids.name, "keys") is None:
+            continue
+        said = _said(source, ids, "") | _said(source, ids, "changes.")
+        rows = {key: [_row(source, ids, at) for at in places] for key, places in said.items() if places != [GONE]}
+        found: dict[int, list[int]] = {}
+        for row, value in enumerate(source.rows(ids.name, 0, ids.row_count).reshape(-1).tolist()):
+            found.setdefault(value % (1 << 64), []).append(row)
+        need("codec", rows == found, f"index of the ids {ids.name!r}", "the rows of every id")
 
 
 def rows_of_id(source: Source, name: str, wanted: int) -> list[int]:

@@ -17,6 +17,7 @@ CORE_ALLOWED = (
     "views.py",
     "sources.py",
     "adapters/base.py",
+    "keys.py",
     "repository/digest.py",
 )
 # Library -> the one file whose functions may import it.

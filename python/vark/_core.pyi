@@ -13,6 +13,15 @@ Bytes: TypeAlias = tuple[str, str | int | Sequence[Buffer]]
 # Called at most ten times a second on the calling thread: done bytes, total bytes or None. An exception cancels.
 Progress: TypeAlias = Callable[[int, int | None], None] | None
 
+# Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code.
+Secrets: TypeAlias = tuple[bytes | None, Sequence[bytes], str | None]
+
+def new_identity() -> tuple[str, str]:
+    """A random identity, as a line of an identity file of age, and its recipient."""
+
+def new_recovery_code() -> str:
+    """A random recovery code, as it is shown."""
+
 def pack(
     target: str | int,
     members: Sequence[tuple[str, Bytes, str, str]],
@@ -26,6 +35,7 @@ def pack(
     id_index: int | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
+    seal: Secrets | None,
     replace: bool,
     sync: bool,
     threads: int,
@@ -47,6 +57,7 @@ def pack(
     base: an open archive that the new one is compared with; only new rows are stored.
     fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
     archive_id: 16 bytes, or None for a new one.
+    seal: encrypt it with one key slot for each secret; None with an encrypted base: with the keys of the base.
     memory_bytes: budget for buffers; 0 for the default (256 MiB). threads: 0 for the number of cores.
     attempts: how often a member file that changed while it was read is read again before it counts as partial.
 
@@ -66,6 +77,7 @@ def blake3(data: bytes) -> bytes:
 def verify_path(
     volumes: Sequence[str],
     ancestors: Mapping[str, Sequence[str]],
+    secrets: Secrets | None,
     *,
     level: str,
     own: bool,
@@ -75,6 +87,7 @@ def verify_path(
     """Verify an archive that may not even open; level "stored" | "full". Returns the report as JSON:
 
     own: only the bytes of this archive, nothing in its ancestors (the plan is not executed then).
+    secrets: of an encrypted archive; level "stored" does without, and then looks at this archive only.
 
     {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
     "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}],
@@ -117,13 +130,14 @@ class Reader:
     root: bytes
     version: tuple[int, int]
     metadata: str
+    is_sealed: bool
     streams: list[Stream]
 
     ancestors: list[tuple[str, int, bytes]]
 
     @staticmethod
-    def open(volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]]) -> Reader:
-        """Open the archive that the volumes are, end to end.
+    def open(volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]], secrets: Secrets | None) -> Reader:
+        """Open the archive that the volumes are, end to end. secrets: tried on an encrypted one.
 
         ancestors: volumes of each archive that rows may lie in, by the text of its id; others are looked for beside the
         first volume as ID.vark. Without one the archive opens, but rows that lie in it cannot be read.

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vark import _core
 from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
+from vark.keys import Identity, protection, unlocking
 from vark.names import check_name
 from vark.payload import payload_stream
 from vark.probes import make_probes
@@ -52,6 +54,9 @@ def write_archive(
     id_index: bool | int | None = None,
     fingerprint_key: bytes | None = None,
     archive_id: UUID | None = None,
+    passphrase: str | bytes | None = None,
+    recipients: Sequence[str] = (),
+    recovery_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> WriteReport:
     """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
@@ -79,7 +84,11 @@ def write_archive(
         without reading all; a number: of more ids than that; False: none; None: where the base has one. It takes some
         2 to 6 bytes a row of the archive, 9 of random ids of 64 bits, and 24 bytes of memory a row while it is made.
     fingerprint_key: 32 secret bytes: keep a fingerprint of each wide row, so that the next delta need not read this
-        archive's rows; the same key for all archives of a chain. archive_id: None for a new one (UUID version 7).
+        archive's rows; the same key for all archives of a chain. An encrypted archive has a key of its own for that and
+        takes no other: any 32 bytes ask for it. archive_id: None for a new one (UUID version 7).
+    passphrase, recipients, recovery_code: encrypt the archive; any one of them opens it. recipients: age recipients
+        (age1…). recovery_code: make a code, which is in the report (`recovery_code`) and nowhere else. A delta on an
+        encrypted base is encrypted with the keys of its base and takes no others.
     progress: called with done and total bytes (or None), ten times a second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
@@ -95,6 +104,7 @@ def write_archive(
         "base": None if base is None else base.reader,
         "fingerprint_key": fingerprint_key,
         "archive_id": None if archive_id is None else archive_id.bytes,
+        "seal": protection(passphrase, recipients, recovery_code),
         "progress": progress or _heartbeat,
     }
 
@@ -117,12 +127,16 @@ def write_archive(
             return _pack(gathered, streams, target, feeds, options, replace=replace, sync=sync)
 
     try:
-        return attempt(layout, None)
+        return _with_code(attempt(layout, None), options["seal"])
     except SourceError as error:
         if error.code != "malformed" or layout == "opaque" or not _repeatable(payload) or not _emptied(target):
             raise
         # What flows from memory cannot be read twice: a kind of index that the engine does not split starts anew.
-        return attempt("opaque", f"kept as one opaque stream: {error.message}")
+        return _with_code(attempt("opaque", f"kept as one opaque stream: {error.message}"), options["seal"])
+
+
+def _with_code(report: WriteReport, seal: _core.Secrets | None) -> WriteReport:
+    return report if seal is None else replace_fields(report, recovery_code=seal[2])
 
 
 def _index_rows(id_index: bool | int | None) -> int | None:
@@ -248,14 +262,19 @@ def open_archive(
     path: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+    passphrase: str | bytes | None = None,
+    identities: Sequence[Identity] = (),
+    recovery_code: str | None = None,
 ) -> Archive:
     """Open an archive, or the volumes that it is cut into.
 
     ancestors: of a delta, the volumes of each archive that it points into, by id; those not named are looked for beside
         the archive as ID.vark.
-    Errors: NotFoundError, NotAnArchiveError, DamagedError, UnsupportedError.
+    passphrase, identities, recovery_code: of an encrypted archive; any one that fits opens it. identities: age identity
+        files, by path or by content.
+    Errors: NotFoundError, NotAnArchiveError, DamagedError, UnsupportedError, KeyNeededError, WrongKeyError.
     """
-    return Archive(path, ancestors=ancestors)
+    return Archive(path, ancestors=ancestors, secrets=unlocking(passphrase, identities, recovery_code))
 
 
 def compact_archive(
@@ -292,16 +311,28 @@ def verify_archive(
     level: str = "full",
     own: bool = False,
     ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+    passphrase: str | bytes | None = None,
+    identities: Sequence[Identity] = (),
+    recovery_code: str | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifyReport:
     """Verify an archive that may not even open; damage is in the report, not an exception.
 
     level: "stored" (checksums of stored bytes) or "full" (digests of all rows, too). own: of a delta, only its own
-        bytes, nothing in its ancestors. ancestors: as in `open_archive`.
+        bytes, nothing in its ancestors. ancestors, passphrase, identities, recovery_code: as in `open_archive`; level
+        "stored" needs no key, and without one what lies in ancestors is not looked at.
+    Errors: as `open_archive`, but for damage.
     """
-    places = (volumes_of(path), places_of(ancestors))
-    text = _core.verify_path(*places, level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
+    text = _core.verify_path(
+        volumes_of(path),
+        places_of(ancestors),
+        unlocking(passphrase, identities, recovery_code),
+        level=level,
+        own=own,
+        threads=threads or 0,
+        progress=progress or _heartbeat,
+    )
     return VerifyReport.from_record(json.loads(text))
 
 

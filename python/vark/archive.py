@@ -9,7 +9,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from numpy.typing import NDArray
@@ -23,11 +23,14 @@ from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.selection import Selection, ids_of, select
-from vark.tables import PayloadOf
+from vark.tables import PayloadOf, misfit
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes
 from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
+
+if TYPE_CHECKING:
+    from vark._core import Secrets
 
 ProgressCallback = Callable[[int, int | None], None]
 MEMORY_DEFAULT = "256MiB"
@@ -47,10 +50,11 @@ class Archive:
         path: str | PathLike[str] | Sequence[str | PathLike[str]],
         *,
         ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        self._volumes, self._ancestors = volumes_of(path), places_of(ancestors)
-        self.path = self._volumes[0]
-        self._reader = Reader.open(self._volumes, self._ancestors)
+        volumes = volumes_of(path)
+        self.path = volumes[0]
+        self._reader = Reader.open(volumes, places_of(ancestors), secrets)
         self._records = list(self._reader.streams)
 
     def __enter__(self) -> Self:
@@ -105,6 +109,11 @@ class Archive:
     def ancestors(self) -> tuple[Ancestor, ...]:
         """The archives that rows of this one may lie in; none for an archive that stands alone."""
         return tuple(Ancestor(name, size, bytes(root).hex()) for name, size, root in self._reader.ancestors)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the archive is encrypted."""
+        return self._reader.is_sealed
 
     @cached_property
     def streams(self) -> StreamTable:
@@ -170,16 +179,18 @@ class Archive:
 
         rows: a slice, or integers; ids: integers: all rows that have one of them, in this order (what is not there
         stands in `missing`); neither: all rows. payload: take its columns along where the archive has one for these
-        rows. Reads only what is needed: ids as `rows_by_id`; a payload forward, keeping what was asked for.
-        Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
+        rows; `notes` says when it is of others. Reads only what is needed: ids as `rows_by_id`; a payload forward,
+        keeping what was asked for. Errors: UnknownNameError (no such stream, no ids beside it), InvalidArgumentError.
         """
         view, beside = self[name], ids_of(name, tuple(self.streams))
-        found = None
+        found, notes = None, []
         facts = self.metadata.get("payload")
         if payload and isinstance(facts, dict) and payload_.STREAM_NAME in self:
-            fits = beside is not None if facts.get("key") is not None else facts.get("rows") in (None, len(view))
-            found = PayloadOf(self[payload_.STREAM_NAME], facts) if fits else None
-        return select(view, None if beside is None else self[beside], rows=rows, wanted=ids, payload=found)
+            why = misfit(facts, view, has_ids=beside is not None)
+            found = PayloadOf(self[payload_.STREAM_NAME], facts) if why is None else None
+            notes += [] if why is None else [f"the payload is left out: {why}"]
+        of_ids = None if beside is None else self[beside]
+        return select(view, of_ids, rows=rows, wanted=ids, payload=found, notes=tuple(notes))
 
     @cached_property
     def documents(self) -> NamedBytes:

@@ -26,6 +26,7 @@ class Selection:
     """Rows of one stream that were asked for; nothing is read before it is used.
 
     rows: their numbers, in the order asked for. missing: ids that were asked for and that no row has.
+    notes: sentences on what was left out although the archive has it, such as a payload that is of other rows.
     Use `values`, `ids`, `to_arrow()` for what fits memory; `write` takes some MiB whatever the number of rows (the
     payload of the rows is held whole).
     """
@@ -38,10 +39,12 @@ class Selection:
         *,
         missing: NDArray[Any],
         payload: tables.PayloadOf | None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._view, self._ids, self._payload = view, ids, payload
         self.rows = rows
         self.missing = missing
+        self.notes = notes
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +78,7 @@ class Selection:
 
     def only(self, rows: range | NDArray[np.int64]) -> Selection:
         """Return the same of other rows, which exist."""
-        return Selection(self._view, self._ids, rows, missing=self.missing, payload=self._payload)
+        return Selection(self._view, self._ids, rows, missing=self.missing, payload=self._payload, notes=self.notes)
 
     @property
     def view(self) -> StreamView:
@@ -130,6 +133,7 @@ def select(
     rows: Any = None,
     wanted: Any = None,
     payload: tables.PayloadOf | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Selection:
     """Return the rows with these numbers (a slice or integers), or all rows with these ids, in the order given.
 
@@ -144,11 +148,11 @@ def select(
                 f"stream {view.name!r}: the archive has no ids of its rows; ask for rows by position"
             )
         found = find(ids, wanted)
-        return Selection(view, ids, found.rows, missing=found.missing, payload=payload)
+        return Selection(view, ids, found.rows, missing=found.missing, payload=payload, notes=notes)
     if rows is None:
         rows = slice(None)
     if isinstance(rows, slice):
-        return Selection(view, ids, range(len(view))[rows], missing=none, payload=payload)
+        return Selection(view, ids, range(len(view))[rows], missing=none, payload=payload, notes=notes)
     numbers = np.asarray(rows, dtype=np.int64 if len(rows) == 0 else None)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise InvalidArgumentError(f"rows: shape {numbers.shape}, {numbers.dtype}; expected integers, shape (n,)")
@@ -157,7 +161,7 @@ def select(
         raise InvalidArgumentError(
             f"rows {numbers.min()} to {numbers.max()}: stream {view.name!r} has {len(view)} rows"
         )
-    return Selection(view, ids, numbers, missing=none, payload=payload)
+    return Selection(view, ids, numbers, missing=none, payload=payload, notes=notes)
 
 
 def ids_of(name: str, streams: Sequence[StreamInfo]) -> str | None:

@@ -73,6 +73,15 @@ class PayloadOf:
         return table.take(arrow.array(rows, mask=~here))
 
 
+def misfit(facts: Mapping[str, Any], view: StreamView, *, has_ids: bool) -> str | None:
+    """Return why the payload cannot belong to the rows of `view`, None when it can."""
+    if facts.get("key") is not None:
+        return None if has_ids else f"its rows are known by {facts['key']!r}, but stream {view.name!r} has no ids"
+    if facts.get("rows") in (None, len(view)):
+        return None
+    return f"it has {facts['rows']} rows, stream {view.name!r} has {len(view)}"
+
+
 def _equal(ascending: NDArray[Any]) -> NDArray[np.int64]:
     """Return positions whose value comes again right behind."""
     return np.flatnonzero(ascending[1:] == ascending[:-1])

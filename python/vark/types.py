@@ -143,13 +143,20 @@ class Ancestor:
 class DeltaReport:
     """What was compared with the base. rows, rows_new: rows looked at one by one, and those the base does not have.
 
-    chunks_same: chunks whose block the base has.
+    chunks_same: chunks whose block the base has. id_index_left_out: streams of ids whose sorted index the base has and
+    this archive has not, as it would be most of it; `id_index=True` writes it all the same.
     """
 
     base: str
     rows: int
     rows_new: int
     chunks_same: int
+    id_index_left_out: tuple[str, ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> DeltaReport:
+        """Build from a record of the engine's report."""
+        return cls(**{**record, "id_index_left_out": tuple(record.get("id_index_left_out", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,8 @@ class WriteReport:
     # What was compared with the base, and the archives that this one cannot be restored without.
     delta: DeltaReport | None = None
     ancestors: tuple[Ancestor, ...] = ()
+    # The recovery code of an encrypted archive, if one was asked for: shown once, stored nowhere. A secret.
+    recovery_code: str | None = field(default=None, repr=False, metadata={"secret": True})
 
     @property
     def ratio(self) -> float:
@@ -203,7 +212,7 @@ class WriteReport:
             members=tuple(MemberReport.from_record(member) for member in record["members"]),
             skipped=tuple(Skipped(item["name"], item["reason"]) for item in record["skipped"]),
             streams=StreamTable(StreamInfo.from_record(stream) for stream in record["streams"]),
-            delta=DeltaReport(**record["delta"]) if record["delta"] else None,
+            delta=DeltaReport.from_record(record["delta"]) if record["delta"] else None,
             ancestors=tuple(Ancestor(item["id"], item["bytes"], item["root"]) for item in record["ancestors"]),
         )
 

@@ -109,11 +109,11 @@ FITS = [(0, 3), (7, 0), (12, 5), (40, 63), (1 << 63, 63)]
 
 
 def wrong() -> Iterator[Whole]:
-    """Whole archives whose index lies: what it finds must be refused, and nothing else may come out."""
+    """Whole archives whose index lies: what it finds must be refused, and verification says so."""
     ids, pairs = [10, 20, 30, 40], sorted_pairs([10, 20, 30, 40])
 
     def of(name: str, comment: str, streams: list[Stream], refused: list[int], rows: list[int] = ids) -> Whole:
-        found = {**look_ups(rows, [], rows), "refused": refused}
+        found = {**look_ups(rows, [], rows), "refused": refused, "lies": True}
         return Whole(f"id-index-{name}", comment, [id_stream(rows), *streams], build={"features": FEATURES}, ids=found)
 
     swapped = [(10, 1), (20, 0), (30, 2), (40, 3)]
@@ -130,6 +130,11 @@ def wrong() -> Iterator[Whole]:
         "fence-short", "a fence of one chunk for two", [*short[:2], replace(short[2], data=short[2].data[:8])], ids
     )
     yield of("fence-none", "no fence", short[:2], ids)
+    yield of("key-missing", "no key for the last row", index(pairs[:3], 2), [])
+    yield of("key-twice", "a row that is said twice", index([*pairs[:2], *pairs[1:]], 2), [])
+    yield of("keys-order", "keys that do not ascend", index([pairs[1], pairs[0], *pairs[2:]], 2), [])
+    other = [*short[:2], replace(short[2], data=words([10, 35]))]
+    yield of("fence-other", "a fence that is not the first key of its chunk", other, [])
     groups = grouped()[1:]
     for name, comment, values in [
         ("groups-stride", "a stride of 0", [0, *LIST_STARTS]),
@@ -143,6 +148,10 @@ def wrong() -> Iterator[Whole]:
     yield of("group-end", "a place past the end of its group", [*far, groups[3]], [9], LIST_IDS)
     far = index(sorted_pairs(LIST_IDS, [0, 1, 16, 17, 18, 19, 32]), 3)
     yield of("group-past", "a place in a group that there is not", [*far, groups[3]], [6], LIST_IDS)
+    gone = {"stream": "ids", "found": [], "refused": [], "lies": True}
+    comment = "changes say that an id is gone that a row has"
+    yield Whole("id-index-changes-gone", comment, delta(sorted([*CHANGES, (11, GONE)])), ids=gone,
+                build={"ancestors": [BASE], "features": (2, 0, 1)})  # fmt: skip
 
 
 def cases() -> Iterator[Whole]:

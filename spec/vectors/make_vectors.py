@@ -4,7 +4,8 @@
 
 vectors.json is a list of {name, expect, stage, comment} and, where expect is "ok", what a reader must return:
 members and streams with the BLAKE3 of their bytes, and `ids`: rows of some ids of a stream, and ids for which its
-index is to be refused (layer "codec"; the archive is whole besides). `expect` is otherwise the layer that refuses
+index is to be refused (layer "codec"; the archive is whole besides); `lies`: verification is to
+find the index wrong. `expect` is otherwise the layer that refuses
 (FORMAT.md section 10);
 `stage` is where that shows first: "open", "read" (rows), "plan" (before anything is restored) or "verify".
 The ancestors of a delta lie beside it as `<archive_id>.vark`, and are vectors themselves.

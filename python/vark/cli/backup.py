@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vark.cli import content, options
+from vark.cli import content, options, secrets
 from vark.cli.output import Output, as_record, exit_for_partial
 from vark.errors import InvalidArgumentError
 from vark.units import format_bytes, format_speed
@@ -17,9 +17,14 @@ from vark.units import format_bytes, format_speed
 @click.argument("folder", required=False, type=click.Path())
 @options.repository
 @click.option("--volume-bytes", help="Cut archives into files of this size, e.g. 256MiB; default: one file each.")
+@click.option(
+    "--encryption",
+    type=click.Choice(["none"]),
+    help="Say that it may be read by all; repositories are not encrypted yet.",
+)
 @options.as_json
-def init(folder: str | None, repo: str | None, volume_bytes: str | None, as_json: bool) -> int:
-    """Make a repository in FOLDER (or --repo), which must be empty or not exist.
+def init(folder: str | None, repo: str | None, volume_bytes: str | None, encryption: str | None, as_json: bool) -> int:
+    """Make a repository in FOLDER (or --repo), which must be empty or not exist. It is not encrypted.
 
     \b
     vark init backups/
@@ -31,11 +36,16 @@ def init(folder: str | None, repo: str | None, volume_bytes: str | None, as_json
     place = folder or repo
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
+    if encryption is None and secrets.is_configured():
+        raise InvalidArgumentError(
+            "the environment has a passphrase, but repositories are not encrypted yet; "
+            "--encryption none makes one all the same"
+        )
     repository = Repository.create(place, volume_bytes=volume_bytes)
     if as_json:
-        output.line("summary", command="init", repository=place, repository_id=repository.id)
+        output.line("summary", command="init", repository=place, repository_id=repository.id, encryption="none")
     else:
-        output.data(f"{place}: repository {repository.id}")
+        output.data(f"{place}: repository {repository.id}\nencryption: none; whoever has the folder can read all of it")
     return 0
 
 
@@ -85,6 +95,9 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     for member in written.members if written is not None else ():
         if member.warning:
             output.warn(f"{member.name}: {member.warning}", name=member.name, reason=member.warning)
+    for name in written.delta.id_index_left_out if written is not None and written.delta is not None else ():
+        text = f"{name}: its index of ids was left out, as it would be most of this delta; --id-index writes it anew"
+        output.warn(text, name=name, reason="id-index-left-out")
     if output.as_json:
         output.line("summary", command="backup", **as_record(report))
     archive = report.archives[0]

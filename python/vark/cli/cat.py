@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from vark.archive import Archive
-from vark.cli import options
+from vark.cli import options, secrets
 from vark.cli.output import Output
 from vark.errors import ExitCode, InvalidArgumentError, NotFoundError, UnknownNameError
 from vark.selection import FORMATS, Selection
@@ -37,15 +37,17 @@ RANGE = re.compile(r"(?P<row>-?\d+)|(?P<low>\d+)-(?P<high>\d+)|(?P<first>-?\d*):
 @click.option("--replace", is_flag=True, help="Replace an existing file, at the end.")
 @click.option("--payload/--no-payload", default=True, help="Take the payload's columns along (Arrow, Parquet).")
 @click.option("--shard", help="The shard of a snapshot that has several.")
+@secrets.opening
 @options.repository
 @options.reference
+@options.as_json
 def cat(source: str, stream: str, **given: Any) -> int:
     """Write rows of STREAM, or a document or attachment, out of SOURCE: an archive, or a snapshot of --repo.
 
     Reads only the chunks that hold the rows. npy, raw, text and csv have the rows alone, in the order asked for; arrow
     (an IPC file), arrow-stream and parquet have columns `id` (`row` where the source has no ids), `vector` and the
     payload's, and need pyarrow. With --ids all rows of each id come; ids that are not there are listed on stderr, and
-    it exits with 3.
+    it exits with 3. --json (with --output) says the same as JSON Lines.
 
     \b
     vark cat products.vark README.md
@@ -54,15 +56,19 @@ def cat(source: str, stream: str, **given: Any) -> int:
     vark cat latest vectors --repo backups/ --ids 4711,4712 --format parquet -o two.parquet
     """
     form, target = given["form"], given["target"]
+    output = Output(as_json=given["as_json"])
+    if output.as_json and target is None:
+        raise InvalidArgumentError("--json: stdout carries the rows; give a file for them with --output")
     with _open(source, given) as opened:
         if given["ids"] is not None or form in FORMATS[1:]:
-            return _select(opened, stream, given)
+            return _select(opened, stream, given, output)
         view = _find(opened, stream)
         rows = _ranges(given["rows"], len(view))
         plain = view.role in ("document", "attachment", "payload", "plan")
         chosen = form or ("raw" if plain else "text")
         selection = opened.select(view.name, rows=rows, payload=False)
         _emit(selection, chosen, target, replace=given["replace"])
+        _summary(selection, stream, target, output)
     return 0
 
 
@@ -73,26 +79,39 @@ def _open(source: str, given: dict[str, Any]) -> Archive:
     asked = click.get_current_context().get_parameter_source("repo") is ParameterSource.COMMANDLINE
     if Path(source).is_file() and not asked:
         options.refuse_given(("shard", "name", "at"), "an archive has no snapshots; it is for a snapshot of --repo")
-        return open_archive(source)
+        return open_archive(source, **secrets.unlocking(given))
     if not given["repo"]:
         raise NotFoundError(f"{source}: no such archive; for a snapshot give --repo or set VARK_REPOSITORY")
+    options.refuse_given(secrets.NAMES, secrets.NOT_OF_REPOSITORIES)
     repository = options.open_repository(given["repo"], rescue=True)
     snapshot = repository.snapshot(source, name=given["name"], at=given["at"])
     return repository.open_archive(snapshot, shard=given["shard"])
 
 
-def _select(opened: Archive, stream: str, given: dict[str, Any]) -> int:
+def _select(opened: Archive, stream: str, given: dict[str, Any], output: Output) -> int:
     ids = None if given["ids"] is None else _ids(given["ids"])
     if ids is not None and given["rows"] is not None:
         raise InvalidArgumentError("--rows and --ids: give one of them")
     view = _find(opened, stream)
     rows = None if ids is not None else _ranges(given["rows"], len(view))
-    selection = opened.select(view.name, rows=rows, ids=ids, payload=given["payload"])
-    _emit(selection, given["form"] or "text", given["target"], replace=given["replace"])
-    output = Output(as_json=False)
+    form = given["form"] or "text"
+    # Only tables have the columns of a payload.
+    payload = given["payload"] and form in FORMATS[1:]
+    selection = opened.select(view.name, rows=rows, ids=ids, payload=payload)
+    _emit(selection, form, given["target"], replace=given["replace"])
+    for note in selection.notes:
+        output.warn(note)
     for missing in dict.fromkeys(selection.missing.tolist()):
         output.warn(f"id {missing}: no row of {stream} has it")
+    _summary(selection, stream, given["target"], output)
     return ExitCode.PARTIAL if len(selection.missing) else ExitCode.OK
+
+
+def _summary(selection: Selection, stream: str, target: str | None, output: Output) -> None:
+    if output.as_json:
+        missing, notes = list(dict.fromkeys(selection.missing.tolist())), list(selection.notes)
+        fields = {"stream": stream, "target": target, "row_count": len(selection), "missing": missing, "notes": notes}
+        output.line("summary", command="cat", **fields)
 
 
 def _emit(selection: Selection, form: str, target: str | None, *, replace: bool) -> None:

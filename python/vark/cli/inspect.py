@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from vark.archive import Archive
-from vark.cli import options
+from vark.cli import options, secrets
 from vark.cli.output import Output
 from vark.types import MemberReport, StreamTable
 from vark.units import format_bytes
@@ -17,8 +17,9 @@ NEVER_CAPTURED = "owners, permissions, times and links of files are never captur
 
 @click.command(short_help="List what an archive holds, and what not.")
 @click.argument("archive", type=options.ARCHIVE)
+@secrets.opening
 @options.as_json
-def inspect(archive: str, as_json: bool) -> int:
+def inspect(archive: str, as_json: bool, **given: Any) -> int:
     """List members, streams, documents and probes of ARCHIVE, then what is NOT in it.
 
     Reads the directory only, no rows.
@@ -30,7 +31,7 @@ def inspect(archive: str, as_json: bool) -> int:
     from vark.api import open_archive
 
     output = Output(as_json=as_json)
-    with open_archive(archive) as opened:
+    with open_archive(archive, **secrets.unlocking(given)) as opened:
         streams = StreamTable(opened[info.name].info for info in opened.streams)
         if as_json:
             output.line("summary", command="inspect", **_record(opened, streams))
@@ -69,6 +70,7 @@ def _record(opened: Archive, streams: StreamTable) -> dict[str, Any]:
         "root": opened.root,
         "version": opened.version,
         "partial": opened.partial,
+        "encrypted": opened.is_encrypted,
         "metadata": opened.metadata,
         "members": opened.members,
         "folders": opened.folders,
@@ -85,6 +87,7 @@ def _lines(opened: Archive, streams: StreamTable) -> list[str]:
     lines = [
         f"{opened.path}: {format_bytes(opened.archive_bytes)}, format {major}.{minor}, id {opened.archive_id}",
         f"root {opened.root}",
+        "encrypted" if opened.is_encrypted else "NOT ENCRYPTED: whoever has the file can read it",
         "PARTIAL: not all of the source was captured" if opened.partial else "complete: all of the source was captured",
         "",
         "Members",

@@ -24,6 +24,9 @@ HINTS = {
     "no-space": "nothing is left under the target's name; free space or choose another place",
     "io": "nothing is left under the target's name; check the disk and run it again",
     "not-an-archive": "check the path; `vark verify` says more about a file that was an archive",
+    "key-needed": "see --passphrase, --password-file, --identity, --recovery-code",
+    "wrong-key": "nothing was written; try another key",
+    "key-unavailable": "nothing was written",
     "damaged": "restore from another copy; `vark verify` lists all that is damaged",
     "unsupported": "install a newer vark",
     "limit-exceeded": "raise the limit only if you trust the archive",
@@ -103,8 +106,9 @@ class Output:
 
 
 def as_record(report: Any) -> dict[str, Any]:
-    """Return a report as a JSON object. Arrays of numpy and the like become texts."""
-    return {item.name: getattr(report, item.name) for item in dataclasses.fields(report)}
+    """Return a report as a JSON object, without its secrets. Arrays of numpy and the like become texts."""
+    fields = (item.name for item in dataclasses.fields(report) if not item.metadata.get("secret"))
+    return {name: getattr(report, name) for name in fields}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vark.cli import content, options
+from vark.cli import content, options, secrets
 from vark.cli.output import Output, as_record, exit_for_partial
 from vark.errors import InvalidArgumentError
 from vark.types import WriteReport
@@ -19,6 +19,7 @@ from vark.units import format_bytes, format_speed
 @click.argument("target", type=click.Path(allow_dash=True))
 @content.options
 @click.option("--digest", is_flag=True, help="Store the BLAKE3 of each member, too.")
+@secrets.protecting
 @options.engine
 @options.writing
 @options.as_json
@@ -26,11 +27,14 @@ def pack(sources: tuple[str, ...], target: str, **given: Any) -> int:
     """Back up SOURCES (files or folders) into the archive TARGET; "-" writes it to stdout.
 
     Exits with 3 when something of a source was not captured: the archive is good, but says `partial`.
+    With --recipient, a passphrase (also one of the environment) or --recovery-code it is encrypted, and any of these
+    opens it.
 
     \b
     vark pack products.faiss products.vark
     vark pack index/ backup.vark --document README.md --json
     vark pack vectors.npy vectors.vark --payload rows.parquet --probes queries.npy
+    vark pack products.faiss products.vark --recipient age1… --recovery-code
     """
     output = Output(as_json=given["as_json"])
     to_stdout = target == "-"
@@ -38,8 +42,10 @@ def pack(sources: tuple[str, ...], target: str, **given: Any) -> int:
         raise InvalidArgumentError(
             'TARGET "-": stdout is a terminal or carries --json; redirect it into a file or pipe'
         )
+    seal = secrets.protection(given)
     with output.progress("packing") as progress:
-        report = _write(sources, sys.stdout.fileno() if to_stdout else target, progress, given)
+        report = _write(sources, sys.stdout.fileno() if to_stdout else target, progress, given, seal)
+    secrets.show_recovery_code(report.recovery_code)
     for item in report.skipped:
         output.warn(f"not captured: {item.name}: {item.reason}", name=item.name, reason=item.reason)
     for member in report.members:
@@ -49,7 +55,9 @@ def pack(sources: tuple[str, ...], target: str, **given: Any) -> int:
     return exit_for_partial(report.partial)
 
 
-def _write(sources: tuple[str, ...], target: str | int, progress: Any, given: dict[str, Any]) -> WriteReport:
+def _write(
+    sources: tuple[str, ...], target: str | int, progress: Any, given: dict[str, Any], seal: dict[str, Any]
+) -> WriteReport:
     from vark.api import write_archive
 
     source, values = content.gathered(sources, given)
@@ -63,6 +71,7 @@ def _write(sources: tuple[str, ...], target: str | int, progress: Any, given: di
         digest=given["digest"],
         progress=progress,
         **values,
+        **seal,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vark.cli import options
+from vark.cli import options, secrets
 from vark.cli.output import Output, as_record
 from vark.units import format_bytes, format_speed
 
@@ -16,6 +16,7 @@ from vark.units import format_bytes, format_speed
 @click.argument("target", type=click.Path())
 @click.option("--member", "members", multiple=True, help="Only this member (may be repeated).")
 @click.option("--max-bytes", help="Refuse to write more, e.g. 10GB.")
+@secrets.opening
 @options.engine
 @options.writing
 @options.as_json
@@ -28,11 +29,12 @@ def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) ->
     vark unpack products.vark products.faiss
     vark unpack backup.vark restored/ --max-bytes 10GB
     vark unpack backup.vark one.npy --member one.npy
+    vark unpack secret.vark products.faiss --identity key.txt
     """
     from vark.api import open_archive
 
     output = Output(as_json=given["as_json"])
-    with open_archive(archive) as opened, output.progress("unpacking") as progress:
+    with open_archive(archive, **secrets.unlocking(given)) as opened, output.progress("unpacking") as progress:
         report = opened.restore(
             target,
             member=list(members) or None,

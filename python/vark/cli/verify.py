@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vark.cli import options
+from vark.cli import options, secrets
 from vark.cli.output import Output, as_record
 from vark.errors import ExitCode, InvalidArgumentError, VarkError, exit_code_for
 from vark.types import VerifyReport
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--budget", help="Repository: begin no further archive after so much, e.g. 50GiB or 10m.")
 @click.option("--max-age", help="Repository: leave out what was found whole since, e.g. 30d.")
 @click.option("--snapshot", help="Repository: only what this snapshot needs.")
+@secrets.opening
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
 @options.as_json
 def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: Any) -> int:
@@ -32,7 +33,7 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     "structure" (repository) compares records and sizes; "stored" the checksums of the stored bytes; "full" decodes
     everything and compares the digests of all rows, those of deltas as a restore reads them. A delta that needs an
     archive which is damaged or could not be read is listed as not proved. Damage found at a level is taken back only by
-    that level or a deeper one.
+    that level or a deeper one. "stored" needs no key of an encrypted archive.
 
     \b
     vark verify products.vark
@@ -41,11 +42,12 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     """
     output = Output(as_json=given["as_json"])
     if not archives:
+        options.refuse_given(secrets.NAMES, secrets.NOT_OF_REPOSITORIES)
         return _verify_repository(output, level, threads, given)
     options.refuse_given(("budget", "max_age", "snapshot"), "only for a repository; an archive is read as a whole")
     if level == "structure":
         raise InvalidArgumentError('--level: an archive is verified at "stored" or "full"')
-    return _verify_archives(archives, level, threads, output)
+    return _verify_archives(archives, level, threads, output, secrets.unlocking(given))
 
 
 def _verify_repository(output: Output, level: str, threads: int | None, given: dict[str, Any]) -> int:
@@ -99,14 +101,16 @@ def _exit_code(report: RepositoryVerifyReport) -> int:
     return ExitCode.OK if report.ok else ExitCode.FAILED
 
 
-def _verify_archives(archives: tuple[str, ...], level: str, threads: int | None, output: Output) -> int:
+def _verify_archives(
+    archives: tuple[str, ...], level: str, threads: int | None, output: Output, keys: dict[str, Any]
+) -> int:
     from vark.api import verify_archive
 
     codes = []
     for archive in archives:
         try:
             with output.progress(f"verifying {archive}") as progress:
-                report = verify_archive(archive, level=level, threads=threads, progress=progress)
+                report = verify_archive(archive, level=level, threads=threads, progress=progress, **keys)
         except VarkError as error:
             if len(archives) == 1:
                 raise

@@ -17,6 +17,15 @@ pub fn blake3(bytes: &[u8]) -> [u8; 32] {
     *::blake3::hash(bytes).as_bytes()
 }
 
+/// Of parts, one after another.
+pub fn blake3_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = ::blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// CRC of the concatenation of two runs of bytes, from the CRC of each and the length of the second.
 pub fn crc64_combine(first: u64, second: u64, second_bytes: u64) -> u64 {
     // Initial value and final xor are both all ones and cancel out.

@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use vark_core::archive::Archive;
+use vark_core::archive::{Archive, IndexBlock};
 use vark_core::codec::Codec;
 use vark_core::error::{Error, ErrorKind, Result};
 use vark_core::pipeline::pack::{Input, MemberInput, Output, PackOptions, StreamInput, pack};
@@ -268,10 +268,10 @@ proptest! {
         for _ in 0..1 + random.below(3) {
             lost.insert(random.below(archive.index_block_count()));
         }
-        let (start, _) = archive.index_block_range(0);
+        let start = archive.index_block_range(0).offset;
         let mut lost_chunks = BTreeSet::new();
         for block in &lost {
-            let (offset, byte_count) = archive.index_block_range(*block);
+            let IndexBlock { offset, byte_count, .. } = archive.index_block_range(*block);
             bytes[usize::try_from(offset + random.below(byte_count)).unwrap()] ^= 0x10;
             lost_chunks.extend((offset - start) / 72..(offset - start + byte_count) / 72);
         }

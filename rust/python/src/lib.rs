@@ -5,9 +5,11 @@
 mod buffers;
 mod errors;
 mod inputs;
+mod keygen;
 mod pack;
 mod progress;
 mod reader;
+mod secrets;
 
 use pyo3::prelude::*;
 
@@ -17,9 +19,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("debug_build", cfg!(debug_assertions))?;
     module.add_class::<reader::Reader>()?;
     module.add_class::<reader::Stream>()?;
+    module.add_function(wrap_pyfunction!(keygen::new_identity, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;
     module.add_function(wrap_pyfunction!(pack::blake3, module)?)?;
+    module.add_function(wrap_pyfunction!(secrets::new_recovery_code, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_path, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_rows, module)?)
 }

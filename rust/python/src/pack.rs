@@ -4,6 +4,7 @@ use crate::errors::{invalid, to_py};
 use crate::inputs::{BytesArgument, layout, member, object, stream};
 use crate::progress::Reporter;
 use crate::reader::Reader;
+use crate::secrets::{SecretsArgument, sealing_of};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use std::fs::File;
@@ -31,7 +32,7 @@ struct PlanArgument {
 }
 
 #[pyfunction]
-#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, id_index, fingerprint_key, archive_id, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, id_index, fingerprint_key, archive_id, seal, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
 #[expect(
     clippy::too_many_arguments,
     reason = "keyword arguments of a private function; vark.write_archive is the face"
@@ -49,6 +50,7 @@ pub fn pack(
     id_index: Option<i64>,
     fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
+    seal: Option<SecretsArgument<'_>>,
     replace: bool,
     sync: bool,
     threads: usize,
@@ -61,8 +63,10 @@ pub fn pack(
     let mut streams = streams.iter().map(stream).collect::<PyResult<Vec<_>>>()?;
     let plan: PlanArgument = serde_json::from_str(plan).map_err(|error| invalid("plan argument", error.to_string()))?;
     let base = base.map(|reader| reader.get().base(fingerprint_key)).transpose()?;
+    let seal = seal.as_ref().map(|seal| sealing_of(py, seal)).transpose()?;
     let options = PackOptions {
         base,
+        seal,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: match id_index.map(u64::try_from) {
             None => IdIndex::AsBase,

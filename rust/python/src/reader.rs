@@ -4,25 +4,29 @@ use crate::buffers::{BufferTarget, duplicate};
 use crate::errors::{invalid, to_py};
 use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
+use crate::secrets::{SecretsArgument, secrets_of};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use vark_core::archive::ArchiveId;
-use vark_core::error::Error;
+use vark_core::error::{Error, ErrorKind};
 use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::equal::equal_rows;
 use vark_core::pipeline::id_index;
 use vark_core::pipeline::memory;
-use vark_core::pipeline::open::{Places, open_archive, open_volumes};
+use vark_core::pipeline::open::{Places, open_sealed, open_volumes};
+use vark_core::pipeline::packer::Progress;
 use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
 use vark_core::pipeline::rows::RowReader;
+use vark_core::pipeline::scrub::scrub;
 use vark_core::pipeline::touched::touched;
 use vark_core::pipeline::verify::{self, Level, Scope};
 use vark_core::pipeline::view::read_plan_text;
+use vark_core::seal::Secrets;
 use vark_core::store::ReadAt;
 use vark_core::store::counted::Counts;
 use vark_core::stream::StreamDescription;
@@ -44,6 +48,8 @@ pub struct Reader {
     version: (u16, u16),
     #[pyo3(get)]
     metadata: String,
+    #[pyo3(get)]
+    is_sealed: bool,
 }
 
 #[pyclass(frozen, get_all, module = "vark._core")]
@@ -92,8 +98,14 @@ impl Reader {
 #[pymethods]
 impl Reader {
     #[staticmethod]
-    fn open(py: Python<'_>, volumes: Vec<PathBuf>, ancestors: Places) -> PyResult<Self> {
-        let opened = py.detach(|| open_archive(&volumes, &ancestors));
+    fn open(
+        py: Python<'_>,
+        volumes: Vec<PathBuf>,
+        ancestors: Places,
+        secrets: Option<SecretsArgument<'_>>,
+    ) -> PyResult<Self> {
+        let secrets = secrets.as_ref().map(secrets_of).transpose()?.unwrap_or_default();
+        let opened = py.detach(|| open_sealed(&volumes, &ancestors, &secrets));
         let (archive, counts) = opened.map_err(|error| to_py(&error))?;
         Ok(Self {
             archive_id: archive.id().0,
@@ -101,6 +113,7 @@ impl Reader {
             root: archive.root(),
             version: archive.version(),
             metadata: archive.metadata().to_owned(),
+            is_sealed: archive.is_sealed(),
             open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
             counts,
         })
@@ -333,19 +346,25 @@ fn checker(layout: &str) -> PyResult<Check> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (volumes, ancestors, *, level, own, threads, progress))]
+#[pyo3(signature = (volumes, ancestors, secrets, *, level, own, threads, progress))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments of a private function")]
 pub fn verify_path(
     py: Python<'_>,
     volumes: Vec<PathBuf>,
     ancestors: Places,
+    secrets: Option<SecretsArgument<'_>>,
     level: &str,
     own: bool,
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let secrets = secrets.as_ref().map(secrets_of).transpose()?.unwrap_or_default();
     let (level, scope) = (level_of(level)?, scope_of(own));
     let mut reporter = Reporter::new(progress);
-    let result = py.detach(|| verify_files(&volumes, &ancestors, level, scope, threads, &mut reporter));
+    let result = py.detach(|| {
+        let report = &mut |done, total| reporter.report(done, total);
+        verify_files(&volumes, &ancestors, &secrets, level, scope, threads, report)
+    });
     json(&reporter.finish(result)?)
 }
 
@@ -369,15 +388,19 @@ pub fn verify_rows(
 fn verify_files(
     volumes: &[PathBuf],
     ancestors: &Places,
+    secrets: &Secrets,
     level: Level,
     scope: Scope,
     threads: usize,
-    reporter: &mut Reporter,
+    progress: Progress<'_>,
 ) -> vark_core::error::Result<verify::VerifyReport> {
-    let archive_bytes = open_volumes(volumes)?.byte_count();
-    let opened = open_archive(volumes, ancestors).map(|(archive, _)| archive);
-    let report = &mut |done, total| reporter.report(done, total);
-    verify::verify_opened(opened, archive_bytes, level, scope, threads, report)
+    let source = open_volumes(volumes)?;
+    let archive_bytes = source.byte_count();
+    let opened = open_sealed(volumes, ancestors, secrets).map(|(archive, _)| archive);
+    if level == Level::Stored && opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::KeyNeeded) {
+        return scrub(Arc::new(source), progress);
+    }
+    verify::verify_opened(opened, archive_bytes, level, scope, threads, progress)
 }
 
 fn scope_of(own: bool) -> Scope {

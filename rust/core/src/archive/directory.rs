@@ -9,21 +9,33 @@ use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
 use crate::limits::{
     ANCESTOR_RECORD_BYTES, ANCESTORS_MAX, BLOCK_ALIGNMENT, CHUNK_BYTES_MAX, DIRECTORY_HEADER_BYTES,
-    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, STREAM_RECORD_BYTES, STREAMS_MAX,
+    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, SEALED_OVERHEAD_BYTES, SMALLEST_ARCHIVE_BYTES,
+    STREAM_RECORD_BYTES, STREAMS_MAX,
 };
 use crate::names;
 use crate::stream::{ElementType, PartRecord, StreamDescription, StreamRole, check_name};
 
+/// What is readable without a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Directory {
+pub(crate) struct PublicDirectory {
     pub index_offset: u64,
     pub entry_count: u64,
     pub entries_per_block: u32,
     /// CRC-64 of each index block as stored.
     pub block_crcs: Vec<u64>,
-    /// BLAKE3 of each index block.
-    pub block_digests: Vec<[u8; 32]>,
     pub ancestors: Vec<Ancestor>,
+    stream_count: usize,
+    name_bytes: usize,
+    /// Bytes of the public part up to the seal record, and with it.
+    seal_start: usize,
+    pub public_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub public: PublicDirectory,
+    /// BLAKE3 of each index block, opened.
+    pub block_digests: Vec<[u8; 32]>,
     pub streams: Vec<StreamDescription>,
     /// Of each stream that has a map.
     pub mappings: Vec<Option<Mapping>>,
@@ -43,9 +55,55 @@ pub(crate) fn byte_count(block_count: u64, ancestor_count: u64, stream_count: u6
         .checked_add(name_bytes)
 }
 
+impl PublicDirectory {
+    /// The seal record, of a sealed archive.
+    pub fn seal<'a>(&self, directory: &'a [u8]) -> &'a [u8] {
+        directory.get(self.seal_start..self.public_bytes).unwrap_or_default()
+    }
+
+    /// Offset and bytes of an index block as stored, and its entries; an empty one for a block that does not exist.
+    pub fn index_block(&self, block: u64, overhead: u64) -> IndexBlock {
+        // No overflow for a block that exists: the directory was checked.
+        let per_block = u64::from(self.entries_per_block);
+        let first_entry = block.saturating_mul(per_block);
+        let entries = self.entry_count.saturating_sub(first_entry).min(per_block);
+        let entry_bytes = ENTRY_BYTES as u64;
+        let offset = first_entry.saturating_mul(entry_bytes).saturating_add(block.saturating_mul(overhead));
+        let byte_count = if entries == 0 { 0 } else { entries * entry_bytes + overhead };
+        IndexBlock { offset: self.index_offset.saturating_add(offset), byte_count, first_entry, entries }
+    }
+}
+
+/// Where an index block lies, and the entries that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexBlock {
+    pub offset: u64,
+    pub byte_count: u64,
+    pub first_entry: u64,
+    pub entries: u64,
+}
+
+/// What a writer puts down.
+pub(crate) struct NewDirectory<'a> {
+    pub index_offset: u64,
+    pub entry_count: u64,
+    pub entries_per_block: u32,
+    pub block_crcs: Vec<u64>,
+    pub block_digests: Vec<[u8; 32]>,
+    pub ancestors: &'a [Ancestor],
+    pub streams: &'a [StreamDescription],
+}
+
+/// The two parts of a directory as a writer makes them, before the second is sealed.
+pub(crate) struct Encoded {
+    pub public: Vec<u8>,
+    pub sealable: Vec<u8>,
+}
+
 /// # Errors
 /// `LimitExceeded` when a count does not fit its field; the writer's own limits are far below.
-pub(crate) fn encode(directory: &Directory) -> Result<Vec<u8>> {
+pub(crate) fn encode(directory: &NewDirectory<'_>, seal: &[u8]) -> Result<Encoded> {
+    let overhead = if seal.is_empty() { 0 } else { SEALED_OVERHEAD_BYTES };
     let name_bytes: usize = directory.streams.iter().map(|stream| stream.name.len()).sum();
     let mut fields = Appender::default();
     fields
@@ -56,28 +114,31 @@ pub(crate) fn encode(directory: &Directory) -> Result<Vec<u8>> {
         .u32(narrow(directory.streams.len())?)
         .u32(narrow(directory.ancestors.len())?)
         .u32(narrow(name_bytes)?)
-        .u32(0) // seal_bytes
-        .u32(0) // sealed_overhead
+        .u32(narrow(seal.len())?)
+        .u32(narrow(overhead)?)
         .u64(0) // parity_offset
         .zeros(8);
     for crc in &directory.block_crcs {
         fields.u64(*crc);
     }
-    for ancestor in &directory.ancestors {
+    for ancestor in directory.ancestors {
         fields.bytes(&ancestor.id.0).u64(ancestor.archive_bytes).bytes(&ancestor.root).zeros(8);
     }
+    fields.bytes(seal);
+    let public = fields.into_vec();
+    let mut fields = Appender::default();
     for digest in &directory.block_digests {
         fields.bytes(digest);
     }
     let mut name_offset = 0;
-    for stream in &directory.streams {
+    for stream in directory.streams {
         encode_record(&mut fields, stream, narrow(name_offset)?)?;
         name_offset += stream.name.len();
     }
-    for stream in &directory.streams {
+    for stream in directory.streams {
         fields.bytes(stream.name.as_bytes());
     }
-    Ok(fields.into_vec())
+    Ok(Encoded { public, sealable: fields.into_vec() })
 }
 
 fn encode_record(fields: &mut Appender, stream: &StreamDescription, name_offset: u32) -> Result<()> {
@@ -108,6 +169,46 @@ fn narrow<Narrow: TryFrom<usize>>(value: usize) -> Result<Narrow> {
     })
 }
 
+/// The public part; nothing of the rest is looked at.
+///
+/// # Errors
+/// `Damaged` at layer `Directory`.
+pub(crate) fn decode_public(bytes: &[u8], directory_offset: u64, identity: &Identity) -> Result<PublicDirectory> {
+    let mut fields = Cursor::new(bytes, Layer::Directory, PLACE);
+    let counts = decode_counts(&mut fields, bytes.len(), directory_offset, identity)?;
+    // From here on `bytes` has earned every count: the parts add up to its length.
+    let block_crcs = (0..counts.block_count).map(|_| fields.u64()).collect::<Result<Vec<_>>>()?;
+    let ancestors = decode_ancestors(&mut fields, counts.ancestor_count, identity.id)?;
+    let seal_start = fields.position();
+    fields.take(counts.seal_bytes)?;
+    let Counts { index_offset, entry_count, entries_per_block, stream_count, name_bytes, .. } = counts;
+    Ok(PublicDirectory {
+        index_offset,
+        entry_count,
+        entries_per_block,
+        block_crcs,
+        ancestors,
+        stream_count,
+        name_bytes,
+        seal_start,
+        public_bytes: fields.position(),
+    })
+}
+
+/// The rest, opened where it was sealed.
+///
+/// # Errors
+/// `Damaged` at layer `Directory`.
+pub(crate) fn decode_sealable(public: PublicDirectory, bytes: &[u8], identity: &Identity) -> Result<Directory> {
+    let mut fields = Cursor::new(bytes, Layer::Directory, PLACE);
+    let block_digests = public.block_crcs.iter().map(|_| fields.array()).collect::<Result<Vec<_>>>()?;
+    let records = fields.take(public.stream_count.saturating_mul(STREAM_RECORD_BYTES))?;
+    let names = fields.take(public.name_bytes)?;
+    let streams = decode_streams(records, names, &public, identity.is_delta())?;
+    let mappings = parts::check(&streams, identity.is_delta())?;
+    Ok(Directory { public, block_digests, streams, mappings })
+}
+
 /// The counts of the public header: all that decides where the other parts lie.
 struct Counts {
     index_offset: u64,
@@ -117,40 +218,16 @@ struct Counts {
     ancestor_count: usize,
     stream_count: usize,
     name_bytes: usize,
-}
-
-/// # Errors
-/// `Damaged` at layer `Directory`.
-pub(crate) fn decode(bytes: &[u8], directory_offset: u64, identity: &Identity) -> Result<Directory> {
-    let mut fields = Cursor::new(bytes, Layer::Directory, PLACE);
-    let counts = decode_counts(&mut fields, bytes.len(), directory_offset, identity.is_delta())?;
-    // From here on `bytes` has earned every count: the parts add up to its length.
-    let block_crcs = (0..counts.block_count).map(|_| fields.u64()).collect::<Result<Vec<_>>>()?;
-    let ancestors = decode_ancestors(&mut fields, counts.ancestor_count, identity.id)?;
-    let block_digests = (0..counts.block_count).map(|_| fields.array()).collect::<Result<Vec<_>>>()?;
-    let records = fields.take(counts.stream_count * STREAM_RECORD_BYTES)?;
-    let names = fields.take(counts.name_bytes)?;
-    let streams = decode_streams(records, names, &counts, identity.is_delta())?;
-    let mappings = parts::check(&streams, identity.is_delta())?;
-    let Counts { index_offset, entry_count, entries_per_block, .. } = counts;
-    Ok(Directory {
-        index_offset,
-        entry_count,
-        entries_per_block,
-        block_crcs,
-        block_digests,
-        ancestors,
-        streams,
-        mappings,
-    })
+    seal_bytes: usize,
 }
 
 fn decode_counts(
     fields: &mut Cursor<'_>,
     directory_bytes: usize,
     directory_offset: u64,
-    is_delta: bool,
+    identity: &Identity,
 ) -> Result<Counts> {
+    let is_delta = identity.is_delta();
     let magic: [u8; 8] = fields.array()?;
     let index_offset = fields.u64()?;
     let entry_count = fields.u64()?;
@@ -169,8 +246,12 @@ fn decode_counts(
         let expected = if is_delta { "1 to 255" } else { "0 without the delta bit" };
         return Err(damaged(format!("{ancestor_count} ancestors, expected {expected}")));
     }
-    let set_aside = [seal_bytes, sealed_overhead].map(u64::from);
-    if set_aside.iter().chain(&[parity_offset, reserved]).any(|&field| field != 0) {
+    if (seal_bytes > 0) != identity.is_sealed() || u64::from(sealed_overhead) != identity.overhead() {
+        return Err(damaged(format!(
+            "a seal record of {seal_bytes} bytes and {sealed_overhead} for each sealed part, which do not fit the feature words"
+        )));
+    }
+    if parity_offset != 0 || reserved != 0 {
         return Err(damaged("a field reserved for a later version is not zero".into()));
     }
     if !(1..=ENTRIES_PER_BLOCK_MAX).contains(&entries_per_block) {
@@ -182,19 +263,23 @@ fn decode_counts(
     if !index_offset.is_multiple_of(BLOCK_ALIGNMENT) || index_offset < HEADER_BYTES as u64 {
         return Err(damaged(format!("index_offset {index_offset}, expected a multiple of {BLOCK_ALIGNMENT}, not 0")));
     }
-    let index_end = entry_count.checked_mul(ENTRY_BYTES as u64).and_then(|bytes| bytes.checked_add(index_offset));
+    let block_count = entry_count.div_ceil(u64::from(entries_per_block));
+    let index_end = entry_count
+        .checked_mul(ENTRY_BYTES as u64)
+        .and_then(|bytes| bytes.checked_add(block_count.checked_mul(u64::from(sealed_overhead))?))
+        .and_then(|bytes| bytes.checked_add(index_offset));
     if index_end != Some(directory_offset) {
         return Err(damaged(format!(
             "an index of {entry_count} entries at {index_offset} must end at {directory_offset}"
         )));
     }
-    let block_count = entry_count.div_ceil(u64::from(entries_per_block));
     let expected_bytes =
-        byte_count(block_count, u64::from(ancestor_count), u64::from(stream_count), u64::from(name_bytes));
+        byte_count(block_count, u64::from(ancestor_count), u64::from(stream_count), u64::from(name_bytes))
+            .and_then(|bytes| bytes.checked_add(u64::from(seal_bytes) + u64::from(sealed_overhead)));
     if expected_bytes != Some(directory_bytes as u64) {
         return Err(damaged(format!(
-            "{block_count} index blocks, {ancestor_count} ancestors, {stream_count} streams and {name_bytes} bytes of names do not fill \
-             {directory_bytes} bytes"
+            "{block_count} index blocks, {ancestor_count} ancestors, {stream_count} streams, {name_bytes} bytes of names \
+             and {seal_bytes} of the seal do not fill {directory_bytes} bytes"
         )));
     }
     // Below directory_bytes, which is below 64 KiB: these conversions cannot fail.
@@ -207,6 +292,7 @@ fn decode_counts(
         ancestor_count: fits(u64::from(ancestor_count))?,
         stream_count: fits(u64::from(stream_count))?,
         name_bytes: fits(u64::from(name_bytes))?,
+        seal_bytes: fits(u64::from(seal_bytes))?,
     })
 }
 
@@ -229,7 +315,12 @@ fn decode_ancestors(fields: &mut Cursor<'_>, count: usize, own: ArchiveId) -> Re
     Ok(ancestors)
 }
 
-fn decode_streams(records: &[u8], names: &[u8], counts: &Counts, is_delta: bool) -> Result<Vec<StreamDescription>> {
+fn decode_streams(
+    records: &[u8],
+    names: &[u8],
+    counts: &PublicDirectory,
+    is_delta: bool,
+) -> Result<Vec<StreamDescription>> {
     let mut fields = Cursor::new(records, Layer::Directory, "stream table");
     let mut name_fields = Cursor::new(names, Layer::Directory, "stream names");
     let mut streams: Vec<StreamDescription> = Vec::with_capacity(counts.stream_count);

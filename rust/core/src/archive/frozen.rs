@@ -12,13 +12,18 @@ pub const VERSION_MINOR: u16 = 0;
 
 /// Version 1.1: what a delta has; everything else is still written as 1.0.
 pub const VERSION_MINOR_DELTA: u16 = 1;
+/// Version 1.2: what a sealed archive has.
+pub const VERSION_MINOR_SEALED: u16 = 2;
+
+/// Sealed (spec `CRYPTO.md`, 5).
+pub const INCOMPAT_SEALED: u64 = 1 << 0;
 
 /// Entries may point into ancestors (spec 5.3).
 pub const INCOMPAT_DELTA: u64 = 1 << 1;
 /// Streams of the sorted index of ids may be there (spec 8.3).
 pub const COMPAT_ID_INDEX: u64 = 1;
 /// Incompat bits that this reader understands.
-pub const INCOMPAT_KNOWN: u64 = INCOMPAT_DELTA;
+pub const INCOMPAT_KNOWN: u64 = INCOMPAT_SEALED | INCOMPAT_DELTA;
 
 /// An entry of the public index table (CRC-64) and of the sealable one (BLAKE3).
 pub const BLOCK_CRC_BYTES: usize = 8;
@@ -36,6 +41,9 @@ mod tests {
         assert_eq!(TRAILER_MAGIC, [0x1A, 0x0A, 0x0D, 0x4B, 0x52, 0x41, 0x56, 0x89]);
         assert_eq!(DIRECTORY_MAGIC, [0x56, 0x41, 0x52, 0x4B, 0x2D, 0x44, 0x49, 0x52]);
         assert_eq!((VERSION_MAJOR, VERSION_MINOR, VERSION_MINOR_DELTA, INCOMPAT_DELTA), (1, 0, 1, 2));
+        assert_eq!((VERSION_MINOR_SEALED, INCOMPAT_SEALED), (2, 1));
+        assert_eq!((limits::SEALED_OVERHEAD_BYTES, limits::SEAL_RECORD_BYTES), (16, 96));
+        assert_eq!((limits::ANCESTOR_SEAL_BYTES, limits::WRAPPED_ROOT_BYTES, limits::SALT_BYTES), (40, 80, 32));
         assert_eq!((limits::ANCESTORS_MAX, limits::PART_ROW_BITS), (255, 48));
         assert_eq!((limits::HEADER_BYTES, limits::TRAILER_BYTES, limits::SMALLEST_ARCHIVE_BYTES), (64, 128, 192));
         assert_eq!((limits::TAIL_BYTES, limits::BLOCK_ALIGNMENT, limits::BLOCK_OVERHEAD_MAX), (65_536, 64, 64));

@@ -3,11 +3,15 @@
 use super::{Entry, MAPPED, Mapping};
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result};
-use crate::limits::{BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, ENTRY_BYTES, HEADER_BYTES, PUBLIC_ENTRY_BYTES};
+use crate::limits::{
+    BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, ENTRY_BYTES, HEADER_BYTES, PUBLIC_ENTRY_BYTES, SEALED_ENTRY_BYTES,
+    SEALED_OVERHEAD_BYTES, STREAMS_MAX,
+};
 use crate::stream::StreamDescription;
 
-/// Appends one index block: first all public entries, then all sealable ones.
-pub(crate) fn encode_block(fields: &mut Appender, entries: &[Entry]) {
+/// The public entries of an index block.
+pub(crate) fn encode_public(entries: &[Entry]) -> Vec<u8> {
+    let mut fields = Appender::with_capacity(entries.len() * PUBLIC_ENTRY_BYTES);
     for entry in entries {
         fields
             .u64(entry.offset)
@@ -16,13 +20,21 @@ pub(crate) fn encode_block(fields: &mut Appender, entries: &[Entry]) {
             .u16(0) // flags
             .u64(entry.block_crc);
     }
+    fields.into_vec()
+}
+
+/// Its sealable entries, with room for the tag.
+pub(crate) fn encode_sealable(entries: &[Entry]) -> Vec<u8> {
+    let mut fields = Appender::with_capacity(entries.len() * SEALED_ENTRY_BYTES + SEALED_OVERHEAD_BYTES);
     for entry in entries {
         fields
             .bytes(&entry.digest)
             .u16(entry.codec)
             .u16(0) // flags
-            .zeros(12);
+            .u32(entry.sealed_stream.into())
+            .u64(entry.sealed_chunk);
     }
+    fields.into_vec()
 }
 
 /// Where blocks may lie.
@@ -31,6 +43,8 @@ pub(crate) struct Bounds<'a> {
     pub ends: Vec<u64>,
     pub streams: &'a [StreamDescription],
     pub mappings: &'a [Option<Mapping>],
+    /// What sealing adds to a block; 0 in an archive that is not sealed.
+    pub overhead: u64,
 }
 
 /// Parses and checks a whole index block whose BLAKE3 was compared before. `first_entry` is the number of its
@@ -56,7 +70,7 @@ pub(crate) fn decode_block(bytes: &[u8], first_entry: u64, bounds: &Bounds<'_>) 
         };
         let is_mapped = bounds.mappings.get(stream).is_some_and(Option::is_some);
         let chunk_bytes = streams[stream].chunk_bytes(chunk);
-        let checked = decode_entry(&mut public, &mut sealed, chunk_bytes, is_mapped, &bounds.ends);
+        let checked = decode_entry(&mut public, &mut sealed, chunk_bytes, is_mapped, bounds);
         entries.push(checked.map_err(|error| error.within(&chunk_place(&streams[stream], chunk)))?);
     }
     Ok(entries)
@@ -67,28 +81,44 @@ fn decode_entry(
     sealed: &mut Cursor<'_>,
     chunk_bytes: u64,
     is_mapped: bool,
-    ends: &[u64],
+    bounds: &Bounds<'_>,
 ) -> Result<Entry> {
-    let offset = public.u64()?;
-    let stored_bytes = public.u32()?;
-    let archive = public.u16()?;
-    public.reserved(2)?;
-    let block_crc = public.u64()?;
-    let digest = sealed.array()?;
+    let (public, digest) = (decode_public_entry(public)?, sealed.array()?);
     let codec = sealed.u16()?;
-    sealed.reserved(14)?;
-    let entry = Entry { archive, offset, stored_bytes, block_crc, digest, codec };
+    sealed.reserved(2)?;
+    let (sealed_stream, sealed_chunk) = (sealed.u32()?, sealed.u64()?);
+    let is_elsewhere = public.archive != 0 && bounds.overhead != 0;
+    let streams_max = if is_elsewhere { STREAMS_MAX } else { 1 };
+    let sealed_stream = u16::try_from(sealed_stream).ok().filter(|stream| usize::from(*stream) < streams_max);
+    let Some(sealed_stream) = sealed_stream.filter(|_| is_elsewhere || sealed_chunk == 0) else {
+        return Err(damaged("a stream or chunk under which a block was sealed, where none may be named".into()));
+    };
+    let entry = Entry { digest, codec, sealed_stream, sealed_chunk, ..public };
+    let Entry { archive, stored_bytes, .. } = entry;
     if is_mapped {
         return check_mapped(entry);
     }
-    let Some(end) = ends.get(usize::from(archive)) else {
-        return Err(damaged(format!("archive {archive}, but there are {} ancestors", ends.len() - 1)));
+    let Some(end) = bounds.ends.get(usize::from(archive)) else {
+        return Err(damaged(format!("archive {archive}, but there are {} ancestors", bounds.ends.len() - 1)));
     };
     check_place(&entry, *end)?;
-    if u64::from(stored_bytes) > chunk_bytes.saturating_add(BLOCK_OVERHEAD_MAX) {
+    if u64::from(stored_bytes) <= bounds.overhead {
+        return Err(damaged(format!("a sealed block of {stored_bytes} bytes, which holds nothing")));
+    }
+    if u64::from(stored_bytes) - bounds.overhead > chunk_bytes.saturating_add(BLOCK_OVERHEAD_MAX) {
         return Err(damaged(format!("a block of {stored_bytes} bytes for a chunk of {chunk_bytes}")));
     }
     Ok(entry)
+}
+
+/// What an entry says without a key.
+pub(crate) fn decode_public_entry(fields: &mut Cursor<'_>) -> Result<Entry> {
+    let offset = fields.u64()?;
+    let stored_bytes = fields.u32()?;
+    let archive = fields.u16()?;
+    fields.reserved(2)?;
+    let block_crc = fields.u64()?;
+    Ok(Entry { archive, offset, stored_bytes, block_crc, ..Entry::default() })
 }
 
 /// An owner's entries have no block.

@@ -11,6 +11,9 @@ pub mod layout;
 pub mod metadata;
 mod parts;
 mod reader;
+mod seal_record;
+mod sealing;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod trailer;
@@ -18,8 +21,14 @@ mod writer;
 
 use std::fmt;
 
+use crate::limits::SEALED_OVERHEAD_BYTES;
+
+pub use directory::IndexBlock;
 pub use parts::Mapping;
 pub use reader::{Archive, check_block};
+pub use seal_record::{Root, SealRecord, SealSource};
+pub use sealing::{KeySource, NoKeys, Sealing};
+pub use tables::Tables;
 pub use writer::{ArchiveWriter, Finished, Placement};
 
 /// A UUID version 7: creation time and randomness.
@@ -47,7 +56,7 @@ impl fmt::Display for ArchiveId {
 }
 
 /// What the index says of one chunk (spec 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Entry {
     /// 0: this archive; else 1 + the number of an ancestor.
     pub archive: u16,
@@ -59,6 +68,9 @@ pub struct Entry {
     pub digest: [u8; 32],
     /// The number on disk; one that is unknown is the caller's matter.
     pub codec: u16,
+    /// Of a block in a sealed ancestor: the stream and chunk that it was sealed as. Else 0.
+    pub sealed_stream: u16,
+    pub sealed_chunk: u64,
 }
 
 /// The codec of chunks that have no block but a map (spec 5.3).
@@ -67,6 +79,11 @@ pub const MAPPED: u16 = 32;
 pub const BASED: [u16; 2] = [34, 35];
 
 impl Entry {
+    /// Of a chunk that is put together from parts.
+    pub fn mapped(digest: [u8; 32]) -> Self {
+        Self { digest, codec: MAPPED, ..Self::default() }
+    }
+
     /// A chunk that is put together from parts: nothing but its digest is known. (A block is never empty.)
     pub fn is_mapped(&self) -> bool {
         self.codec == MAPPED && self.stored_bytes == 0
@@ -95,6 +112,21 @@ pub(crate) struct Identity {
 impl Identity {
     pub fn is_delta(&self) -> bool {
         self.incompat & frozen::INCOMPAT_DELTA != 0
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.incompat & frozen::INCOMPAT_SEALED != 0
+    }
+
+    /// What sealing adds to each sealed part.
+    pub fn overhead(&self) -> u64 {
+        if self.is_sealed() { SEALED_OVERHEAD_BYTES as u64 } else { 0 }
+    }
+
+    /// The same of an archive that is sealed.
+    pub fn sealed(self) -> Self {
+        let incompat = self.incompat | frozen::INCOMPAT_SEALED;
+        Self { version_minor: frozen::VERSION_MINOR_SEALED, incompat, ..self }
     }
 
     /// What a writer puts down for an archive with ancestors.

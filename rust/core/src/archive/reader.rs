@@ -3,22 +3,22 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::directory::{self, Directory};
+use super::directory::{self, Directory, IndexBlock};
 use super::index::{self, ChunkWalk};
-use super::trailer::{self, Trailer};
-use super::{Ancestor, ArchiveId, Entry, Mapping, frozen, header, metadata, writer};
+use super::seal_record::SealSource;
+use super::sealing::{KeySource, NoKeys, OpenSeal, Sealing};
+use super::tables::Tables;
+use super::trailer::Trailer;
+use super::{Ancestor, ArchiveId, Entry, Mapping, frozen, header, metadata, tables};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result};
-use crate::limits::{BLOCK_ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, SMALLEST_ARCHIVE_BYTES, TAIL_BYTES, TRAILER_BYTES};
+use crate::limits::{BLOCK_ALIGNMENT, HEADER_BYTES, PUBLIC_ENTRY_BYTES, TRAILER_BYTES};
+use crate::seal::Part;
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamDescription, StreamRole};
 
 /// Parsed index blocks that are kept: about 200 KB each.
 const BLOCKS_KEPT: usize = 8;
-/// The index is read in pieces of this size when the archive checksum is verified.
-const PIECE_BYTES: u64 = 1 << 20;
-/// Read at opening: the tail, and before it the index of all but large archives, so that a row costs no read for it.
-const OPENING_BYTES: u64 = 4 * TAIL_BYTES;
 
 /// An open archive: its tables are checked, its rows are not read. Shared by threads.
 pub struct Archive {
@@ -28,6 +28,7 @@ pub struct Archive {
     trailer: Trailer,
     directory: Directory,
     metadata: String,
+    seal: Option<OpenSeal>,
     /// The end of the file, as read at opening; index blocks that lie in it cost no read.
     tail: Vec<u8>,
     tail_offset: u64,
@@ -36,45 +37,73 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads the end once and checks all tables in its last 64 KiB.
+    /// Opens an archive that is not sealed.
     ///
     /// # Errors
-    /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory` or `Metadata`; `Unsupported`; those of reading.
+    /// As `open_with`; `KeyNeeded` for a sealed one.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
-        let archive_bytes = source.byte_count();
-        let mut tail_offset = archive_bytes.saturating_sub(OPENING_BYTES);
-        let mut tail = vec![0; in_memory(archive_bytes - tail_offset)?];
-        if source.read_at(tail_offset, &mut tail).is_err() {
-            // A bad place before the tables is for whoever needs the bytes there.
-            tail_offset = archive_bytes.saturating_sub(TAIL_BYTES);
-            tail = vec![0; in_memory(archive_bytes - tail_offset)?];
-            source.read_at(tail_offset, &mut tail)?;
-        }
-        let trailer_bytes = match tail.last_chunk::<TRAILER_BYTES>() {
-            Some(bytes) if archive_bytes >= SMALLEST_ARCHIVE_BYTES && trailer::has_magic(bytes) => bytes,
-            _ => return Err(no_trailer(source.as_ref(), &tail, tail_offset)),
-        };
-        let trailer = trailer::decode(trailer_bytes, archive_bytes)?;
+        Self::open_with(source, &NoKeys)
+    }
 
-        // The trailer says, checked: directory, metadata and trailer end the file and fit the tail.
-        let tables = tail.get(in_memory(trailer.directory_offset.saturating_sub(tail_offset))?..);
-        let parts = tables.and_then(|tables| tables.split_at_checked(in_memory(trailer.directory_bytes.into()).ok()?));
-        let parts = parts.and_then(|(first, rest)| Some((first, rest.split_last_chunk::<TRAILER_BYTES>()?.0)));
-        let Some((directory_bytes, metadata_bytes)) = parts else {
-            return Err(Error::damaged(Layer::Trailer, "trailer", "the tables run past the end of the archive"));
-        };
-        let root = writer::root_of(&header::encode(&trailer.identity), directory_bytes, metadata_bytes);
-        if root != trailer.root {
-            return Err(Error::damaged(
-                Layer::Trailer,
-                "directory and metadata",
-                format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
-            ));
+    /// Reads the end once and checks all tables in its last 64 KiB. `keys` are asked by a sealed archive.
+    ///
+    /// # Errors
+    /// `NotAnArchive`; `Damaged` at `Trailer` (the root, too), `Directory`, `Seal` or `Metadata`; `Unsupported`; those of
+    /// reading and of `keys`.
+    pub fn open_with(source: Arc<dyn ReadAt>, keys: &dyn KeySource) -> Result<Self> {
+        let tables = Tables::read(source)?;
+        let (stored, metadata) = tables.parts();
+        let (identity, public) = (tables.trailer.identity, tables.public.clone());
+        let mut sealable = stored.get(public.public_bytes..).unwrap_or_default().to_vec();
+        let mut metadata = metadata.to_vec();
+        let (mut sealable, mut metadata) = (sealable.as_mut_slice(), metadata.as_mut_slice());
+        let mut seal = None;
+        if let Some(record) = tables.seal_record()? {
+            let open = OpenSeal::unlock(record, identity.id, &public.ancestors, keys)?;
+            let header = header::encode(&identity);
+            let digest = digest::blake3_of(&[&header, stored.get(..public.public_bytes).unwrap_or_default()]);
+            sealable = open.key.open_with(Part::Directory, &digest, sealable, "directory")?;
+            metadata = open.key.open(Part::Metadata, metadata, "metadata")?;
+            seal = Some(open);
         }
-        let directory = directory::decode(directory_bytes, trailer.directory_offset, &trailer.identity)?;
-        let metadata = metadata::decode(metadata_bytes)?;
-        let ancestors = vec![None; directory.ancestors.len()];
-        Ok(Self { source, ancestors, trailer, directory, metadata, tail, tail_offset, kept: Mutex::default() })
+        let directory = directory::decode_sealable(public, sealable, &identity)?;
+        let metadata = metadata::decode(metadata)?;
+        let ancestors = vec![None; directory.public.ancestors.len()];
+        let Tables { source, trailer, tail, tail_offset, .. } = tables;
+        Ok(Self { source, ancestors, trailer, directory, metadata, seal, tail, tail_offset, kept: Mutex::default() })
+    }
+
+    /// Whether its content is sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    /// What opens this archive and its ancestors, in their order, for the deltas on it; `None` of one that is not sealed.
+    pub fn seal_sources(&self) -> Option<Vec<SealSource>> {
+        let record = &self.seal.as_ref()?.record;
+        Some(std::iter::once(record.own).chain(record.ancestors.iter().copied()).collect())
+    }
+
+    /// How a single archive is sealed, for what is made of it: the same keys, its own salt. `None` of any other.
+    pub fn sealing(&self) -> Option<Sealing> {
+        self.seal.as_ref().and_then(Sealing::like)
+    }
+
+    /// Opens a block that has passed its CRC, in place: what is returned is for the codec. `place`: where the entry stands.
+    ///
+    /// # Errors
+    /// `Damaged` at layer `Seal`; why there is no key.
+    pub fn open_block<'a>(
+        &self,
+        (stream, chunk): (usize, u64),
+        entry: &Entry,
+        block: &'a mut [u8],
+    ) -> Result<&'a mut [u8]> {
+        let Some(seal) = &self.seal else { return Ok(block) };
+        let own = (u16::try_from(stream).unwrap_or(u16::MAX), chunk); // at most STREAMS_MAX
+        let (stream, chunk) = if entry.archive == 0 { own } else { (entry.sealed_stream, entry.sealed_chunk) };
+        let place = format!("block of {} bytes at {}", entry.stored_bytes, entry.offset);
+        seal.key_of(entry.archive)?.open(Part::Block { stream, chunk }, block, &place)
     }
 
     /// Gives the archive what it needs of its ancestors: their sources, in the order of `ancestors`. Without one, the
@@ -83,11 +112,11 @@ impl Archive {
     /// # Errors
     /// `Damaged` at `Directory` for one of another length; `InvalidArgument` for too many.
     pub fn attach(&mut self, sources: Vec<Option<Arc<dyn ReadAt>>>) -> Result<()> {
-        if sources.len() != self.directory.ancestors.len() {
-            let detail = format!("{} sources for {} ancestors", sources.len(), self.directory.ancestors.len());
+        if sources.len() != self.directory.public.ancestors.len() {
+            let detail = format!("{} sources for {} ancestors", sources.len(), self.directory.public.ancestors.len());
             return Err(Error::new(ErrorKind::InvalidArgument, "ancestors", detail));
         }
-        for (ancestor, source) in self.directory.ancestors.iter().zip(&sources) {
+        for (ancestor, source) in self.directory.public.ancestors.iter().zip(&sources) {
             let found = source.as_ref().map_or(ancestor.archive_bytes, |source| source.byte_count());
             if found != ancestor.archive_bytes {
                 let detail = format!("has {found} bytes, expected {}; use another copy of it", ancestor.archive_bytes);
@@ -115,7 +144,7 @@ impl Archive {
 
     /// Every archive into which entries may point.
     pub fn ancestors(&self) -> &[Ancestor] {
-        &self.directory.ancestors
+        &self.directory.public.ancestors
     }
 
     /// How a stream finds its rows when it has a map.
@@ -170,12 +199,12 @@ impl Archive {
 
     /// Where the blocks end and the index begins.
     pub fn index_offset(&self) -> u64 {
-        self.directory.index_offset
+        self.directory.public.index_offset
     }
 
     /// Chunks of all streams.
     pub fn entry_count(&self) -> u64 {
-        self.directory.entry_count
+        self.directory.public.entry_count
     }
 
     /// The index entry of a chunk: no read when its index block is in the tail or kept, else one.
@@ -190,7 +219,7 @@ impl Archive {
         };
         // Below entry_count, as the directory was checked.
         let number = description.first_entry + chunk;
-        let per_block = u64::from(self.directory.entries_per_block);
+        let per_block = u64::from(self.directory.public.entries_per_block);
         let block = self.index_block(number / per_block)?;
         match block.get(in_memory(number % per_block)?) {
             Some(entry) => Ok(*entry),
@@ -204,7 +233,7 @@ impl Archive {
     /// `Damaged` at `Block`, or at `Index` for an entry that is not of this archive; those of reading.
     pub fn read_block(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<()> {
         let (source, end) = match usize::from(entry.archive).checked_sub(1) {
-            None => (&self.source, self.directory.index_offset),
+            None => (&self.source, self.directory.public.index_offset),
             Some(number) => self.ancestor(number)?,
         };
         index::check_place(entry, end)?;
@@ -224,7 +253,7 @@ impl Archive {
             return Ok(None);
         };
         let (source, end) = match usize::from(first.archive).checked_sub(1) {
-            None => (&self.source, self.directory.index_offset),
+            None => (&self.source, self.directory.public.index_offset),
             Some(number) => self.ancestor(number)?,
         };
         index::check_place(first, end)?;
@@ -245,15 +274,15 @@ impl Archive {
     /// # Errors
     /// `Damaged` at `Block`.
     pub fn block_in_tail(&self, entry: &Entry) -> Result<Option<&[u8]>> {
-        let is_here = entry.archive == 0 && index::check_place(entry, self.directory.index_offset).is_ok();
+        let is_here = entry.archive == 0 && index::check_place(entry, self.directory.public.index_offset).is_ok();
         let found = if is_here { self.in_tail(entry.offset, in_memory(entry.stored_bytes.into())?) } else { None };
         found.map(|block| check_block(entry, block).map(|()| block)).transpose()
     }
 
     /// The source of an ancestor, and where its blocks must end.
     fn ancestor(&self, number: usize) -> Result<(&Arc<dyn ReadAt>, u64)> {
-        let Some(ancestor) = self.directory.ancestors.get(number) else {
-            let detail = format!("ancestor {number} of {}", self.directory.ancestors.len());
+        let Some(ancestor) = self.directory.public.ancestors.get(number) else {
+            let detail = format!("ancestor {number} of {}", self.directory.public.ancestors.len());
             return Err(Error::damaged(Layer::Index, "index entry", detail));
         };
         let Some(source) = self.ancestors.get(number).and_then(Option::as_ref) else {
@@ -283,20 +312,16 @@ impl Archive {
         self.directory.block_digests.len() as u64
     }
 
-    /// Offset and bytes of index block `block`, which must be below `index_block_count`.
-    pub fn index_block_range(&self, block: u64) -> (u64, u64) {
-        // No overflow for a block that exists: the directory was checked; others give an empty range.
-        let first = block.saturating_mul(u64::from(self.directory.entries_per_block));
-        let entries = self.directory.entry_count.saturating_sub(first).min(self.directory.entries_per_block.into());
-        let entry_bytes = ENTRY_BYTES as u64;
-        (self.directory.index_offset.saturating_add(first.saturating_mul(entry_bytes)), entries * entry_bytes)
+    /// Where index block `block` lies, which must be below `index_block_count`.
+    pub fn index_block_range(&self, block: u64) -> IndexBlock {
+        self.directory.public.index_block(block, self.trailer.identity.overhead())
     }
 
     /// All faults of an index block as read: CRC, BLAKE3, and (only if that holds) its entries.
     pub fn check_index_block(&self, block: u64, bytes: &[u8]) -> Vec<Error> {
         let mut faults = Vec::new();
         let found = digest::crc64(bytes);
-        let expected = usize::try_from(block).ok().and_then(|block| self.directory.block_crcs.get(block));
+        let expected = usize::try_from(block).ok().and_then(|block| self.directory.public.block_crcs.get(block));
         if expected != Some(&found) {
             let detail = format!("checksum {found:016x}, expected {:016x}", expected.copied().unwrap_or_default());
             faults.push(Error::damaged(Layer::Index, block_place(block), detail));
@@ -311,7 +336,7 @@ impl Archive {
     /// `Damaged` at `Index`; those of reading.
     pub fn entries_of_index_block(&self, block: u64) -> Result<Vec<(usize, u64, Entry)>> {
         let entries = self.load_index_block(block)?;
-        let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
+        let first_entry = block.saturating_mul(u64::from(self.directory.public.entries_per_block));
         let chunks = ChunkWalk::new(&self.directory.streams, first_entry);
         Ok(chunks.zip(entries).map(|((stream, chunk), entry)| (stream, chunk, entry)).collect())
     }
@@ -326,44 +351,21 @@ impl Archive {
         header::check(&self.trailer.identity, &found)
     }
 
-    /// Verification of `archive_crc` without reading a block twice: combines the checksums of the entries (all of
-    /// them; sorted here), the header and what follows the blocks, which is read. It holds for the bytes on disk
-    /// once every block, the header and the padding were compared and `layout::check` found no fault.
+    /// Verification of `archive_crc` without reading a block twice; as `tables::check_archive_crc`.
     ///
     /// # Errors
     /// `Damaged` at `Trailer`; those of reading.
     pub fn check_archive_crc(&self, entries: &mut Vec<Entry>) -> Result<()> {
-        entries.retain(|entry| entry.archive == 0 && !entry.is_mapped());
-        entries.sort_unstable_by_key(|entry| entry.offset);
-        let mut crc = digest::crc64(&header::encode(&self.trailer.identity));
-        let mut position = HEADER_BYTES as u64;
-        for entry in entries.iter() {
-            crc = digest::crc64_append_zeros(crc, entry.offset.saturating_sub(position));
-            crc = digest::crc64_combine(crc, entry.block_crc, entry.stored_bytes.into());
-            position = entry.offset.saturating_add(entry.stored_bytes.into());
-        }
-        crc = digest::crc64_append_zeros(crc, self.directory.index_offset.saturating_sub(position));
-        let (mut position, end) = (self.directory.index_offset, self.trailer.archive_bytes - TRAILER_BYTES as u64);
-        let mut piece = vec![0; in_memory(PIECE_BYTES.min(end.saturating_sub(position)))?];
-        while position < end {
-            piece.truncate(in_memory(end - position)?);
-            self.source.read_at(position, &mut piece)?;
-            crc = digest::crc64_combine(crc, digest::crc64(&piece), piece.len() as u64);
-            position += piece.len() as u64;
-        }
-        if crc == self.trailer.archive_crc {
-            return Ok(());
-        }
-        let detail = format!("archive checksum {crc:016x}, expected {:016x}", self.trailer.archive_crc);
-        Err(Error::damaged(Layer::Trailer, "trailer", detail))
+        tables::check_archive_crc(&self.source, &self.trailer, self.directory.public.index_offset, entries)
     }
 
     fn bounds(&self) -> index::Bounds<'_> {
-        let ancestors = self.directory.ancestors.iter().map(|other| other.archive_bytes - TRAILER_BYTES as u64);
+        let ancestors = self.directory.public.ancestors.iter().map(|other| other.archive_bytes - TRAILER_BYTES as u64);
         index::Bounds {
-            ends: std::iter::once(self.directory.index_offset).chain(ancestors).collect(),
+            ends: std::iter::once(self.directory.public.index_offset).chain(ancestors).collect(),
             streams: &self.directory.streams,
             mappings: &self.directory.mappings,
+            overhead: self.trailer.identity.overhead(),
         }
     }
 
@@ -390,7 +392,7 @@ impl Archive {
     }
 
     fn load_index_block(&self, block: u64) -> Result<Vec<Entry>> {
-        let (offset, byte_count) = self.index_block_range(block);
+        let IndexBlock { offset, byte_count, .. } = self.index_block_range(block);
         let byte_count = in_memory(byte_count)?;
         if let Some(bytes) = self.in_tail(offset, byte_count) {
             return self.decode_index_block(block, bytes);
@@ -406,8 +408,18 @@ impl Archive {
         self.tail.get(start..start.checked_add(byte_count)?)
     }
 
-    /// Spec 6: the BLAKE3 of the whole block before any entry.
+    /// Spec 6: the BLAKE3 of the whole block before any entry; of a sealed one, opened.
     fn decode_index_block(&self, block: u64, bytes: &[u8]) -> Result<Vec<Entry>> {
+        let mut opened;
+        let mut bytes = bytes;
+        if let Some(seal) = &self.seal {
+            opened = bytes.to_vec();
+            let entries = in_memory(self.index_block_range(block).entries)?;
+            let sealed = opened.get_mut(entries * PUBLIC_ENTRY_BYTES..).unwrap_or_default();
+            let count = seal.key.open(Part::IndexBlock(block), sealed, &block_place(block))?.len();
+            opened.truncate(entries * PUBLIC_ENTRY_BYTES + count);
+            bytes = &opened;
+        }
         let expected = usize::try_from(block).ok().and_then(|block| self.directory.block_digests.get(block));
         let Some(expected) = expected else {
             return Err(Error::new(ErrorKind::InvalidArgument, block_place(block), "does not exist in this archive"));
@@ -417,7 +429,7 @@ impl Archive {
             let detail = format!("BLAKE3 {}, expected {}; use another copy", hex(&found), hex(expected));
             return Err(Error::damaged(Layer::Index, block_place(block), detail));
         }
-        let first_entry = block.saturating_mul(u64::from(self.directory.entries_per_block));
+        let first_entry = block.saturating_mul(u64::from(self.directory.public.entries_per_block));
         index::decode_block(bytes, first_entry, &self.bounds()).map_err(|error| error.within(&block_place(block)))
     }
 }
@@ -445,34 +457,7 @@ pub fn check_block(entry: &Entry, block: &[u8]) -> Result<()> {
     ))
 }
 
-/// Without the closing magic: a damaged or truncated archive if it begins like one, else no archive at all.
-/// One small read more, on this path only.
-fn no_trailer(source: &dyn ReadAt, tail: &[u8], tail_offset: u64) -> Error {
-    let mut start = [0; 8];
-    let begins_like_one = if tail_offset == 0 {
-        header::has_magic(tail)
-    } else {
-        source.read_at(0, &mut start).is_ok() && header::has_magic(&start)
-    };
-    let archive_bytes = tail_offset.saturating_add(tail.len() as u64);
-    if begins_like_one || trailer::has_magic(tail) {
-        return Error::damaged(
-            Layer::Trailer,
-            "trailer",
-            format!(
-                "not found at the end of {archive_bytes} bytes: the archive is truncated (copy interrupted?) or has \
-                 bytes behind it; copy it again"
-            ),
-        );
-    }
-    Error::new(
-        ErrorKind::NotAnArchive,
-        "",
-        format!("{archive_bytes} bytes that neither begin nor end like a vark archive"),
-    )
-}
-
-fn in_memory(byte_count: u64) -> Result<usize> {
+pub(super) fn in_memory(byte_count: u64) -> Result<usize> {
     usize::try_from(byte_count).map_err(|_| {
         Error::new(ErrorKind::LimitExceeded, "memory", format!("{byte_count} bytes do not fit this machine"))
     })
@@ -483,6 +468,6 @@ fn block_place(block: u64) -> String {
 }
 
 /// The first bytes of a digest: enough for a person to tell two apart.
-fn hex(digest: &[u8; 32]) -> String {
+pub(super) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>() + "…"
 }

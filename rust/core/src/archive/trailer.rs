@@ -109,6 +109,10 @@ fn check_readable(identity: &Identity) -> Result<()> {
     if identity.is_delta() && version_minor < frozen::VERSION_MINOR_DELTA {
         return Err(damaged(format!("a delta of version {version_major}.{version_minor}, expected 1.1 or later")));
     }
+    if identity.is_sealed() && version_minor < frozen::VERSION_MINOR_SEALED {
+        let detail = format!("a sealed archive of version {version_major}.{version_minor}, expected 1.2 or later");
+        return Err(damaged(detail));
+    }
     let unknown = incompat & !frozen::INCOMPAT_KNOWN;
     if unknown != 0 {
         return Err(Error::unsupported(

@@ -3,8 +3,10 @@
 //! One pass, also to a pipe: nothing handed out is ever changed. The checksum of the whole archive is combined
 //! from those of the blocks, so no byte is read twice. Memory: at most 72 bytes a chunk.
 
-use super::directory::{self, Directory};
+use super::directory::{self, NewDirectory};
 use super::frozen::COMPAT_ID_INDEX;
+use super::seal_record::{self, SealSource};
+use super::sealing::{NewSeal, Sealing};
 use super::trailer::{self, Trailer};
 use super::{Ancestor, ArchiveId, BASED, Entry, Identity, header, index, metadata};
 use crate::bytes::Appender;
@@ -15,7 +17,9 @@ use crate::limits::{
     ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, STREAMS_MAX, TAIL_BYTES, TRAILER_BYTES,
 };
 use crate::names;
+use crate::seal::{ObjectKey, Part};
 use crate::stream::{PartRecord, StreamDescription, StreamSpec};
+use std::sync::Arc;
 
 /// Where the next block goes: write `padding` zero bytes, then the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,7 @@ pub struct ArchiveWriter {
     position: u64,
     /// CRC-64 of the `position` bytes handed out.
     crc: u64,
+    seal: Option<NewSeal>,
 }
 
 struct OpenStream {
@@ -86,6 +91,7 @@ impl ArchiveWriter {
             entry_count: 0,
             position: HEADER_BYTES as u64,
             crc: digest::crc64(&header::encode(&identity)),
+            seal: None,
         }
     }
 
@@ -94,6 +100,25 @@ impl ArchiveWriter {
     pub fn with_id_index(self) -> Self {
         let identity = Identity { compat: self.identity.compat | COMPAT_ID_INDEX, ..self.identity };
         Self { identity, crc: digest::crc64(&header::encode(&identity)), ..self }
+    }
+
+    /// Seals the archive, under a fresh salt. `ancestors`: what opens each of them. Before anything is handed out.
+    ///
+    /// # Errors
+    /// `Io` without random bytes; `InvalidArgument` unless each ancestor has its seal.
+    pub fn sealed(self, sealing: &Sealing, ancestors: Vec<SealSource>) -> Result<Self> {
+        if ancestors.len() != self.ancestors.len() {
+            let detail = format!("{} seals for {} ancestors", ancestors.len(), self.ancestors.len());
+            return Err(invalid("ancestors".into(), &detail));
+        }
+        let seal = NewSeal::draw(sealing, self.identity.id, ancestors)?;
+        let writer = Self::with_identity(self.identity.sealed());
+        Ok(Self { ancestors: self.ancestors, entries_per_block: self.entries_per_block, seal: Some(seal), ..writer })
+    }
+
+    /// What blocks are sealed with before they are placed: as `Part::Block` of their stream and chunk.
+    pub fn object_key(&self) -> Option<Arc<ObjectKey>> {
+        self.seal.as_ref().map(|seal| seal.key.clone())
     }
 
     /// Smaller index blocks than usual, for tests; kept between 1 and `ENTRIES_PER_BLOCK_MAX`.
@@ -196,7 +221,7 @@ impl ArchiveWriter {
         codec: u16,
     ) -> Result<Placement> {
         let open = self.check_chunk(stream, rows)?;
-        let stored_bytes = check_block(open, rows, block_bytes)?;
+        let stored_bytes = check_block(open, rows, block_bytes, self.identity.overhead())?;
         let padding = padding_after(self.position);
         let end = self.position.checked_add(padding).and_then(|offset| offset.checked_add(block_bytes));
         let Some(end) = end else {
@@ -208,7 +233,7 @@ impl ArchiveWriter {
         self.crc = digest::crc64_combine(self.crc, block_crc, block_bytes);
         self.position = end;
         self.streams[stream].description.stored_bytes += block_bytes;
-        self.enter(stream, rows, Entry { archive: 0, offset, stored_bytes, block_crc, digest, codec });
+        self.enter(stream, rows, Entry { offset, stored_bytes, block_crc, digest, codec, ..Entry::default() });
         Ok(Placement { offset, padding })
     }
 
@@ -220,11 +245,10 @@ impl ArchiveWriter {
     pub fn refer(&mut self, stream: usize, rows: u64, entry: Entry) -> Result<()> {
         let open = self.check_chunk(stream, rows)?;
         if entry.is_mapped() {
-            let Entry { digest, codec, .. } = entry;
-            self.enter(stream, rows, Entry { archive: 0, offset: 0, stored_bytes: 0, block_crc: 0, digest, codec });
+            self.enter(stream, rows, Entry::mapped(entry.digest));
             return Ok(());
         }
-        check_block(open, rows, entry.stored_bytes.into())?;
+        check_block(open, rows, entry.stored_bytes.into(), self.identity.overhead())?;
         if entry.archive == 0 || usize::from(entry.archive) > self.ancestors.len() {
             return Err(invalid(format!("ancestor {}", entry.archive), "does not exist"));
         }
@@ -282,6 +306,10 @@ impl ArchiveWriter {
             kept.push(*ancestor);
             renumbered[number + 1] = u16::try_from(kept.len()).unwrap_or(u16::MAX); // at most ANCESTORS_MAX
         }
+        if let Some(seal) = &mut self.seal {
+            let mut is_used = is_used.iter();
+            seal.record.ancestors.retain(|_| is_used.next().is_some_and(|is_used| *is_used));
+        }
         self.ancestors = kept;
         for entry in self.streams.iter_mut().flat_map(|stream| &mut stream.entries) {
             entry.archive = renumbered[usize::from(entry.archive)];
@@ -308,7 +336,11 @@ impl ArchiveWriter {
     /// that a backup of hours does not fail at its end.
     fn fits_tail(&self, entry_count: u64, stream_count: usize, name_bytes: u64) -> bool {
         let block_count = entry_count.div_ceil(u64::from(self.entries_per_block));
+        let overhead = self.identity.overhead();
+        // Directory and metadata have a tag each.
+        let sealed = self.seal.as_ref().map_or(0, |seal| seal.byte_count() + 2 * overhead);
         directory::byte_count(block_count, self.ancestors.len() as u64, stream_count as u64, name_bytes)
+            .and_then(|bytes| bytes.checked_add(sealed))
             .is_some_and(|bytes| bytes <= TAIL_BYTES - (METADATA_BYTES_MAX + TRAILER_BYTES) as u64)
     }
 
@@ -324,33 +356,38 @@ impl ArchiveWriter {
         let index_offset = self.position + padding;
         let (entries, streams) = gather(self.streams);
 
-        let index_bytes = entries.len() * ENTRY_BYTES;
+        let per_block = usize::try_from(self.entries_per_block).unwrap_or(1);
+        let overhead = usize::try_from(self.identity.overhead()).unwrap_or_default();
+        let index_bytes = entries.len() * ENTRY_BYTES + entries.len().div_ceil(per_block) * overhead;
         let padding_bytes = usize::try_from(padding).unwrap_or_default(); // below 64
         let mut tail = Appender::with_capacity(padding_bytes + index_bytes + usize::try_from(TAIL_BYTES).unwrap_or(0));
         tail.zeros(padding_bytes);
         let (mut block_crcs, mut block_digests) = (Vec::new(), Vec::new());
-        let per_block = usize::try_from(self.entries_per_block).unwrap_or(1);
-        for block in entries.chunks(per_block) {
+        for (number, block) in (0..).zip(entries.chunks(per_block)) {
             let start = tail.byte_count();
-            index::encode_block(&mut tail, block);
-            let bytes = &tail.as_slice()[start..];
-            block_crcs.push(digest::crc64(bytes));
-            block_digests.push(digest::blake3(bytes));
+            let (public, mut sealable) = (index::encode_public(block), index::encode_sealable(block));
+            block_digests.push(digest::blake3_of(&[&public, &sealable]));
+            if let Some(seal) = &self.seal {
+                seal.key.seal(Part::IndexBlock(number), &mut sealable)?;
+            }
+            tail.bytes(&public).bytes(&sealable);
+            block_crcs.push(digest::crc64(&tail.as_slice()[start..]));
         }
         drop(entries);
-        let directory = directory::encode(&Directory {
+        let header = header::encode(&self.identity);
+        let directory = NewDirectory {
             index_offset,
             entry_count: self.entry_count,
             entries_per_block: self.entries_per_block,
             block_crcs,
             block_digests,
-            ancestors: self.ancestors.clone(),
-            streams: streams.clone(),
-            mappings: Vec::new(),
-        })?;
+            ancestors: &self.ancestors,
+            streams: &streams,
+        };
+        let (directory, metadata) = seal_tables(self.seal.as_ref(), &header, &directory, metadata.into_bytes())?;
         let directory_offset = index_offset + index_bytes as u64;
-        let root = root_of(&header::encode(&self.identity), &directory, metadata.as_bytes());
-        tail.bytes(&directory).bytes(metadata.as_bytes());
+        let root = root_of(&header, &directory, &metadata);
+        tail.bytes(&directory).bytes(&metadata);
 
         let archive_bytes = self.position + (tail.byte_count() + TRAILER_BYTES) as u64;
         let covered = digest::crc64(tail.as_slice());
@@ -368,11 +405,27 @@ impl ArchiveWriter {
     }
 }
 
+/// Directory and metadata as they are stored.
+fn seal_tables(
+    seal: Option<&NewSeal>,
+    header: &[u8],
+    directory: &NewDirectory<'_>,
+    mut metadata: Vec<u8>,
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let record = seal.map_or(Ok(Vec::new()), |seal| seal_record::encode(&seal.record))?;
+    let directory::Encoded { mut public, mut sealable } = directory::encode(directory, &record)?;
+    if let Some(NewSeal { key, .. }) = seal {
+        let public_digest = digest::blake3_of(&[header, &public]);
+        key.seal_with(Part::Directory, &public_digest, &mut sealable)?;
+        key.seal(Part::Metadata, &mut metadata)?;
+    }
+    public.append(&mut sealable);
+    Ok((public, metadata))
+}
+
 /// Spec 4.
 pub(crate) fn root_of(header: &[u8], directory: &[u8], metadata: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(header).update(directory).update(metadata);
-    *hasher.finalize().as_bytes()
+    digest::blake3_of(&[header, directory, metadata])
 }
 
 /// All entries in stream order, and the descriptions with their first entries set.
@@ -400,14 +453,16 @@ fn check_rows(open: &OpenStream, rows: u64) -> Result<()> {
     Ok(())
 }
 
-fn check_block(open: &OpenStream, rows: u64, block_bytes: u64) -> Result<u32> {
+fn check_block(open: &OpenStream, rows: u64, block_bytes: u64, overhead: u64) -> Result<u32> {
     let stream = &open.description;
     let place = || index::chunk_place(stream, stream.chunk_count);
     // Both factors were checked: at most CHUNK_BYTES_MAX.
-    let bytes_max = rows * u64::from(stream.row_bytes) + BLOCK_OVERHEAD_MAX;
+    let bytes_max = rows * u64::from(stream.row_bytes) + BLOCK_OVERHEAD_MAX + overhead;
     match u32::try_from(block_bytes) {
-        Ok(stored_bytes) if (1..=bytes_max).contains(&block_bytes) => Ok(stored_bytes),
-        _ => Err(invalid(place(), &format!("a block of {block_bytes} bytes, expected 1 to {bytes_max}"))),
+        Ok(stored_bytes) if (1 + overhead..=bytes_max).contains(&block_bytes) => Ok(stored_bytes),
+        _ => {
+            Err(invalid(place(), &format!("a block of {block_bytes} bytes, expected {} to {bytes_max}", 1 + overhead)))
+        }
     }
 }
 

@@ -10,23 +10,26 @@ use crate::codec::{self, Codec, Compression, LinkOrder};
 use crate::digest;
 use crate::error::Result;
 use crate::plan::batch::{self, Piece, Slice, WHOLE_CHUNK_BYTES_MAX};
+use crate::seal::ObjectKey;
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamRole};
 use crate::sys;
 use std::sync::{Arc, Mutex};
 
 /// How chunks are coded.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Coding {
     pub compression: Compression,
     pub order: LinkOrder,
     /// Rows of ids and of list sizes are wanted for an index of ids.
     pub keeps_ids: bool,
+    /// Of a sealed archive.
+    pub key: Option<Arc<ObjectKey>>,
 }
 
 impl Coding {
     /// The rows with sorted lists, where that is asked for and they are lists.
-    fn sorted(self, shape: &ChunkShape, raw: &[u8]) -> Option<Vec<u8>> {
+    fn sorted(&self, shape: &ChunkShape, raw: &[u8]) -> Option<Vec<u8>> {
         if self.order == LinkOrder::Exact || shape.role != StreamRole::LINKS {
             return None;
         }
@@ -46,6 +49,7 @@ pub enum PackJob {
     /// A chunk put together from fragments, and its digest if it is known.
     Chunk {
         stream: usize,
+        chunk: u64,
         rows: u64,
         shape: ChunkShape,
         bytes: Vec<u8>,
@@ -57,6 +61,7 @@ pub enum PackJob {
     /// New rows of a delta, which may be near the rows of the base that they take the place of.
     Part {
         stream: usize,
+        chunk: u64,
         rows: u64,
         shape: ChunkShape,
         bytes: Vec<u8>,
@@ -69,6 +74,8 @@ pub enum PackJob {
 pub struct ShapedSlice {
     pub slice: Slice,
     pub shape: ChunkShape,
+    /// The number of the chunk, if it is one.
+    pub chunk: u64,
     pub is_chunk: bool,
     pub compare: Option<Arc<Compare>>,
 }
@@ -169,11 +176,11 @@ impl PackState {
 
 /// # Errors
 /// Those of reading the source and of the codec.
-pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recycler) -> Result<Vec<Part>> {
+pub fn run(state: &mut PackState, job: PackJob, coding: &Coding, recycler: &Recycler) -> Result<Vec<Part>> {
     match job {
-        PackJob::Chunk { stream, rows, shape, bytes, digest, compare } => {
+        PackJob::Chunk { stream, chunk, rows, shape, bytes, digest, compare } => {
             let mut parts = Vec::new();
-            let target = Target { stream, rows, shape: &shape, compare: compare.as_deref() };
+            let target = Target { stream, chunk, rows, shape: &shape, compare: compare.as_deref() };
             code(&mut state.coder, coding, &target, (&bytes, digest), recycler, &mut parts)?;
             recycler.put(bytes);
             Ok(parts)
@@ -183,8 +190,8 @@ pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recyc
             let _ = reader.kept_chunk(state.coder.compare.read_state(), stream, chunk);
             Ok(Vec::new())
         }
-        PackJob::Part { stream, rows, shape, bytes, references, base, is_near } => {
-            let target = Target { stream, rows, shape: &shape, compare: None };
+        PackJob::Part { stream, chunk, rows, shape, bytes, references, base, is_near } => {
+            let target = Target { stream, chunk, rows, shape: &shape, compare: None };
             let new = NewRows { raw: &bytes, references: &references, base: &base, is_near };
             let coded = code_part(&mut state.coder, coding, &target, &new, recycler)?;
             recycler.put(bytes);
@@ -219,7 +226,7 @@ pub fn run(state: &mut PackState, job: PackJob, coding: Coding, recycler: &Recyc
 
 fn split(
     coder: &mut Coder,
-    coding: Coding,
+    coding: &Coding,
     raw: &[u8],
     slices: &[ShapedSlice],
     pieces: &[Piece],
@@ -227,18 +234,20 @@ fn split(
     recycler: &Recycler,
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::with_capacity(slices.len());
-    if let [ShapedSlice { slice, shape, is_chunk: true, compare }] = slices {
-        let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
+    if let [ShapedSlice { slice, shape, chunk, is_chunk: true, compare }] = slices {
+        let target =
+            Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
         code(coder, coding, &target, (raw, None), recycler, &mut parts)?;
         return Ok(parts);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
     batch::split(pieces, repeat, raw, &mut rows);
-    for (ShapedSlice { slice, shape, is_chunk, compare }, bytes) in slices.iter().zip(rows) {
+    for (ShapedSlice { slice, shape, chunk, is_chunk, compare }, bytes) in slices.iter().zip(rows) {
         if slice.rows == 0 {
             recycler.put(bytes);
         } else if *is_chunk {
-            let target = Target { stream: slice.stream, rows: slice.rows, shape, compare: compare.as_deref() };
+            let target =
+                Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
             code(coder, coding, &target, (&bytes, None), recycler, &mut parts)?;
             recycler.put(bytes);
         } else {
@@ -251,6 +260,7 @@ fn split(
 /// A chunk's place.
 struct Target<'a> {
     stream: usize,
+    chunk: u64,
     rows: u64,
     shape: &'a ChunkShape,
     compare: Option<&'a Compare>,
@@ -259,7 +269,7 @@ struct Target<'a> {
 /// Digest, comparison with the base, and a block unless the base has the rows.
 fn code(
     coder: &mut Coder,
-    coding: Coding,
+    coding: &Coding,
     target: &Target<'_>,
     (raw, digest): (&[u8], Option<[u8; 32]>),
     recycler: &Recycler,
@@ -297,7 +307,7 @@ fn code(
 
 fn encode(
     scratch: &mut codec::Scratch,
-    coding: Coding,
+    coding: &Coding,
     target: &Target<'_>,
     raw: &[u8],
     digest: [u8; 32],
@@ -305,11 +315,28 @@ fn encode(
 ) -> Result<CodedBlock> {
     let mut block = recycler.get();
     let codec = codec::encode(coding.compression, target.shape, raw, &mut block, scratch)?;
-    Ok(coded(target, raw, digest, codec, block))
+    coded(coding, target, raw, digest, codec, block)
 }
 
-fn coded(target: &Target<'_>, raw: &[u8], digest: [u8; 32], codec: Codec, block: Vec<u8>) -> CodedBlock {
-    CodedBlock {
+/// Seals a block in place, as it will lie in the archive. Once only: a place has one nonce.
+pub(super) fn seal_block(key: &ObjectKey, stream: usize, chunk: u64, block: &mut Vec<u8>) -> Result<()> {
+    let stream = u16::try_from(stream).unwrap_or(u16::MAX); // at most STREAMS_MAX
+    key.seal(crate::seal::Part::Block { stream, chunk }, block)
+}
+
+/// What came of a chunk, sealed while it is in cache; the checksum is over what is stored.
+fn coded(
+    coding: &Coding,
+    target: &Target<'_>,
+    raw: &[u8],
+    digest: [u8; 32],
+    codec: Codec,
+    mut block: Vec<u8>,
+) -> Result<CodedBlock> {
+    if let Some(key) = &coding.key {
+        seal_block(key, target.stream, target.chunk, &mut block)?;
+    }
+    Ok(CodedBlock {
         stream: target.stream,
         first_row: target.shape.first_row,
         rows: target.rows,
@@ -318,7 +345,7 @@ fn coded(target: &Target<'_>, raw: &[u8], digest: [u8; 32], codec: Codec, block:
         block_crc: digest::crc64(&block),
         codec: codec.number(),
         block,
-    }
+    })
 }
 
 /// Rows of a part, and what they may be coded against.
@@ -340,7 +367,7 @@ impl NewRows<'_> {
     fn is_sample_near(
         &self,
         coder: &mut Coder,
-        coding: Coding,
+        coding: &Coding,
         shape: &ChunkShape,
         recycler: &Recycler,
     ) -> Result<bool> {
@@ -372,7 +399,7 @@ fn near_limit(alone: usize) -> usize {
 /// New rows: against the rows of the base that they take the place of where that is shorter, else by themselves.
 fn code_part(
     coder: &mut Coder,
-    coding: Coding,
+    coding: &Coding,
     target: &Target<'_>,
     new: &NewRows<'_>,
     recycler: &Recycler,
@@ -388,7 +415,7 @@ fn code_part(
         codec::encode(coding.compression, target.shape, raw, &mut block, &mut coder.scratch)?
     };
     if !is_links && !new.is_near && !new.is_sample_near(coder, coding, target.shape, recycler)? {
-        return Ok(coded(target, raw, digest, alone, block));
+        return coded(coding, target, raw, digest, alone, block);
     }
     let limit = if is_links { raw.len() / 2 } else { near_limit(block.len()) };
     let base_rows = new.base.rows(coder.compare.read_state(), references, new.row_bytes())?;
@@ -402,5 +429,5 @@ fn code_part(
         }
         None => (alone, block),
     };
-    Ok(coded(target, raw, digest, codec, block))
+    coded(coding, target, raw, digest, codec, block)
 }

@@ -1,6 +1,7 @@
 //! Compaction: a delta becomes an archive that stands alone, out of stored blocks. The source is not needed; what is not
 //! mapped is copied as it lies.
 
+use super::coding::seal_block;
 use super::output::Output;
 use super::packer::Progress;
 use super::report::logical_streams;
@@ -10,6 +11,7 @@ use crate::archive::{ArchiveId, ArchiveWriter};
 use crate::codec::{self, Compression};
 use crate::digest;
 use crate::error::{Result, to_usize};
+use crate::seal::ObjectKey;
 use crate::stream::StreamSpec;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -62,6 +64,11 @@ pub fn compact(
     if archive.has_id_index() {
         writer = writer.with_id_index();
     }
+    if archive.is_sealed() {
+        let sealing = archive.sealing().ok_or_else(|| super::pack::needs_keys("archive"))?;
+        writer = writer.sealed(&sealing, Vec::new())?;
+    }
+    let key = writer.object_key();
     let mut chunks = Vec::new();
     let mut total = 0;
     for (number, stream) in streams_to_keep(reader) {
@@ -74,14 +81,14 @@ pub fn compact(
     output.with(|sink| {
         sink.write(&writer.header())?;
         let (mut copied, mut coded, mut done) = (0, 0, 0);
-        let work = |state: &mut State, (stream, chunk)| make(reader, state, stream, chunk);
+        let work = |state: &mut State, (own, stream, chunk)| make(reader, state, key.as_deref(), own, (stream, chunk));
         with_pool(threads, State::default, work, |pool| {
             let mut next = chunks.iter();
             let mut pending: VecDeque<(usize, u64)> = VecDeque::new();
             loop {
                 while pending.len() < thread_count(threads) * 2 {
                     let Some((own, stream, chunk)) = next.next() else { break };
-                    pending.push_back((*own, pool.submit((*stream, *chunk))));
+                    pending.push_back((*own, pool.submit((*own, *stream, *chunk))));
                 }
                 let Some((own, ticket)) = pending.pop_front() else { return Ok(()) };
                 let made: Made = pool.take(ticket)?;
@@ -115,7 +122,13 @@ fn streams_to_keep(reader: &RowReader) -> impl Iterator<Item = (usize, &crate::s
     logical_streams(streams).chain(beside)
 }
 
-fn make(reader: &RowReader, state: &mut State, stream: usize, chunk: u64) -> Result<Made> {
+fn make(
+    reader: &RowReader,
+    state: &mut State,
+    key: Option<&ObjectKey>,
+    own: usize,
+    (stream, chunk): (usize, u64),
+) -> Result<Made> {
     let archive = reader.archive();
     let entry = archive.entry(stream, chunk)?;
     let description = archive.streams().get(stream).ok_or_else(|| super::rows::no_stream(stream))?;
@@ -124,13 +137,23 @@ fn make(reader: &RowReader, state: &mut State, stream: usize, chunk: u64) -> Res
     if !entry.is_mapped() {
         // Copied under its own checksum; what it decodes to is for verification.
         archive.read_block(&entry, &mut block)?;
-        let (digest, block_crc, codec) = (entry.digest, entry.block_crc, entry.codec);
+        let (digest, mut block_crc, codec) = (entry.digest, entry.block_crc, entry.codec);
+        if let Some(key) = key {
+            // Of another archive: it is opened with that one's key, and sealed for its new place.
+            let opened = archive.open_block((stream, chunk), &entry, &mut block)?.len();
+            block.truncate(opened);
+            seal_block(key, own, chunk, &mut block)?;
+            block_crc = digest::crc64(&block);
+        }
         return Ok(Made { rows, raw_bytes, digest, block_crc, codec, block, is_copy: true });
     }
     state.chunk.resize(to_usize(raw_bytes, "chunk")?, 0);
     reader.read_chunk(&mut state.read, stream, chunk, &mut state.chunk)?;
     let shape = description.chunk_shape(chunk);
     let codec = codec::encode(Compression::Auto, &shape, &state.chunk, &mut block, &mut state.scratch)?;
+    if let Some(key) = key {
+        seal_block(key, own, chunk, &mut block)?;
+    }
     let block_crc = digest::crc64(&block);
     Ok(Made { rows, raw_bytes, digest: entry.digest, block_crc, codec: codec.number(), block, is_copy: false })
 }

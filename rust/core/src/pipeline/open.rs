@@ -1,6 +1,6 @@
 //! An archive out of files: its volumes, and the ancestors that it needs.
 
-use crate::archive::{Ancestor, Archive};
+use crate::archive::{Ancestor, Archive, KeySource, NoKeys};
 use crate::error::Result;
 use crate::store::ReadAt;
 use crate::store::counted::{Counted, Counts};
@@ -18,10 +18,18 @@ pub type Places = HashMap<String, Vec<PathBuf>>;
 /// # Errors
 /// Those of `Archive::open` and of opening files.
 pub fn open_archive(volumes: &[PathBuf], places: &Places) -> Result<(Archive, Arc<Counts>)> {
+    open_sealed(volumes, places, &NoKeys)
+}
+
+/// As `open_archive`; a sealed archive asks `keys`.
+///
+/// # Errors
+/// Those of `Archive::open_with` and of opening files.
+pub fn open_sealed(volumes: &[PathBuf], places: &Places, keys: &dyn KeySource) -> Result<(Archive, Arc<Counts>)> {
     let source = Counted::new(open_volumes(volumes)?);
     let counts = source.counts();
     let place = volumes.first().map(|path| path.display().to_string()).unwrap_or_default();
-    let mut archive = Archive::open(Arc::new(source)).map_err(|error| error.within(&place))?;
+    let mut archive = Archive::open_with(Arc::new(source), keys).map_err(|error| error.within(&place))?;
     let folder = volumes.first().and_then(|path| path.parent()).unwrap_or(Path::new(""));
     let found = archive.ancestors().iter().map(|ancestor| find(ancestor, folder, places, &counts));
     let found = found.collect::<Result<Vec<_>>>()?;

@@ -13,7 +13,7 @@ use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport,
 use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
-use crate::archive::{ArchiveId, ArchiveWriter};
+use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
 use crate::codec::{Compression, LinkOrder};
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::plan::compile::check_plan;
@@ -54,6 +54,8 @@ pub struct PackOptions {
     /// Keep fingerprints of wide rows, so that a later delta need not read them.
     pub fingerprint_key: Option<FingerprintKey>,
     pub id_index: IdIndex,
+    /// Seal the archive. A delta of a sealed single archive is sealed as its base is, and takes none.
+    pub seal: Option<Sealing>,
     pub compression: Compression,
     pub order: LinkOrder,
     pub archive_id: Option<ArchiveId>,
@@ -86,12 +88,65 @@ pub fn pack(
         return Err(Error::new(ErrorKind::InvalidArgument, "digest", detail));
     }
     check_names(members, options)?;
-    check_streams(streams, options)?;
     if let Some(base) = &options.base {
         base.check(options.order)?;
     }
-    let report = output.with(|sink| attempts(sink, members, streams, options, progress))?;
+    let sealing = sealing_of(options)?;
+    check_streams(streams, options, sealing.as_ref())?;
+    let keyed = keyed(options, sealing.as_ref());
+    let run = Run { options, sealing, base: keyed.0, fingerprint_key: keyed.1 };
+    let report = output.with(|sink| attempts(sink, members, streams, &run, progress))?;
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
+}
+
+/// How the archive is sealed: what was asked for must be had, and a delta is sealed exactly if its base is.
+fn sealing_of(options: &PackOptions) -> Result<Option<Sealing>> {
+    let refused = |detail| Err(Error::new(ErrorKind::InvalidArgument, "encryption", detail));
+    let Some(base) = &options.base else { return Ok(options.seal.clone()) };
+    let archive = base.reader.archive();
+    match (&options.seal, archive.sealing()) {
+        (None, None) if archive.is_sealed() => Err(needs_keys("base")),
+        (None, of_base) => Ok(of_base),
+        (Some(_), None) if !archive.is_sealed() => refused("the base is not encrypted; write a full archive"),
+        (Some(_), Some(_)) => refused("a delta is encrypted with the keys of its base; give no others"),
+        (Some(sealing), None) if sealing.is_single() => refused("the base belongs to a repository"),
+        (Some(sealing), None) => Ok(Some(sealing.clone())),
+    }
+}
+
+pub(super) fn needs_keys(place: &str) -> Error {
+    let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
+    Error::new(ErrorKind::KeyNeeded, place, detail)
+}
+
+/// A single sealed archive has a key of fingerprints of its own.
+fn keyed(options: &PackOptions, sealing: Option<&Sealing>) -> (Option<Base>, Option<FingerprintKey>) {
+    let own = sealing.and_then(Sealing::fingerprint_key).map(FingerprintKey);
+    let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
+    let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
+    (base, key_of(options.fingerprint_key))
+}
+
+/// What all attempts have in common.
+struct Run<'a> {
+    options: &'a PackOptions,
+    sealing: Option<Sealing>,
+    base: Option<Base>,
+    fingerprint_key: Option<FingerprintKey>,
+}
+
+impl Run<'_> {
+    /// A writer of a new archive: each attempt has a salt of its own.
+    fn writer(&self) -> Result<ArchiveWriter> {
+        let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
+        let writer = match &self.base {
+            Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
+            None => ArchiveWriter::new(archive_id),
+        };
+        let Some(sealing) = &self.sealing else { return Ok(writer) };
+        let ancestors = self.base.as_ref().and_then(|base| base.reader.archive().seal_sources());
+        writer.sealed(sealing, ancestors.unwrap_or_default())
+    }
 }
 
 /// Names are checked before anything is read: a backup must not fail for them at its end.
@@ -114,8 +169,11 @@ fn check_names(members: &[MemberInput], options: &PackOptions) -> Result<()> {
 }
 
 /// So are streams and metadata, by an archive of them alone.
-fn check_streams(streams: &[StreamInput], options: &PackOptions) -> Result<()> {
+fn check_streams(streams: &[StreamInput], options: &PackOptions, sealing: Option<&Sealing>) -> Result<()> {
     let mut draft = ArchiveWriter::new(ArchiveId([0; 16]));
+    if let Some(sealing) = sealing {
+        draft = draft.sealed(sealing, Vec::new())?;
+    }
     for stream in streams {
         draft.declare(&stream.spec, 1)?;
     }
@@ -155,9 +213,10 @@ fn attempts(
     sink: &mut dyn Restart,
     members: &mut [MemberInput],
     streams: &mut [StreamInput],
-    options: &PackOptions,
+    run: &Run<'_>,
     progress: Progress<'_>,
 ) -> Result<PackReport> {
+    let options = run.options;
     let restartable = sink.can_restart() && !members.iter().any(|member| matches!(member.input, Input::Pipe(_)));
     let restartable = restartable && !streams.iter().any(|stream| matches!(stream.input, Input::Pipe(_)));
     let mut left_out = Vec::new();
@@ -165,7 +224,7 @@ fn attempts(
     let mut attempt = 1;
     loop {
         let last = attempt >= options.attempts || !restartable;
-        let pass = Pass { options, left_out: &left_out, whole: &whole, accept_changes: last };
+        let pass = Pass { run, options, left_out: &left_out, whole: &whole, accept_changes: last };
         match pass.run(sink, members, streams, progress)? {
             Outcome::Done(report) => return Ok(report),
             Outcome::Changed(_) | Outcome::Lost(_) if !last => {}
@@ -192,6 +251,7 @@ enum Outcome {
 }
 
 struct Pass<'a> {
+    run: &'a Run<'a>,
     options: &'a PackOptions,
     left_out: &'a [Skipped],
     /// Members that are not split any more because they do not hold still.
@@ -210,22 +270,19 @@ impl Pass<'_> {
         let recycler = Recycler::default();
         let threads = thread_count(self.options.threads);
         let keeps_ids = self.options.id_index.is_wanted(self.options.base.as_ref());
-        let coding = Coding { compression: self.options.compression, order: self.options.order, keeps_ids };
         let total_bytes = known_bytes(members, streams);
-        let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
-        let writer = match &self.options.base {
-            Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
-            None => ArchiveWriter::new(archive_id),
-        };
+        let writer = self.run.writer()?;
         let writer = if keeps_ids { writer.with_id_index() } else { writer };
+        let (compression, order) = (self.options.compression, self.options.order);
+        let coding = Coding { compression, order, keeps_ids, key: writer.object_key() };
         with_pool(
             threads,
             || PackState::new(threads),
-            |state, job| coding::run(state, job, coding, &recycler),
+            |state, job| coding::run(state, job, &coding, &recycler),
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let deltas = Deltas::new(self.options.base.clone(), self.options.fingerprint_key);
+                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key);
                 let parts =
                     PackerParts { writer, deltas, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
@@ -401,7 +458,9 @@ impl Pass<'_> {
             members: plan.members.into_iter().map(MemberReport::from).collect(),
             skipped: plan.skipped,
             streams: StreamReport::all(&finished.streams, &packer.tallies),
-            delta: self.options.base.as_ref().map(|base| DeltaReport::new(base, &packer.deltas.tally)),
+            delta: self.options.base.as_ref().map(|base| {
+                DeltaReport::new(base, &packer.deltas.tally, std::mem::take(&mut packer.deltas.id_index_left_out))
+            }),
             ancestors: finished.ancestors.iter().map(AncestorReport::from).collect(),
         })
     }

@@ -169,6 +169,11 @@ impl<'a> Packer<'a> {
         self.shapes[stream]
     }
 
+    /// The chunk that begins with, or holds, a row.
+    pub(super) fn chunk_of(&self, stream: usize, first_row: u64) -> u64 {
+        first_row / self.table.shape(stream).map_or(1, |shape| shape.chunk_rows)
+    }
+
     pub(super) fn name_of(&self, stream: usize) -> &str {
         &self.names[stream]
     }
@@ -194,7 +199,8 @@ impl<'a> Packer<'a> {
             let shape = ChunkShape { first_row: slice.first_row, ..self.shapes[slice.stream] };
             let is_chunk = slice.is_chunk(self.rows_expected[slice.stream]);
             let compare = self.deltas.compares.get(&slice.stream).cloned();
-            ShapedSlice { slice, shape, is_chunk, compare }
+            let chunk = self.chunk_of(slice.stream, slice.first_row);
+            ShapedSlice { slice, shape, chunk, is_chunk, compare }
         });
         let slices: Vec<ShapedSlice> = slices.collect();
         let large = match slices.as_slice() {
@@ -384,7 +390,8 @@ impl<'a> Packer<'a> {
         let shape = ChunkShape { first_row, ..self.shapes[stream] };
         let compare = self.deltas.compares.get(&stream).cloned();
         let digest = hasher.map(|hasher| *hasher.finalize().as_bytes());
-        Ok(self.submit_internal(stream, PackJob::Chunk { stream, rows, shape, bytes, digest, compare }))
+        let chunk = self.chunk_of(stream, first_row);
+        Ok(self.submit_internal(stream, PackJob::Chunk { stream, chunk, rows, shape, bytes, digest, compare }))
     }
 
     fn settle_deferred(&mut self) -> Result<()> {

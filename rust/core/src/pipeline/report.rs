@@ -39,12 +39,14 @@ pub struct DeltaReport {
     pub rows_new: u64,
     /// Chunks whose block the base has.
     pub chunks_same: u64,
+    /// Streams of ids whose sorted index the base has and this archive has not, as it would be most of it.
+    pub id_index_left_out: Vec<String>,
 }
 
 impl DeltaReport {
-    pub fn new(base: &Base, tally: &DeltaTally) -> Self {
+    pub fn new(base: &Base, tally: &DeltaTally, id_index_left_out: Vec<String>) -> Self {
         let DeltaTally { rows, rows_new, chunks_same } = *tally;
-        Self { base: base.reader.archive().id().to_string(), rows, rows_new, chunks_same }
+        Self { base: base.reader.archive().id().to_string(), rows, rows_new, chunks_same, id_index_left_out }
     }
 }
 

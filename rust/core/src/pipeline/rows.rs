@@ -82,7 +82,7 @@ impl RowReader {
     /// One whole chunk into `out`, which has its length.
     ///
     /// # Errors
-    /// `Damaged` at `Index`, `Block`, `Codec` or `Digest`; `Unsupported` for an unknown codec; those of reading.
+    /// `Damaged` at `Index`, `Block`, `Seal`, `Codec` or `Digest`; `Unsupported` for an unknown codec; those of reading.
     pub fn read_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64, out: &mut [u8]) -> Result<()> {
         self.read_chunk_as(state, (stream, chunk), false, out)
     }
@@ -103,7 +103,7 @@ impl RowReader {
             // The block is taken along: decoding may read rows of another stream with the same state.
             let mut block = std::mem::take(&mut state.block);
             let read = self.archive.read_block(&entry, &mut block);
-            let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &block, out));
+            let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &mut block, out));
             state.block = block;
             decoded.and_then(|()| if is_proved_above { Ok(()) } else { check_rows(&entry.digest, out) })
         };
@@ -111,16 +111,16 @@ impl RowReader {
         result.map_err(|error| self.placed(error, stream, chunk))
     }
 
-    /// Decodes a block that has passed its CRC and compares the BLAKE3.
+    /// Decodes a block that has passed its CRC (opened in place where it is sealed) and compares the BLAKE3.
     ///
     /// # Errors
-    /// `Damaged` at `Codec` or `Digest`, `Unsupported`.
+    /// `Damaged` at `Seal`, `Codec` or `Digest`, `Unsupported`.
     pub fn decode(
         &self,
         state: &mut ReadState,
         place: (usize, u64),
         entry: &Entry,
-        block: &[u8],
+        block: &mut [u8],
         out: &mut [u8],
     ) -> Result<()> {
         self.decode_block(state, place, entry, block, out)?;
@@ -132,9 +132,10 @@ impl RowReader {
         state: &mut ReadState,
         (stream, chunk): (usize, u64),
         entry: &Entry,
-        block: &[u8],
+        block: &mut [u8],
         out: &mut [u8],
     ) -> Result<()> {
+        let block = self.archive.open_block((stream, chunk), entry, block)?;
         let known = Codec::from_number(entry.codec).filter(|codec| !codec.is_of_deltas() || self.archive.is_delta());
         let Some(codec) = known else {
             let detail = "is unknown to this version; the archive needs a newer reader";

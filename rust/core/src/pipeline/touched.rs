@@ -97,8 +97,9 @@ impl Lost {
         let Some(codec) = Codec::from_number(entry.codec).filter(|codec| codec.needs_base()) else { return Ok(false) };
         let mut block = Vec::new();
         archive.read_block(&entry, &mut block)?;
+        let block = archive.open_block((stream, chunk), &entry, &mut block)?;
         let rows = to_usize(description.rows_in_chunk(chunk), "rows")?;
-        let (references, _) = codec::split_references(codec, &block, rows, &mut codec::Scratch::new())?;
+        let (references, _) = codec::split_references(codec, block, rows, &mut codec::Scratch::new())?;
         let is_lost =
             |row: &u64| *row < base_part.row_count && self.chunks.contains(&(base, row / base_part.chunk_rows));
         Ok(references.iter().any(is_lost))

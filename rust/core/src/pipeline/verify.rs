@@ -6,7 +6,7 @@ use super::rows::RowReader;
 use super::verify_blocks::{CheckState, Groups, Located, check_blocks, check_elsewhere};
 use super::view::{MemberView, read_plan};
 use super::workers::{thread_count, with_pool};
-use crate::archive::{Archive, Entry, layout};
+use crate::archive::{Archive, Entry, IndexBlock, layout};
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits;
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
@@ -165,6 +165,7 @@ pub fn verify_scope(
     }
     if level == Level::Full && scope == Scope::WithAncestors {
         check.plan(threads)?;
+        check.id_indexes()?;
     }
     Ok(check.report(level, chunks, started))
 }
@@ -179,7 +180,7 @@ impl Level {
 }
 
 pub(super) struct Check<'a, 'b> {
-    reader: &'a Arc<RowReader>,
+    pub(super) reader: &'a Arc<RowReader>,
     damage: Vec<Damage>,
     unread: Vec<Damage>,
     pub(super) checked_bytes: u64,
@@ -205,11 +206,15 @@ impl<'a, 'b> Check<'a, 'b> {
         }
     }
 
+    pub(super) fn found(&self) -> impl Iterator<Item = &Damage> {
+        self.damage.iter().chain(&self.unread)
+    }
+
     fn is_clean(&self) -> bool {
         self.damage.is_empty() && self.unread.is_empty()
     }
 
-    fn note(&mut self, error: &Error, rows: Option<(usize, u64, u64)>, offset: u64, byte_count: u64) {
+    pub(super) fn note(&mut self, error: &Error, rows: Option<(usize, u64, u64)>, offset: u64, byte_count: u64) {
         self.note_in(error, rows, None, (offset, byte_count));
     }
 
@@ -246,7 +251,8 @@ impl<'a, 'b> Check<'a, 'b> {
         let mut blocks = Vec::new();
         let mut complete = true;
         for number in 0..archive.index_block_count() {
-            let (offset, byte_count) = archive.index_block_range(number);
+            let range = archive.index_block_range(number);
+            let IndexBlock { offset, byte_count, .. } = range;
             let mut faults = Vec::new();
             match read(archive, offset, byte_count) {
                 Ok(bytes) => faults.extend(archive.check_index_block(number, &bytes)),
@@ -265,18 +271,17 @@ impl<'a, 'b> Check<'a, 'b> {
             self.checked_bytes += byte_count;
             if let Some(fault) = faults.first() {
                 complete = false;
-                self.lost_index_block(fault, number, offset, byte_count);
+                self.lost_index_block(fault, number, range);
             }
         }
         (blocks, complete)
     }
 
     /// Every row whose entry stood in the block cannot be found any more.
-    fn lost_index_block(&mut self, fault: &Error, number: u64, offset: u64, byte_count: u64) {
+    fn lost_index_block(&mut self, fault: &Error, number: u64, range: IndexBlock) {
         let archive = self.reader.archive();
-        let (start, _) = archive.index_block_range(0);
-        let first_entry = (offset - start) / limits::ENTRY_BYTES as u64;
-        let end_entry = first_entry + byte_count / limits::ENTRY_BYTES as u64;
+        let IndexBlock { offset, byte_count, first_entry, entries } = range;
+        let end_entry = first_entry + entries;
         let hit = archive.streams().iter().enumerate().filter_map(|(stream, description)| {
             let first = first_entry.max(description.first_entry);
             let end = end_entry.min(description.first_entry + description.chunk_count);
@@ -422,7 +427,7 @@ impl<'a, 'b> Check<'a, 'b> {
         Ok(())
     }
 
-    fn beat(&mut self) -> Result<()> {
+    pub(super) fn beat(&mut self) -> Result<()> {
         (self.progress)(self.block_bytes, Some(self.block_bytes))
     }
 

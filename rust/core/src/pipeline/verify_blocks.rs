@@ -99,7 +99,7 @@ fn check_block(
 ) -> Option<Error> {
     let at = usize::try_from(block.entry.offset - start).unwrap_or(usize::MAX);
     let length = usize::try_from(block.entry.stored_bytes).unwrap_or(usize::MAX);
-    let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
+    let bytes = at.checked_add(length).and_then(|end| state.bytes.get_mut(at..end));
     let (None, Some(bytes)) = (unread, bytes) else {
         // Not a word about the bytes, unless they lie where there are none.
         let why = unread.cloned().unwrap_or_else(|| Error::damaged(Layer::Block, "", "ends outside the archive"));

@@ -81,6 +81,7 @@ pub fn verify_rows_of(opened: Vec<Result<Archive>>, threads: usize, progress: Pr
             check.note_block(error, block);
         }
         check.plan(threads)?;
+        check.id_indexes()?;
         let report = check.report(Level::Full, blocks.len() as u64, started);
         if let Some(slot) = reports.get_mut(*place) {
             *slot = Some(report);

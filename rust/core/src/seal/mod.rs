@@ -14,6 +14,7 @@ mod slot;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod unlock;
 
 pub use identity::{Identity, Recipient};
 pub use object::{Binding, ObjectKey, ObjectType, Part};
@@ -25,6 +26,7 @@ pub use slot::{
     Argon2Fields, KmsFields, Opened, Slot, SlotKind, Unlock, check_single_anchor, new_slot, open_slots, single_anchor,
 };
 pub use suite::Suite;
+pub use unlock::Secrets;
 
 use crate::error::{Error, ErrorKind, Layer};
 

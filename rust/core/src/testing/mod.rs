@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a fault here is what fuzzing looks for")]
 
 pub mod files;
+pub mod ids;
 mod seal;
 
 pub use seal::seal;
@@ -32,11 +33,12 @@ const BYTES_MAX: u64 = 1 << 20;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Name and body of every target; the corpus lies in a folder of that name.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("archive_open", archive_open),
     ("block_decode", block_decode),
     ("faiss_split", faiss_split),
     ("hnswlib_split", hnswlib_split),
+    ("id_index", ids::id_index),
     ("plan", plan),
     ("pipe", pipe),
 ];
@@ -302,6 +304,7 @@ pub fn pack_options() -> PackOptions {
         base: None,
         fingerprint_key: None,
         id_index: IdIndex::AsBase,
+        seal: None,
         compression: Compression::Auto,
         order: LinkOrder::Exact,
         archive_id: Some(ArchiveId([7; 16])),

@@ -4,7 +4,7 @@ use crate::digest::{blake3, crc64};
 use crate::limits;
 
 /// Sets, as far as the tables can be found: lengths in the trailer, checksums and digests of the index blocks,
-/// checksums of the blocks, root and checksums of the trailer. Digests of chunks stay.
+/// checksums of the blocks, root and checksums of the trailer. Digests of chunks stay, and tags.
 pub fn seal(archive: &mut [u8]) -> Option<()> {
     let end = archive.len();
     let trailer = end.checked_sub(limits::TRAILER_BYTES)?;
@@ -33,14 +33,17 @@ fn seal_index(archive: &mut [u8], trailer: usize) -> Option<()> {
     let per_block = usize::try_from(u32::from_le_bytes(field(archive, directory + 24)?)).ok()?.max(1);
     let ancestors = usize::try_from(u32::from_le_bytes(field(archive, directory + 32)?)).ok()?;
     let seal_bytes = usize::try_from(u32::from_le_bytes(field(archive, directory + 40)?)).ok()?;
+    let is_sealed = seal_bytes > 0;
+    let overhead = if is_sealed { limits::SEALED_OVERHEAD_BYTES } else { 0 };
     let entries = directory.checked_sub(index)? / limits::ENTRY_BYTES;
+    let entries = if is_sealed { offset_at(archive, directory + 16)?.min(entries) } else { entries };
     let blocks = entries.div_ceil(per_block);
     let crcs = directory + limits::DIRECTORY_HEADER_BYTES;
     let digests = (crcs + 8 * blocks).checked_add(ancestors.checked_mul(64)?)?.checked_add(seal_bytes)?;
     for block in 0..blocks {
         let first = block * per_block;
         let count = per_block.min(entries - first);
-        let start = index + first * limits::ENTRY_BYTES;
+        let start = index + first * limits::ENTRY_BYTES + block * overhead;
         for entry in 0..count {
             let at = start + entry * limits::PUBLIC_ENTRY_BYTES;
             let offset = offset_at(archive, at)?;
@@ -50,10 +53,12 @@ fn seal_index(archive: &mut [u8], trailer: usize) -> Option<()> {
                 put(archive, at + 16, crc.to_le_bytes())?;
             }
         }
-        let bytes = archive.get(start..start + count * limits::ENTRY_BYTES)?;
+        let bytes = archive.get(start..start + count * limits::ENTRY_BYTES + overhead)?;
         let (crc, digest) = (crc64(bytes), blake3(bytes));
         put(archive, crcs + 8 * block, crc.to_le_bytes())?;
-        put(archive, digests + 32 * block, digest)?;
+        if !is_sealed {
+            put(archive, digests + 32 * block, digest)?;
+        }
     }
     Some(())
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::{metadata, trailer, writer};
+use crate::archive::{IndexBlock, metadata, trailer, writer};
 use crate::error::{ErrorKind, Layer};
 
 const SHAPES: [Shape<'_>; 3] = [("vectors", 12, 5, 33), ("empty", 3, 7, 0), ("ids", 8, 4, 16)];
@@ -21,7 +21,7 @@ fn everything(archive: &Archive) -> (Vec<crate::stream::StreamDescription>, Stri
         entries.extend((0..stream.chunk_count).map(|chunk| archive.entry(number, chunk)));
     }
     for block in 0..=archive.index_block_count() {
-        let (offset, byte_count) = archive.index_block_range(block);
+        let IndexBlock { offset, byte_count, .. } = archive.index_block_range(block);
         assert!(offset + byte_count <= archive.archive_bytes() || byte_count == 0);
         let _ = archive.entries_of_index_block(block);
         let _ = archive.check_index_block(block, &[1; 72]);
@@ -128,7 +128,7 @@ fn one_damaged_index_block_does_not_hide_the_others() {
     let archive = open(&bytes).unwrap();
     assert_eq!(archive.check_archive_crc(&mut blocks_of(&sample())).unwrap_err().layer(), Some(Layer::Trailer));
     for block in 0..archive.index_block_count() {
-        let (offset, byte_count) = archive.index_block_range(block);
+        let IndexBlock { offset, byte_count, .. } = archive.index_block_range(block);
         let mut read = vec![0; usize::try_from(byte_count).unwrap()];
         archive.read_range(offset, &mut read).unwrap();
         assert_eq!(archive.check_index_block(block, &read).len(), if block == 1 { 2 } else { 0 });
@@ -350,10 +350,16 @@ proptest! {
             prop_assert!(open(&bytes).is_err());
             let _ = trailer::decode(bytes[start..].try_into().unwrap(), bytes.len() as u64);
         }
-        for identity in [Identity::current(ArchiveId([0; 16])), Identity::delta(ArchiveId([0; 16]))] {
-            let _ = crate::archive::directory::decode(&bytes, 64, &identity);
+        let id = ArchiveId([0; 16]);
+        for identity in [Identity::current(id), Identity::delta(id), Identity::delta(id).sealed()] {
+            if let Ok(public) = crate::archive::directory::decode_public(&bytes, 64, &identity) {
+                let rest = bytes[public.public_bytes..].to_vec();
+                let _ = crate::archive::directory::decode_sealable(public, &rest, &identity);
+            }
+            let _ = crate::archive::seal_record::decode(&bytes, 1);
+            let _ = crate::archive::seal_record::parse_slots(&bytes);
         }
-        let bounds = crate::archive::index::Bounds { ends: vec![u64::MAX], streams: &[], mappings: &[] };
+        let bounds = crate::archive::index::Bounds { ends: vec![u64::MAX], streams: &[], mappings: &[], overhead: 0 };
         let _ = crate::archive::index::decode_block(&bytes, 0, &bounds);
         let _ = metadata::decode(&bytes);
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::layout;
+use crate::archive::{IndexBlock, layout};
 use crate::error::{ErrorKind, Layer};
 
 const SHAPES: [Shape<'_>; 4] = [("vectors", 12, 5, 43), ("empty", 3, 7, 0), ("ids", 8, 4, 16), ("last", 1, 100, 1)];
@@ -39,7 +39,7 @@ fn check_placement(archive: &Archive) {
     let (mut places, mut entries) = (Vec::new(), Vec::new());
     let mut sums = vec![0; archive.streams().len()];
     for number in 0..archive.index_block_count() {
-        let (offset, byte_count) = archive.index_block_range(number);
+        let IndexBlock { offset, byte_count, .. } = archive.index_block_range(number);
         let mut bytes = vec![0; usize::try_from(byte_count).unwrap()];
         archive.read_range(offset, &mut bytes).unwrap();
         assert!(archive.check_index_block(number, &bytes).is_empty());
@@ -126,9 +126,9 @@ fn an_index_block_outside_the_tail_is_read_once_while_it_is_kept() {
     assert!(source.take().is_empty());
     archive.entry(0, 800).unwrap(); // pushes out block 1, the one not used for longest
     archive.entry(0, 0).unwrap();
-    assert_eq!(source.take(), [(archive.index_block_range(8).0, 7_200)]);
+    assert_eq!(source.take(), [(archive.index_block_range(8).offset, 7_200)]);
     archive.entry(0, 100).unwrap();
-    assert_eq!(source.take(), [(archive.index_block_range(1).0, 7_200)]);
+    assert_eq!(source.take(), [(archive.index_block_range(1).offset, 7_200)]);
 }
 
 #[test]

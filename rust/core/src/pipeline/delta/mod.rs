@@ -64,8 +64,15 @@ impl Base {
     /// # Errors
     /// Those of reading the base's index.
     pub fn entry(&self, stream: usize, chunk: u64) -> Result<Option<Entry>> {
-        let entry = self.reader.archive().entry(stream, chunk)?;
-        Ok((!entry.is_mapped()).then(|| Entry { archive: entry.archive + 1, ..entry }))
+        let archive = self.reader.archive();
+        let entry = archive.entry(stream, chunk)?;
+        let (sealed_stream, sealed_chunk) = match entry.archive {
+            // At most STREAMS_MAX.
+            0 if archive.is_sealed() => (u16::try_from(stream).unwrap_or(u16::MAX), chunk),
+            _ => (entry.sealed_stream, entry.sealed_chunk),
+        };
+        let pointer = Entry { archive: entry.archive + 1, sealed_stream, sealed_chunk, ..entry };
+        Ok((!entry.is_mapped()).then_some(pointer))
     }
 
     /// The base's stream that is to be compared with one of this shape, and how.

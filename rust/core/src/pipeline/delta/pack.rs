@@ -2,7 +2,7 @@
 
 use super::stream::{Ending, MAP_CHUNK_ROWS, PartBase, Ready, can_move};
 use super::{Base, Compare, Compared, DeltaStream, FINGERPRINT_ROW_BYTES_MIN, FingerprintKey, Way, fingerprints_of};
-use crate::archive::{Entry, MAPPED};
+use crate::archive::Entry;
 use crate::error::Result;
 use crate::pipeline::coding::{PackJob, PointedBlock};
 use crate::pipeline::packer::{Packer, Pending};
@@ -31,6 +31,8 @@ pub struct Deltas {
     pub compares: HashMap<usize, Arc<Compare>>,
     streams: HashMap<usize, Open>,
     pub tally: DeltaTally,
+    /// Streams of ids whose index is not carried on.
+    pub id_index_left_out: Vec<String>,
 }
 
 /// Rows of all streams that were compared row by row, and bytes that were pointed to.
@@ -53,9 +55,14 @@ impl Deltas {
         Self { base, fingerprint_key, ..Self::default() }
     }
 
-    /// Without a key of the repository one that follows from the base: the same input gives the same bytes.
+    /// Without a key of the repository one that follows from the base: the same input gives the same bytes. The root is no
+    /// secret; a sealed base has a key that is.
     fn key(&self) -> FingerprintKey {
-        let of_base = |base: &Base| FingerprintKey(*blake3::hash(&base.reader.archive().root()).as_bytes());
+        let of_base = |base: &Base| {
+            let archive = base.reader.archive();
+            let secret = archive.sealing().and_then(|sealing| sealing.fingerprint_key());
+            FingerprintKey(secret.unwrap_or_else(|| *blake3::hash(&archive.root()).as_bytes()))
+        };
         let of_base = || self.base.as_ref().map_or(FingerprintKey([0; 32]), of_base);
         self.fingerprint_key.unwrap_or_else(of_base)
     }
@@ -209,21 +216,22 @@ impl Packer<'_> {
                 Ready::Map { first_row, bytes } => {
                     let shape = ChunkShape { first_row, ..ChunkShape::plain(StreamRole::MAP, ElementType::U64) };
                     let rows = bytes.len() as u64 / 8;
-                    (map, PackJob::Chunk { stream: map, rows, shape, bytes, digest: None, compare: None })
+                    let chunk = self.chunk_of(map, first_row);
+                    (map, PackJob::Chunk { stream: map, chunk, rows, shape, bytes, digest: None, compare: None })
                 }
                 Ready::Part { first_row, bytes, references } => {
                     let part = self.own_part(number, open)?;
                     let shape = ChunkShape { first_row, ..self.shape_of(number) };
-                    let rows = references.len() as u64;
+                    let (rows, chunk) = (references.len() as u64, self.chunk_of(part, first_row));
                     let is_links = shape.role == StreamRole::LINKS;
                     let base = open.stream.base_part().filter(|_| is_links || open.stream.is_near != Some(false));
                     let job = match base {
                         Some((_, stream)) => {
                             let base = PartBase { reader: open.stream.base().0.reader.clone(), stream };
                             let is_near = open.stream.is_near == Some(true);
-                            PackJob::Part { stream: part, rows, shape, bytes, references, base, is_near }
+                            PackJob::Part { stream: part, chunk, rows, shape, bytes, references, base, is_near }
                         }
-                        None => PackJob::Chunk { stream: part, rows, shape, bytes, digest: None, compare: None },
+                        None => PackJob::Chunk { stream: part, chunk, rows, shape, bytes, digest: None, compare: None },
                     };
                     (part, job)
                 }
@@ -307,7 +315,7 @@ impl Packer<'_> {
         for (chunk, digest) in (0u64..).zip(&open.stream.digests) {
             let rows = chunk_rows.min(open.stream.row_count - chunk * chunk_rows);
             let pointer = if is_mapped { None } else { base.entry(with, chunk)? };
-            let mapped = Entry { archive: 0, offset: 0, stored_bytes: 0, block_crc: 0, digest: *digest, codec: MAPPED };
+            let mapped = Entry::mapped(*digest);
             self.deltas.tally.chunks_same += u64::from(pointer.is_some());
             self.writer.refer(number, rows, pointer.unwrap_or(mapped))?;
         }

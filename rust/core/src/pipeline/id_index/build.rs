@@ -1,7 +1,7 @@
 //! Writing the index: ids are sorted when all are packed; of a base's index what still holds is pointed to.
 
-use super::runs::{Groups, Run};
-use super::{CHANGES, CHUNK_ROWS, FENCE_CHUNK_ROWS, GONE, IdIndex, KeptChunk, RUN, key_of, numbers, spec_of};
+use super::runs::{Groups, Pair, Pairs, Run};
+use super::{CHANGES, CHUNK_ROWS, FENCE_CHUNK_ROWS, GONE, IdIndex, KeptChunk, RUN, key_of, spec_of};
 use crate::error::{Result, to_usize};
 use crate::pipeline::coding::Feed;
 use crate::pipeline::delta::Base;
@@ -12,11 +12,11 @@ use crate::pipeline::streams::plain_batch;
 use crate::plan::{Counts, FieldRows, Plan, Run as PlanRun};
 use crate::stream::{PartRecord, StreamRole};
 
-/// A key and its place.
-type Pair = (u64, u64);
-
 /// When `changes` would have so many of the rows of `keys`, those are written anew.
 const CHANGES_SHARE: u64 = 8;
+/// An index that would have to be written anew because this delta moved most rows is left out when it would be more than this
+/// share of the delta.
+const DELTA_SHARE: u64 = 2;
 /// Streams of one index, those of the archive itself that are still to come, and bytes that a name gets longer.
 const STREAMS: usize = 7;
 const STREAMS_RESERVED: usize = 8;
@@ -141,6 +141,14 @@ impl Index<'_, '_> {
             Some((base, run)) => changed(base, &mut state, run, &pairs)?,
             None => None,
         };
+        let is_asked_for = rows as u64 > rows_min;
+        if changes.is_none() && !is_asked_for && same_places {
+            let costs = kept.as_ref().map(|(base, run)| self.is_too_much(base, &mut state, run, rows as u64));
+            if costs.transpose()?.unwrap_or(false) {
+                self.packer.deltas.id_index_left_out.push(self.ids.clone());
+                return Ok(());
+            }
+        }
         match (changes, kept) {
             (Some(changes), Some((base, run))) => {
                 self.point_to(base, &run, RUN)?;
@@ -152,6 +160,26 @@ impl Index<'_, '_> {
             _ => fences.push((RUN, self.run(&pairs, RUN)?)),
         }
         self.ending(&fences, groups.as_ref())
+    }
+
+    /// Whether writing the index anew would cost more than it is worth to a delta that moved most rows. Where `changes` had grown for
+    /// days it was due, and those days saved it.
+    fn is_too_much(&self, base: &Base, state: &mut ReadState, run: &Run, rows: u64) -> Result<bool> {
+        let before = Run::open(&base.reader, state, &self.ids, CHANGES)?.map_or(0, |changes| changes.rows);
+        if before.saturating_mul(2) >= run.rows / CHANGES_SHARE {
+            return Ok(false);
+        }
+        let mut stored_bytes = 0u64;
+        for stream in [run.keys, run.places] {
+            for chunk in 0..base.reader.archive().streams().get(stream).map_or(0, |stream| stream.chunk_count) {
+                let entry = base.reader.archive().entry(stream, chunk)?;
+                stored_bytes = stored_bytes.saturating_add(entry.stored_bytes.into());
+            }
+        }
+        // As many bytes a row as the base's.
+        let index_bytes = u128::from(stored_bytes) * u128::from(rows) / u128::from(run.rows.max(1));
+        let delta_bytes = index_bytes + u128::from(self.packer.writer.position());
+        Ok(index_bytes * u128::from(DELTA_SHARE) > delta_bytes)
     }
 
     fn has_room(&self, rows: u64) -> bool {
@@ -264,7 +292,7 @@ fn sorted(chunks: Vec<KeptChunk>, key: impl Fn(&[u8]) -> u64, width: usize, grou
 /// All that is otherwise than a run of the base says; `None` when that is too much.
 fn changed(base: &Base, state: &mut ReadState, run: &Run, pairs: &[Pair]) -> Result<Option<Vec<Pair>>> {
     let limit = to_usize(run.rows / CHANGES_SHARE, "index of ids")?;
-    let mut old = Pairs::new(base, state, run);
+    let mut old = Pairs::new(&base.reader, state, run);
     let mut changes = Vec::new();
     let mut before = Vec::new();
     let mut rest = pairs;
@@ -289,53 +317,5 @@ fn changed(base: &Base, state: &mut ReadState, run: &Run, pairs: &[Pair]) -> Res
                 return Ok(None);
             }
         }
-    }
-}
-
-/// A run of the base, pair by pair.
-struct Pairs<'a> {
-    base: &'a Base,
-    state: &'a mut ReadState,
-    run: &'a Run,
-    held: std::vec::IntoIter<Pair>,
-    next: Option<Pair>,
-    row: u64,
-}
-
-impl<'a> Pairs<'a> {
-    fn new(base: &'a Base, state: &'a mut ReadState, run: &'a Run) -> Self {
-        Self { base, state, run, held: Vec::new().into_iter(), next: None, row: 0 }
-    }
-
-    fn peek(&mut self) -> Result<Option<Pair>> {
-        if self.next.is_none() {
-            self.next = self.read()?;
-        }
-        Ok(self.next)
-    }
-
-    fn next(&mut self) -> Result<Option<Pair>> {
-        let next = self.peek()?;
-        self.next = None;
-        Ok(next)
-    }
-
-    fn read(&mut self) -> Result<Option<Pair>> {
-        if let Some(pair) = self.held.next() {
-            return Ok(Some(pair));
-        }
-        let rows = self.run.chunk_rows.min(self.run.rows - self.row);
-        if rows == 0 {
-            return Ok(None);
-        }
-        let mut read = |stream| -> Result<Vec<u64>> {
-            let mut bytes = vec![0; to_usize(rows.saturating_mul(8), "index of ids")?];
-            self.base.reader.read_rows(self.state, stream, self.row, &mut bytes)?;
-            Ok(numbers(&bytes))
-        };
-        let (keys, places) = (read(self.run.keys)?, read(self.run.places)?);
-        self.row += rows;
-        self.held = keys.into_iter().zip(places).collect::<Vec<_>>().into_iter();
-        Ok(self.held.next())
     }
 }

@@ -1,10 +1,12 @@
 //! The sorted index of ids (spec 8.3): in which rows an id is, without the ids being read.
 
 mod build;
+mod check;
 mod find;
 mod runs;
 
 pub use build::write;
+pub use check::check;
 pub use find::{find, has_index};
 
 use super::delta::Base;
@@ -66,6 +68,11 @@ fn key_of(element_type: ElementType, bytes: &[u8]) -> u64 {
     let value = super::member::little_endian(bytes);
     let unused = 64 - 8 * element_type.bytes().min(8);
     if element_type.is_signed() { ((value << unused).cast_signed() >> unused).cast_unsigned() } else { value }
+}
+
+/// The stream by whose name an index is reported.
+pub fn keys_name(ids: &str) -> String {
+    name_of(ids, RUN, "keys")
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u64> {

@@ -8,6 +8,9 @@ use crate::stream::{ElementType, StreamDescription, StreamRole};
 /// What a hostile index may make a reader hold: 2^28 groups or chunks of keys are more than any archive has.
 const LOADED_BYTES_MAX: u64 = 1 << 31;
 
+/// A key and its place.
+pub(super) type Pair = (u64, u64);
+
 pub(super) struct Run {
     pub keys: usize,
     pub places: usize,
@@ -74,8 +77,8 @@ impl Run {
         let entries = (archive.entry(self.keys, chunk)?, archive.entry(self.places, chunk)?);
         let mut values = Vec::with_capacity(2);
         if let Some((keys, places)) = archive.read_neighbours(&entries.0, &entries.1)? {
-            for (stream, entry, block) in [(self.keys, entries.0, keys), (self.places, entries.1, places)] {
-                reader.decode(state, (stream, chunk), &entry, &block, &mut raw)?;
+            for (stream, entry, mut block) in [(self.keys, entries.0, keys), (self.places, entries.1, places)] {
+                reader.decode(state, (stream, chunk), &entry, &mut block, &mut raw)?;
                 values.push(numbers(&raw));
             }
         } else {
@@ -86,6 +89,50 @@ impl Run {
         }
         let places = values.pop().unwrap_or_default();
         Ok((values.pop().unwrap_or_default(), places))
+    }
+}
+
+/// A run from front to back, pair by pair.
+pub(super) struct Pairs<'a> {
+    reader: &'a RowReader,
+    state: &'a mut ReadState,
+    run: &'a Run,
+    held: std::vec::IntoIter<Pair>,
+    next: Option<Pair>,
+    row: u64,
+}
+
+impl<'a> Pairs<'a> {
+    pub fn new(reader: &'a RowReader, state: &'a mut ReadState, run: &'a Run) -> Self {
+        Self { reader, state, run, held: Vec::new().into_iter(), next: None, row: 0 }
+    }
+
+    pub fn peek(&mut self) -> Result<Option<Pair>> {
+        if self.next.is_none() {
+            self.next = self.read()?;
+        }
+        Ok(self.next)
+    }
+
+    pub fn next(&mut self) -> Result<Option<Pair>> {
+        let next = self.peek()?;
+        self.next = None;
+        Ok(next)
+    }
+
+    fn read(&mut self) -> Result<Option<Pair>> {
+        if let Some(pair) = self.held.next() {
+            return Ok(Some(pair));
+        }
+        let chunk = self.row / self.run.chunk_rows.max(1);
+        let rows = self.run.chunk_rows.min(self.run.rows - self.row);
+        if rows == 0 {
+            return Ok(None);
+        }
+        let (keys, places) = self.run.chunk(self.reader, self.state, chunk)?;
+        self.row += rows;
+        self.held = keys.into_iter().zip(places).collect::<Vec<_>>().into_iter();
+        Ok(self.held.next())
     }
 }
 
@@ -149,7 +196,7 @@ fn load(reader: &RowReader, state: &mut ReadState, stream: usize) -> Result<Vec<
         chunk_bytes.resize(to_usize(description.chunk_bytes(chunk), "index of ids")?, 0);
         let entry = archive.entry(stream, chunk)?;
         match archive.block_in_tail(&entry)? {
-            Some(block) => reader.decode(state, (stream, chunk), &entry, block, &mut chunk_bytes)?,
+            Some(block) => reader.decode(state, (stream, chunk), &entry, &mut block.to_vec(), &mut chunk_bytes)?,
             None => reader.read_chunk(state, stream, chunk, &mut chunk_bytes)?,
         }
         values.extend(numbers(&chunk_bytes));

@@ -1,0 +1,55 @@
+"""Secrets of encrypted archives on their way to the engine, which wipes its copies and repeats none of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from os import PathLike
+
+from vark import _core
+from vark.errors import InvalidArgumentError, error_from_os
+
+# As in the engine: what is longer is a mistaken file.
+IDENTITY_FILE_BYTES_MAX = 65_536
+Identity = str | PathLike[str]
+
+
+def protection(passphrase: str | bytes | None, recipients: Sequence[str], recovery_code: bool) -> _core.Secrets | None:
+    """Return what seals a new archive; None when nothing was asked for."""
+    if isinstance(recipients, str):
+        raise InvalidArgumentError("recipients: one text; give a list of age recipients (age1…)")
+    if passphrase is None and not recipients and not recovery_code:
+        return None
+    code = _core.new_recovery_code() if recovery_code else None
+    return _bytes_of(passphrase), [recipient.encode() for recipient in recipients], code
+
+
+def unlocking(
+    passphrase: str | bytes | None, identities: Sequence[Identity], recovery_code: str | None
+) -> _core.Secrets | None:
+    """Return what may open an archive; None when nothing was given."""
+    if isinstance(identities, (str, PathLike)):
+        raise InvalidArgumentError("identities: one value; give a list of identity files or of their contents")
+    if passphrase is None and not identities and recovery_code is None:
+        return None
+    return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code
+
+
+def new_identity() -> tuple[str, str]:
+    """Return a random identity, as a line of an identity file of age, and its recipient."""
+    return _core.new_identity()
+
+
+def _bytes_of(passphrase: str | bytes | None) -> bytes | None:
+    return passphrase.encode() if isinstance(passphrase, str) else passphrase
+
+
+def _identity(identity: Identity) -> bytes:
+    """Return the content of an identity file; a text that holds an identity is one itself."""
+    if isinstance(identity, str) and "AGE-SECRET-KEY-1" in identity:
+        return identity.encode()
+    try:
+        with open(identity, "rb") as file:
+            return file.read(IDENTITY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise error_from_os(error, f"identity file {os.fspath(identity)}") from error

@@ -1,0 +1,50 @@
+//! Secrets out of Python: copied once, into memory that is wiped. Their text is in no message.
+
+use crate::errors::{invalid, to_py};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use vark_core::archive::Sealing;
+use vark_core::error::Result;
+use vark_core::seal::{Argon2Cost, Identity, Recipient, RecoveryCode, Secrets, SlotKind, Suite};
+
+/// Passphrase; recipients or contents of identity files; recovery code.
+pub type SecretsArgument<'py> = (Option<Bound<'py, PyBytes>>, Vec<Bound<'py, PyBytes>>, Option<Bound<'py, PyString>>);
+
+/// What opens an archive.
+pub fn secrets_of((passphrase, identities, code): &SecretsArgument<'_>) -> PyResult<Secrets> {
+    let mut secrets = Secrets { recovery: code.as_ref().map(code_of).transpose()?, ..Secrets::default() };
+    secrets.passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_bytes().to_vec().into());
+    for identity in identities {
+        secrets.identities.extend(Identity::parse_file(identity.as_bytes()).map_err(|error| to_py(&error))?);
+    }
+    Ok(secrets)
+}
+
+/// What seals a new one: a slot for each. Deriving a key from a passphrase takes a second.
+pub fn sealing_of(py: Python<'_>, (passphrase, recipients, code): &SecretsArgument<'_>) -> PyResult<Sealing> {
+    let code = code.as_ref().map(code_of).transpose()?;
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_bytes());
+    let parse = |text: &Bound<'_, PyBytes>| {
+        let text = std::str::from_utf8(text.as_bytes()).map_err(|_| invalid("recipient", "is not UTF-8"))?;
+        Recipient::parse(text).map_err(|error| to_py(&error))
+    };
+    let recipients = recipients.iter().map(parse).collect::<PyResult<Vec<_>>>()?;
+    let make = || -> Result<Sealing> {
+        let mut ways: Vec<SlotKind<'_>> = recipients.into_iter().map(SlotKind::Recipient).collect();
+        ways.extend(passphrase.map(|passphrase| SlotKind::Passphrase(passphrase, Argon2Cost::default())));
+        ways.extend(code.as_ref().map(SlotKind::Recovery));
+        Sealing::single(Suite::Aes256Gcm, ways)
+    };
+    py.detach(make).map_err(|error| to_py(&error))
+}
+
+fn code_of(text: &Bound<'_, PyString>) -> PyResult<RecoveryCode> {
+    RecoveryCode::parse(text.to_str()?).map_err(|error| to_py(&error))
+}
+
+/// A random recovery code, as it is shown.
+#[pyfunction]
+pub fn new_recovery_code(py: Python<'_>) -> PyResult<Bound<'_, PyString>> {
+    let code = RecoveryCode::random().map_err(|error| to_py(&error))?;
+    Ok(PyString::new(py, &code.reveal()))
+}
