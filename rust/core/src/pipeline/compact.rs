@@ -62,7 +62,7 @@ pub fn compact(
     let archive = reader.archive();
     let mut writer = ArchiveWriter::new(archive_id.unwrap_or_else(ArchiveId::new));
     if archive.is_sealed() {
-        let sealing = archive.sealing().ok_or_else(|| super::pack::needs_keys("archive"))?;
+        let sealing = archive.sealing().ok_or_else(|| super::run::needs_keys("archive"))?;
         writer = writer.sealed(&sealing, Vec::new())?;
     }
     let key = writer.object_key();

@@ -15,6 +15,7 @@ pub mod packer;
 pub mod report;
 pub mod restore;
 pub mod rows;
+mod run;
 pub mod scrub;
 mod streams;
 pub mod touched;

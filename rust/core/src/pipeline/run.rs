@@ -1,0 +1,62 @@
+//! What all attempts of a backup have in common: base, keys, and how each begins an archive.
+
+use super::delta::{Base, FingerprintKey};
+use super::pack::PackOptions;
+use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What all attempts have in common.
+pub(super) struct Run<'a> {
+    pub options: &'a PackOptions,
+    pub sealing: Option<Sealing>,
+    pub base: Option<Base>,
+    pub fingerprint_key: Option<FingerprintKey>,
+}
+
+impl<'a> Run<'a> {
+    /// # Errors
+    /// `InvalidArgument` for a protection that cannot be had, `KeyNeeded`.
+    pub fn new(options: &'a PackOptions) -> Result<Self> {
+        let sealing = sealing_of(options)?;
+        // A single sealed archive has a key of fingerprints of its own.
+        let own = sealing.as_ref().and_then(Sealing::fingerprint_key).map(FingerprintKey);
+        let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
+        let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
+        Ok(Self { options, sealing, base, fingerprint_key: key_of(options.fingerprint_key) })
+    }
+
+    /// A writer of a new archive: each attempt has a salt of its own.
+    ///
+    /// # Errors
+    /// Those of `ArchiveWriter`.
+    pub fn writer(&self) -> Result<ArchiveWriter> {
+        let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
+        let writer = match &self.base {
+            Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
+            None => ArchiveWriter::new(archive_id),
+        };
+        let Some(sealing) = &self.sealing else { return Ok(writer) };
+        let ancestors = self.base.as_ref().and_then(|base| base.reader.archive().seal_sources());
+        writer.sealed(sealing, ancestors.unwrap_or_default())
+    }
+}
+
+/// How the archive is sealed: what was asked for must be had, and a delta is sealed exactly if its base is.
+fn sealing_of(options: &PackOptions) -> Result<Option<Sealing>> {
+    let refused = |detail| Err(Error::new(ErrorKind::InvalidArgument, "encryption", detail));
+    let Some(base) = &options.base else { return Ok(options.seal.clone()) };
+    let archive = base.reader.archive();
+    match (&options.seal, archive.sealing()) {
+        (None, None) if archive.is_sealed() => Err(needs_keys("base")),
+        (None, of_base) => Ok(of_base),
+        (Some(_), None) if !archive.is_sealed() => refused("the base is not encrypted; write a full archive"),
+        (Some(_), Some(_)) => refused("a delta is encrypted with the keys of its base; give no others"),
+        (Some(sealing), None) if sealing.is_single() => refused("the base belongs to a repository"),
+        (Some(sealing), None) => Ok(Some(sealing.clone())),
+    }
+}
+
+pub(super) fn needs_keys(place: &str) -> Error {
+    let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
+    Error::new(ErrorKind::KeyNeeded, place, detail)
+}
