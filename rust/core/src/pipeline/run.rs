@@ -60,3 +60,24 @@ pub(super) fn needs_keys(place: &str) -> Error {
     let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
     Error::new(ErrorKind::KeyNeeded, place, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::seal::{Identity, SlotKind, Suite};
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_attempt_has_a_salt_of_its_own_though_id_and_keys_are_the_same() {
+        let recipient = Identity::random().unwrap().recipient();
+        let seal = Sealing::single(Suite::Aes256Gcm, vec![SlotKind::Recipient(recipient)]).unwrap();
+        let options = PackOptions { seal: Some(seal), ..crate::testing::pack_options() };
+        let run = Run::new(&options).unwrap();
+        let writers: Vec<_> = (0..20).map(|_| run.writer().unwrap()).collect();
+        assert!(writers.iter().all(|writer| Some(writer.id()) == options.archive_id));
+        let commitments = writers.iter().map(|writer| *writer.object_key().unwrap().commitment());
+        assert_eq!(commitments.collect::<HashSet<_>>().len(), 20);
+    }
+}
