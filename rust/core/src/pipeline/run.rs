@@ -2,7 +2,7 @@
 
 use super::delta::{Base, FingerprintKey};
 use super::pack::PackOptions;
-use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
+use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What all attempts have in common.
@@ -17,7 +17,10 @@ impl<'a> Run<'a> {
     /// # Errors
     /// `InvalidArgument` for a protection that cannot be had, `KeyNeeded`.
     pub fn new(options: &'a PackOptions) -> Result<Self> {
-        let sealing = sealing_of(options)?;
+        let sealing = match &options.base {
+            Some(base) => sealing_like(base.reader.archive(), options.seal.as_ref(), "base")?,
+            None => options.seal.clone(),
+        };
         // A single sealed archive has a key of fingerprints of its own.
         let own = sealing.as_ref().and_then(Sealing::fingerprint_key).map(FingerprintKey);
         let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
@@ -41,24 +44,27 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How the archive is sealed: what was asked for must be had, and a delta is sealed exactly if its base is.
-fn sealing_of(options: &PackOptions) -> Result<Option<Sealing>> {
-    let refused = |detail| Err(Error::new(ErrorKind::InvalidArgument, "encryption", detail));
-    let Some(base) = &options.base else { return Ok(options.seal.clone()) };
-    let archive = base.reader.archive();
-    match (&options.seal, archive.sealing()) {
-        (None, None) if archive.is_sealed() => Err(needs_keys("base")),
-        (None, of_base) => Ok(of_base),
-        (Some(_), None) if !archive.is_sealed() => refused("the base is not encrypted; write a full archive"),
-        (Some(_), Some(_)) => refused("a delta is encrypted with the keys of its base; give no others"),
-        (Some(sealing), None) if sealing.is_single() => refused("the base belongs to a repository"),
-        (Some(sealing), None) => Ok(Some(sealing.clone())),
+/// How what is made of an archive is sealed: exactly if that is, under its keys. `given`: those of its repository, which an
+/// archive does not hold.
+///
+/// # Errors
+/// `InvalidArgument` for a protection that cannot be had; `KeyNeeded` without the keys of a repository.
+pub(super) fn sealing_like(archive: &Archive, given: Option<&Sealing>, place: &str) -> Result<Option<Sealing>> {
+    let refused = |detail| Err(Error::new(ErrorKind::InvalidArgument, place, detail));
+    match (archive.repository(), archive.sealing(), given) {
+        (None, _, None) => Ok(None),
+        (None, _, Some(_)) => refused("is not encrypted, and neither is a delta on it; write a full archive"),
+        (Some(_), Some(own), None) => Ok(Some(own)),
+        (Some(_), Some(_), Some(_)) => {
+            refused("is encrypted, and what is made of it has the same keys; give no others")
+        }
+        (Some(_), None, None) => {
+            let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
+            Err(Error::new(ErrorKind::KeyNeeded, place, detail))
+        }
+        (Some(own), None, Some(given)) if given.repository == own => Ok(Some(given.clone())),
+        (Some(_), None, Some(_)) => refused("is of an encrypted repository, and the keys are of another"),
     }
-}
-
-pub(super) fn needs_keys(place: &str) -> Error {
-    let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
-    Error::new(ErrorKind::KeyNeeded, place, detail)
 }
 
 #[cfg(test)]
