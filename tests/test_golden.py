@@ -26,12 +26,14 @@ def digests(target):
 def test_a_golden_archive_restores(name, tmp_path):
     path = HERE / "golden" / f"{name}.vark"
     expected = GOLDEN[name]
-    assert vark.verify_archive(path).ok
-    with vark.open_archive(path) as archive:
+    keys = expected.get("keys", {})
+    assert vark.verify_archive(path, **keys).ok
+    with vark.open_archive(path, **keys) as archive:
+        assert archive.is_encrypted == bool(keys)
         assert {info.name: [info.role, info.shape[0]] for info in archive.streams} == expected["streams"]
         archive.restore(tmp_path / "engine", sync=False)
     assert digests(tmp_path / "engine") == expected["members"]
-    reader.Archive(str(path)).restore(str(tmp_path / "reader"))
+    reader.Archive(str(path), secrets=keys.get("identities", ())).restore(str(tmp_path / "reader"))
     assert digests(tmp_path / "reader") == expected["members"]
 
 
@@ -45,6 +47,12 @@ def test_rows_by_id_of_a_golden_archive_are_found_by_its_index():
             assert len(rows) > 1
             assert archive.select(ids=ids[[row]]).rows.tolist() == rows
             assert reader_ids.rows_of_id(reference, "id_map", int(ids[row])) == rows
+
+
+def test_a_golden_encrypted_archive_opens_with_its_passphrase():
+    for name, entry in GOLDEN.items():
+        if "passphrase" in entry:
+            assert vark.verify_archive(HERE / "golden" / f"{name}.vark", passphrase=entry["passphrase"]).ok
 
 
 def test_every_golden_archive_is_listed_and_every_codec_is_among_them():

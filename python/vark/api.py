@@ -16,7 +16,7 @@ from vark import _core
 from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
-from vark.keys import Identity, protection, unlocking
+from vark.keys import Identity, Secrets, protection, unlocking
 from vark.names import check_name
 from vark.payload import payload_stream
 from vark.probes import make_probes
@@ -104,7 +104,7 @@ def write_archive(
         "base": None if base is None else base.reader,
         "fingerprint_key": fingerprint_key,
         "archive_id": None if archive_id is None else archive_id.bytes,
-        "seal": protection(passphrase, recipients, recovery_code),
+        "seal": protection(passphrase, recipients, _core.new_recovery_code() if recovery_code else None),
         "progress": progress or _heartbeat,
     }
 
@@ -135,7 +135,7 @@ def write_archive(
         return _with_code(attempt("opaque", f"kept as one opaque stream: {error.message}"), options["seal"])
 
 
-def _with_code(report: WriteReport, seal: _core.Secrets | None) -> WriteReport:
+def _with_code(report: WriteReport, seal: Secrets | None) -> WriteReport:
     return report if seal is None else replace_fields(report, recovery_code=seal[2])
 
 

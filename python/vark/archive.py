@@ -9,7 +9,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from uuid import UUID
 
 from numpy.typing import NDArray
@@ -24,13 +24,11 @@ from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.selection import Selection, ids_of, select
 from vark.tables import PayloadOf, misfit
+from vark.keys import Secrets
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes
 from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
-
-if TYPE_CHECKING:
-    from vark._core import Secrets
 
 ProgressCallback = Callable[[int, int | None], None]
 MEMORY_DEFAULT = "256MiB"

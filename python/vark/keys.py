@@ -6,27 +6,27 @@ import os
 from collections.abc import Sequence
 from os import PathLike
 
-from vark import _core
 from vark.errors import InvalidArgumentError, error_from_os
 
 # As in the engine: what is longer is a mistaken file.
 IDENTITY_FILE_BYTES_MAX = 65_536
 Identity = str | PathLike[str]
+# As the engine takes them: passphrase; recipients, or contents of identity files; recovery code.
+Secrets = tuple[bytes | None, Sequence[bytes], str | None]
 
 
-def protection(passphrase: str | bytes | None, recipients: Sequence[str], recovery_code: bool) -> _core.Secrets | None:
+def protection(passphrase: str | bytes | None, recipients: Sequence[str], recovery_code: str | None) -> Secrets | None:
     """Return what seals a new archive; None when nothing was asked for."""
     if isinstance(recipients, str):
         raise InvalidArgumentError("recipients: one text; give a list of age recipients (age1…)")
-    if passphrase is None and not recipients and not recovery_code:
+    if passphrase is None and not recipients and recovery_code is None:
         return None
-    code = _core.new_recovery_code() if recovery_code else None
-    return _bytes_of(passphrase), [recipient.encode() for recipient in recipients], code
+    return _bytes_of(passphrase), [recipient.encode() for recipient in recipients], recovery_code
 
 
 def unlocking(
     passphrase: str | bytes | None, identities: Sequence[Identity], recovery_code: str | None
-) -> _core.Secrets | None:
+) -> Secrets | None:
     """Return what may open an archive; None when nothing was given."""
     if isinstance(identities, (str, PathLike)):
         raise InvalidArgumentError("identities: one value; give a list of identity files or of their contents")

@@ -20,6 +20,9 @@ import vark
 
 HERE = Path(__file__).resolve().parent
 INDEXES = HERE.parent / "fixtures" / "indexes"
+# Of nobody: it opens the encrypted archives of this folder.
+IDENTITY = "AGE-SECRET-KEY-1XP8EQXUZDATM245TLLKFNHSJJC7MXVJPCGC6G89KDDH5XMM4RE4S7H2W2L"
+RECIPIENT = "age1s5h5x092pzq5kj3wdn6d8nexkw9nxasy334p7usfun7ksk385pss77d4mt"
 
 
 def vectors(rows, dim, seed):
@@ -69,6 +72,10 @@ def sources(folder):
         "v1.0_links": (folder / "graph.faiss", {}),
         "v1.0_lists": (folder / "lists.faiss", {}),
         "v1.0_folder": (plain, {"digest": True}),
+        "v1.2_sealed": (
+            INDEXES / "hnswlib_12_of_20.hnsw",
+            {"passphrase": "golden passphrase", "recipients": [RECIPIENT], "digest": True},
+        ),
         "v1.0_array_extras": (
             array,
             {
@@ -83,9 +90,9 @@ def sources(folder):
     }
 
 
-def describe(path):
-    """What a reader of any version must get back."""
-    with tempfile.TemporaryDirectory() as name, vark.open_archive(path) as archive:
+def describe(path, keys):
+    """What a reader of any version must get back. keys: arguments of open_archive, kept for it."""
+    with tempfile.TemporaryDirectory() as name, vark.open_archive(path, **keys) as archive:
         target = Path(name) / "out"
         archive.restore(target, sync=False)
         files = [target] if target.is_file() else sorted(file for file in target.rglob("*") if file.is_file())
@@ -95,7 +102,7 @@ def describe(path):
         }
         codecs = sorted({codec for at in range(len(archive.streams)) for codec in archive._reader.codecs(at)})
         streams = {info.name: [info.role, info.shape[0]] for info in archive.streams}
-    return {"members": members, "codecs": codecs, "streams": streams}
+    return {"members": members, "codecs": codecs, "streams": streams} | ({"keys": keys} if keys else {})
 
 
 def main():
@@ -108,7 +115,10 @@ def main():
             if target.exists() or stem in golden:
                 continue
             vark.write_archive(source, target, **arguments)
-            golden[stem] = describe(target)
+            encrypted = "passphrase" in arguments
+            golden[stem] = describe(target, {"identities": [IDENTITY]} if encrypted else {})
+            if encrypted:
+                golden[stem]["passphrase"] = arguments["passphrase"]
             print(f"{target.name}: {target.stat().st_size} bytes, {golden[stem]['codecs']}")
     listing.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")
 

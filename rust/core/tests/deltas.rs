@@ -99,7 +99,7 @@ proptest! {
         let (source, archive) = kept.last().unwrap();
         let shared = Shared::default();
         let output = Output::Pipe(Box::new(shared.clone()));
-        compact(&shelf.open(archive), output, None, 2, &mut |_, _| Ok(())).unwrap();
+        compact(&shelf.open(archive), output, None, None, 2, &mut |_, _| Ok(())).unwrap();
         let compacted = std::mem::take(&mut *shared.0.lock().unwrap());
         let alone = Shelf::default();
         prop_assert!(alone.open(&compacted).archive().ancestors().is_empty());

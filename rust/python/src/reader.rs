@@ -144,7 +144,7 @@ impl Reader {
         let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
-            compact::compact(&reader, output, archive_id.map(ArchiveId), threads, report)
+            compact::compact(&reader, output, archive_id.map(ArchiveId), None, threads, report)
         });
         json(&reporter.finish(result)?)
     }

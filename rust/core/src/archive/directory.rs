@@ -247,9 +247,8 @@ fn decode_counts(
         return Err(damaged(format!("{ancestor_count} ancestors, expected {expected}")));
     }
     if (seal_bytes > 0) != identity.is_sealed() || u64::from(sealed_overhead) != identity.overhead() {
-        return Err(damaged(format!(
-            "a seal record of {seal_bytes} bytes and {sealed_overhead} for each sealed part, which do not fit the feature words"
-        )));
+        let detail = "for each sealed part, which do not fit the feature words";
+        return Err(damaged(format!("a seal record of {seal_bytes} bytes and {sealed_overhead} {detail}")));
     }
     if parity_offset != 0 || reserved != 0 {
         return Err(damaged("a field reserved for a later version is not zero".into()));
@@ -273,13 +272,13 @@ fn decode_counts(
             "an index of {entry_count} entries at {index_offset} must end at {directory_offset}"
         )));
     }
-    let expected_bytes =
-        byte_count(block_count, u64::from(ancestor_count), u64::from(stream_count), u64::from(name_bytes))
-            .and_then(|bytes| bytes.checked_add(u64::from(seal_bytes) + u64::from(sealed_overhead)));
+    let [ancestors, streams, names] = [ancestor_count, stream_count, name_bytes].map(u64::from);
+    let expected_bytes = byte_count(block_count, ancestors, streams, names)
+        .and_then(|bytes| bytes.checked_add(u64::from(seal_bytes) + u64::from(sealed_overhead)));
     if expected_bytes != Some(directory_bytes as u64) {
         return Err(damaged(format!(
-            "{block_count} index blocks, {ancestor_count} ancestors, {stream_count} streams, {name_bytes} bytes of names \
-             and {seal_bytes} of the seal do not fill {directory_bytes} bytes"
+            "{block_count} index blocks, {ancestors} ancestors, {streams} streams, {names} bytes of names and {seal_bytes} of \
+             the seal do not fill {directory_bytes} bytes"
         )));
     }
     // Below directory_bytes, which is below 64 KiB: these conversions cannot fail.
@@ -289,9 +288,9 @@ fn decode_counts(
         entry_count,
         entries_per_block,
         block_count: fits(block_count)?,
-        ancestor_count: fits(u64::from(ancestor_count))?,
-        stream_count: fits(u64::from(stream_count))?,
-        name_bytes: fits(u64::from(name_bytes))?,
+        ancestor_count: fits(ancestors)?,
+        stream_count: fits(streams)?,
+        name_bytes: fits(names)?,
         seal_bytes: fits(u64::from(seal_bytes))?,
     })
 }

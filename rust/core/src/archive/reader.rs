@@ -78,6 +78,11 @@ impl Archive {
         self.seal.is_some()
     }
 
+    /// Of a sealed archive: its repository, zeros of a single one.
+    pub fn repository(&self) -> Option<[u8; 16]> {
+        self.seal.as_ref().map(|seal| seal.record.repository)
+    }
+
     /// What opens this archive and its ancestors, in their order, for the deltas on it; `None` of one that is not sealed.
     pub fn seal_sources(&self) -> Option<Vec<SealSource>> {
         let record = &self.seal.as_ref()?.record;

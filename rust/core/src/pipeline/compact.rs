@@ -6,8 +6,9 @@ use super::output::Output;
 use super::packer::Progress;
 use super::report::logical_streams;
 use super::rows::{ReadState, RowReader};
+use super::run::sealing_like;
 use super::workers::{thread_count, with_pool};
-use crate::archive::{ArchiveId, ArchiveWriter};
+use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
 use crate::codec::{self, Compression};
 use crate::digest;
 use crate::error::{Result, to_usize};
@@ -47,7 +48,8 @@ struct State {
     chunk: Vec<u8>,
 }
 
-/// Writes an archive with the same rows, metadata and chunks that needs no ancestor.
+/// Writes an archive with the same rows, metadata and chunks that needs no ancestor. A sealed one is sealed again: a single
+/// archive with its own keys, one of a repository with those of `seal`.
 ///
 /// # Errors
 /// Those of reading the archive and of the output; nothing stands under the output's name then.
@@ -55,6 +57,7 @@ pub fn compact(
     reader: &Arc<RowReader>,
     output: Output,
     archive_id: Option<ArchiveId>,
+    seal: Option<&Sealing>,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<CompactReport> {
@@ -64,8 +67,7 @@ pub fn compact(
     if archive.has_id_index() {
         writer = writer.with_id_index();
     }
-    if archive.is_sealed() {
-        let sealing = archive.sealing().ok_or_else(|| super::pack::needs_keys("archive"))?;
+    if let Some(sealing) = sealing_like(archive, seal, "archive")? {
         writer = writer.sealed(&sealing, Vec::new())?;
     }
     let key = writer.object_key();

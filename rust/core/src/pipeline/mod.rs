@@ -18,6 +18,7 @@ pub mod packer;
 pub mod report;
 pub mod restore;
 pub mod rows;
+mod run;
 pub mod scrub;
 mod streams;
 pub mod touched;

@@ -10,6 +10,7 @@ pub use super::output::Output;
 use super::output::Restart;
 use super::packer::{Packer, PackerParts, Progress};
 use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport, StreamReport};
+use super::run::Run;
 use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
@@ -91,62 +92,10 @@ pub fn pack(
     if let Some(base) = &options.base {
         base.check(options.order)?;
     }
-    let sealing = sealing_of(options)?;
-    check_streams(streams, options, sealing.as_ref())?;
-    let keyed = keyed(options, sealing.as_ref());
-    let run = Run { options, sealing, base: keyed.0, fingerprint_key: keyed.1 };
+    let run = Run::new(options)?;
+    check_streams(streams, options, run.sealing.as_ref())?;
     let report = output.with(|sink| attempts(sink, members, streams, &run, progress))?;
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
-}
-
-/// How the archive is sealed: what was asked for must be had, and a delta is sealed exactly if its base is.
-fn sealing_of(options: &PackOptions) -> Result<Option<Sealing>> {
-    let refused = |detail| Err(Error::new(ErrorKind::InvalidArgument, "encryption", detail));
-    let Some(base) = &options.base else { return Ok(options.seal.clone()) };
-    let archive = base.reader.archive();
-    match (&options.seal, archive.sealing()) {
-        (None, None) if archive.is_sealed() => Err(needs_keys("base")),
-        (None, of_base) => Ok(of_base),
-        (Some(_), None) if !archive.is_sealed() => refused("the base is not encrypted; write a full archive"),
-        (Some(_), Some(_)) => refused("a delta is encrypted with the keys of its base; give no others"),
-        (Some(sealing), None) if sealing.is_single() => refused("the base belongs to a repository"),
-        (Some(sealing), None) => Ok(Some(sealing.clone())),
-    }
-}
-
-pub(super) fn needs_keys(place: &str) -> Error {
-    let detail = "is of an encrypted repository; what is made of it needs the repository's keys";
-    Error::new(ErrorKind::KeyNeeded, place, detail)
-}
-
-/// A single sealed archive has a key of fingerprints of its own.
-fn keyed(options: &PackOptions, sealing: Option<&Sealing>) -> (Option<Base>, Option<FingerprintKey>) {
-    let own = sealing.and_then(Sealing::fingerprint_key).map(FingerprintKey);
-    let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
-    let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
-    (base, key_of(options.fingerprint_key))
-}
-
-/// What all attempts have in common.
-struct Run<'a> {
-    options: &'a PackOptions,
-    sealing: Option<Sealing>,
-    base: Option<Base>,
-    fingerprint_key: Option<FingerprintKey>,
-}
-
-impl Run<'_> {
-    /// A writer of a new archive: each attempt has a salt of its own.
-    fn writer(&self) -> Result<ArchiveWriter> {
-        let archive_id = self.options.archive_id.unwrap_or_else(ArchiveId::new);
-        let writer = match &self.base {
-            Some(base) => ArchiveWriter::delta(archive_id, base.ancestors())?,
-            None => ArchiveWriter::new(archive_id),
-        };
-        let Some(sealing) = &self.sealing else { return Ok(writer) };
-        let ancestors = self.base.as_ref().and_then(|base| base.reader.archive().seal_sources());
-        writer.sealed(sealing, ancestors.unwrap_or_default())
-    }
 }
 
 /// Names are checked before anything is read: a backup must not fail for them at its end.

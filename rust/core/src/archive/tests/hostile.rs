@@ -143,7 +143,7 @@ fn trailer_fields_are_checked_behind_right_checksums() {
     let bytes = sample();
     let parts = parts(&bytes);
     // Offset in the trailer, bytes put there, what the reader says.
-    let cases: [(usize, &[u8], ErrorKind); 14] = [
+    let cases: [(usize, &[u8], ErrorKind); 16] = [
         (0, &[0xFF; 8], ErrorKind::Damaged),
         (0, &[0; 8], ErrorKind::Damaged),
         (8, &[0xFF; 4], ErrorKind::Damaged),
@@ -153,7 +153,9 @@ fn trailer_fields_are_checked_behind_right_checksums() {
         (16, &[0; 8], ErrorKind::Damaged),
         (32, &[0; 32], ErrorKind::Damaged),
         (64, &[0; 16], ErrorKind::Damaged),
-        (80, &[1], ErrorKind::Unsupported),
+        (80, &[1], ErrorKind::Damaged), // sealed, or a delta, of a version that has neither
+        (80, &[2], ErrorKind::Damaged),
+        (80, &[4], ErrorKind::Unsupported),
         (87, &[0x80], ErrorKind::Unsupported),
         (104, &[2, 0], ErrorKind::Unsupported),
         (104, &[0, 0], ErrorKind::Damaged),
