@@ -214,32 +214,82 @@ def test_only_what_a_snapshot_needs_is_read_when_asked(whole):
     assert (report.archive_count, report.checked_bytes) == (1, snapshot.archive_bytes)
 
 
-def test_a_snapshot_that_is_asked_for_is_read_as_a_restore_does(whole, monkeypatch):
-    snapshot = whole.snapshots(name="chain")[-1]
-    asked = []
-    original = Engine.verify
+def deltas(repository):
+    """Return the archives of all deltas, the oldest first."""
+    return [item.archives[0].id for item in repository.snapshots(name="chain") if item.delta]
 
-    def verify(self, store, archive, sizes, *, own, **options):
-        asked.append((archive.id, len(sizes), own))
-        if own or archive.base is None:
-            return original(self, store, archive, sizes, own=own, **options)
+
+def volume(archive):
+    return f"archives/{archive}/000000.vark"
+
+
+def spoil_rows(monkeypatch, archive):
+    """Let the rows of a delta be wrong, whose bytes and whose ancestors are whole; return the groups that are read."""
+    original, groups = Engine.verify_rows, []
+
+    def verify_rows(self, store, archives, sizes, **options):
+        groups.append([item.id for item in archives])
         wrong = Damage("digest", "wrong", "vectors", 5, 2, None, None)
-        return dataclasses.replace(original(self, store, archive, sizes, own=own, **options), ok=False, damage=(wrong,))
+        reports = original(self, store, archives, sizes, **options)
+        return tuple(
+            dataclasses.replace(report, ok=False, damage=(wrong,)) if item.id == archive else report
+            for item, report in zip(archives, reports, strict=True)
+        )
 
-    report = whole.verify(snapshot=snapshot)
+    monkeypatch.setattr(Engine, "verify_rows", verify_rows)
+    return groups
+
+
+def test_deltas_are_read_as_a_restore_does(damageable, monkeypatch):
+    repository = Repository.open(damageable)
+    first, last = deltas(repository)
+    report = repository.verify(snapshot=repository.snapshots(name="chain")[-1])
     assert (report.ok, report.archive_count) == (True, 3)
-    monkeypatch.setattr(Engine, "verify", verify)
-    report = whole.verify(snapshot=snapshot)
-    assert [item.object for item in report.damaged] == [f"archives/{snapshot.archives[0].id}/000000.vark"]
-    assert [(item.snapshot, item.rows) for item in report.touched] == [(snapshot.id, (("", "vectors", 5, 2),))]
-    assert (snapshot.archives[0].id, 2, False) in asked
+    groups = spoil_rows(monkeypatch, last)
+    report = repository.verify()
+    assert groups == [[first, last]]  # together: what they share is decoded once
+    assert [item.object for item in report.damaged] == [volume(last)]
+    assert not report.unproved
+    assert read_ledger(damageable, repository.id).damaged() == {last}
+    assert repository.verify(level="stored").ok
+    assert read_ledger(damageable, repository.id).damaged() == {last}  # a shallower reading takes nothing back
+    groups.clear()
+    assert repository.verify(max_age="1h").archive_count == 3  # it, and those that may be to blame
+    assert groups == [[last]]
     monkeypatch.undo()
-    damaged = frozenset({snapshot.archives[0].id})
-    assert whole.verify().ok
-    assert read_ledger(whole.store, whole.id).damaged() == damaged  # a shallower reading takes nothing back
-    assert whole.verify(max_age="1h").archive_count == 0  # nor does it begin with that archive for ever
-    assert whole.verify(snapshot=snapshot).ok
-    assert not read_ledger(whole.store, whole.id).damaged()
+    assert repository.verify().ok
+    assert not read_ledger(damageable, repository.id).damaged()
+
+
+def test_wrong_rows_are_put_down_to_an_ancestor_that_the_budget_left_out(damageable, monkeypatch):
+    damageable._objects = {name: kept for name, kept in damageable._objects.items() if not name.startswith("reports/")}
+    repository = Repository.open(damageable)
+    _, last = deltas(repository)
+    full = repository.snapshots(name="chain")[0].archives[0].id
+    now = now_ms()
+    others = {entry.name.split("/")[1] for entry in damageable.list("archives")} - {last}
+    entries = [LedgerEntry(archive, level, 1, True, now) for archive in others for level in ("full", "restored")]
+    write_ledger(damageable, repository.id, entries)
+    data, kept = damageable._objects[volume(full)]
+    damageable._objects[volume(full)] = (data[:500] + bytes([data[500] ^ 1]) + data[501:], kept)
+    report = repository.verify(budget=1)
+    assert [item.object for item in report.damaged] == [volume(full)]
+    assert [name for name, _ in report.unproved] == [volume(last)]
+    assert read_ledger(damageable, repository.id).damaged() == {full}
+    damageable._objects[volume(full)] = (data, kept)
+    assert repository.verify().ok
+
+
+def test_a_budget_that_ends_claims_nothing_of_rows_that_were_not_read(damageable):
+    damageable._objects = {name: kept for name, kept in damageable._objects.items() if not name.startswith("reports/")}
+    repository = Repository.open(damageable)
+    for archive in deltas(repository):
+        write_ledger(damageable, repository.id, [LedgerEntry(archive, "full", 1, True, now_ms())])
+    # As a run of an older version left it, or one that was killed: own bytes are read, rows are not.
+    report = repository.verify(max_age="1h")
+    assert set(report.recent) & set(deltas(repository)) == set()
+    assert report.archive_count == 8
+    assert repository.verify(max_age="1h").archive_count == 0
 
 
 def test_a_backup_builds_on_nothing_that_the_ledger_calls_damaged():
@@ -277,19 +327,34 @@ def test_an_archive_that_cannot_be_read_is_neither_damaged_nor_the_end(whole, mo
     assert whole.verify().ok
 
 
-def test_reading_as_a_restore_goes_on_where_something_cannot_be_read(whole, monkeypatch):
-    snapshot = whole.snapshots(name="chain")[-1]
-    original = Engine.verify
+def test_deltas_that_cannot_be_read_are_neither_damaged_nor_proved(damageable, monkeypatch):
+    damageable._objects = {name: kept for name, kept in damageable._objects.items() if not name.startswith("reports/")}
+    repository = Repository.open(damageable)
+    _, last = deltas(repository)
+    original = Engine.verify_rows
 
-    def verify(self, store, archive, sizes, *, own, **options):
-        if sizes:
+    def verify_rows(self, store, archives, sizes, **options):
+        if last in {item.id for item in archives}:
             raise StorageError("input/output error")
-        return original(self, store, archive, sizes, own=own, **options)
+        return original(self, store, archives, sizes, **options)
 
-    monkeypatch.setattr(Engine, "verify", verify)
-    report = whole.verify(snapshot=snapshot)
-    name = f"archives/{snapshot.archives[0].id}/000000.vark"
-    assert (report.damaged, report.unread) == ((), ((name, "input/output error"),))
+    monkeypatch.setattr(Engine, "verify_rows", verify_rows)
+    report = repository.verify()
+    assert (report.ok, report.damaged, report.unread) == (False, (), ((volume(last), "input/output error"),))
+    assert repository.verify(max_age="1h").unread == report.unread
+    monkeypatch.undo()
+    report = repository.verify(max_age="1h")
+    assert (report.ok, report.archive_count) == (True, 1)
+
+
+def test_a_delta_whose_base_is_damaged_is_not_proved(damageable):
+    repository = Repository.open(damageable)
+    first = repository.snapshots(name="chain")[0].archives[0].id
+    data, kept = damageable._objects[volume(first)]
+    damageable._objects[volume(first)] = (data[:500] + bytes([data[500] ^ 1]) + data[501:], kept)
+    report = repository.verify()
+    assert [item.object for item in report.damaged] == [volume(first)]
+    assert [name for name, _ in report.unproved] == [volume(archive) for archive in deltas(repository)]
 
 
 def test_damage_is_named_by_its_place_where_volumes_cannot_be_read_again(monkeypatch):

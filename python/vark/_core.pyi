@@ -77,8 +77,20 @@ def verify_path(
     own: only the bytes of this archive, nothing in its ancestors (the plan is not executed then).
 
     {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
-    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}]}
+    "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}],
+    "unread": [likewise, of places that could not be read]}
     stream and rows are null where the damage is in no stream; ancestor is null unless it lies in one.
+    """
+
+def verify_rows(
+    archives: Sequence[Sequence[str]],
+    ancestors: Mapping[str, Sequence[str]],
+    *,
+    threads: int,
+    progress: Progress,
+) -> str:
+    """Verify all rows of deltas that verifying their own bytes does not prove: {"archives": [a report as of
+    `verify_path` for each], "blocks_decoded": those that several need count once, as long as they are kept}.
     """
 
 @final

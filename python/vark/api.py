@@ -303,3 +303,21 @@ def verify_archive(
     places = (volumes_of(path), places_of(ancestors))
     text = _core.verify_path(*places, level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
     return VerifyReport.from_record(json.loads(text))
+
+
+def verify_deltas(
+    archives: Sequence[Sequence[str | PathLike[str]]],
+    *,
+    ancestors: Mapping[str, Sequence[str | PathLike[str]]],
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> tuple[VerifyReport, ...]:
+    """Verify all rows of deltas that verifying their own bytes does not prove; return one report each.
+
+    archives: the volumes of each. ancestors: volumes of all archives that they point into, by id. What several of them
+    take from the same block is decoded once. Errors: NotFoundError, StorageError; damage is in the reports.
+    """
+    volumes = [volumes_of(archive) for archive in archives]
+    places = places_of(ancestors)
+    text = _core.verify_rows(volumes, places, threads=threads or 0, progress=progress or _heartbeat)
+    return tuple(VerifyReport.from_record(record) for record in json.loads(text)["archives"])

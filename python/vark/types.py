@@ -243,7 +243,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What verification found. ok is True only when all that `level` covers was read and is right."""
+    """What verification found. ok is True only when all that `level` covers was read and is right.
+
+    unread: places that could not be read, for another reason than damage; reading them again may succeed.
+    """
 
     level: str
     archive_bytes: int
@@ -252,11 +255,11 @@ class VerifyReport:
     seconds: float
     ok: bool
     damage: tuple[Damage, ...]
+    unread: tuple[Damage, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> VerifyReport:
         """Build from the engine's report."""
-        names = Damage.__dataclass_fields__
         return cls(
             level=record["level"],
             archive_bytes=int(record["archive_bytes"]),
@@ -264,11 +267,18 @@ class VerifyReport:
             chunk_count=int(record["chunks"]),
             seconds=float(record["seconds"]),
             ok=bool(record["ok"]),
-            damage=tuple(Damage(**{name: item.get(name) for name in names}) for item in record["damage"]),
+            damage=_places(record["damage"]),
+            unread=_places(record["unread"]),
         )
 
     def __bool__(self) -> bool:
         return self.ok
+
+
+def _places(records: Iterable[Mapping[str, Any]]) -> tuple[Damage, ...]:
+    names = Damage.__dataclass_fields__
+    found: list[dict[str, Any]] = [{name: item.get(name) for name in names} for item in records]
+    return tuple(Damage(**item) for item in found)
 
 
 @dataclass(frozen=True, slots=True)

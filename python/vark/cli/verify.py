@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--level", type=click.Choice(["structure", "stored", "full"]), default="full", show_default=True)
 @click.option("--budget", help="Repository: begin no further archive after so much, e.g. 50GiB or 10m.")
 @click.option("--max-age", help="Repository: leave out what was found whole since, e.g. 30d.")
-@click.option("--snapshot", help="Repository: only this snapshot, as a restore reads it.")
+@click.option("--snapshot", help="Repository: only what this snapshot needs.")
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
 @options.as_json
 def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: Any) -> int:
@@ -30,9 +30,9 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     1 when something could not be read for another reason.
 
     "structure" (repository) compares records and sizes; "stored" the checksums of the stored bytes; "full" decodes
-    everything and compares the digests of all rows. Of a whole repository, "full" decodes each archive's own blocks,
-    and checks those coded against rows of an ancestor by their checksum; --snapshot reads a snapshot as a restore does.
-    Damage found at a level is taken back only by that level or a deeper one, --snapshot being the deepest.
+    everything and compares the digests of all rows, those of deltas as a restore reads them. A delta that needs an
+    archive which is damaged or could not be read is listed as not proved. Damage found at a level is taken back only by
+    that level or a deeper one.
 
     \b
     vark verify products.vark
@@ -68,6 +68,8 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
         output.data(f"{item.object}: {item.detail}")
     for name, detail in report.unread:
         output.data(f"{name}: not read: {detail}")
+    for name, detail in report.unproved:
+        output.data(f"{name}: rows not proved: {detail}")
     for touched in report.touched:
         rows = ", ".join(
             f"{shard + '/' if shard else ''}{stream} rows {first} to {first + count - 1}"
@@ -80,10 +82,11 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
     left = f"; {len(report.remaining)} archives left for the next run" if report.remaining else ""
     left += f"; {len(report.recent)} found whole lately" if report.recent else ""
     left += f"; {len(report.unread)} could not be read" if report.unread else ""
+    left += f"; rows of {len(report.unproved)} not proved" if report.unproved else ""
     if report.ok:
         output.data(f"whole ({report.level}: {read}){left}")
     elif not report.damaged:
-        output.data(f"NOT READ: {len(report.unread)} archives; no damage in the others ({read}){left}; run it again")
+        output.data(f"NOT READ: {len(report.unread)} objects; no damage in the others ({read}){left}; run it again")
     else:
         output.data(f"DAMAGED: {len(report.damaged)} objects ({read}){left}; restore them from another copy")
     return _exit_code(report)
@@ -93,7 +96,7 @@ def _exit_code(report: RepositoryVerifyReport) -> int:
     """Damage outranks what could not be read."""
     if report.damaged:
         return ExitCode.DAMAGED
-    return ExitCode.FAILED if report.unread else ExitCode.OK
+    return ExitCode.OK if report.ok else ExitCode.FAILED
 
 
 def _verify_archives(archives: tuple[str, ...], level: str, threads: int | None, output: Output) -> int:
@@ -113,7 +116,8 @@ def _verify_archives(archives: tuple[str, ...], level: str, threads: int | None,
             else:
                 output.talk(f"vark: {archive}: {error.message}")
             continue
-        codes.append(ExitCode.OK if report.ok else ExitCode.DAMAGED)
+        # What could not be read is no damage: it may be read the next time.
+        codes.append(ExitCode.DAMAGED if report.damage else ExitCode.OK if report.ok else ExitCode.FAILED)
         _show(archive, report, output)
     # Damage outranks all else: it is what the caller must act on.
     return ExitCode.DAMAGED if ExitCode.DAMAGED in codes else max(codes)
@@ -125,9 +129,13 @@ def _show(archive: str, report: VerifyReport, output: Output) -> None:
         return
     for item in report.damage:
         output.data(f"{archive}: {item}")
+    for item in report.unread:
+        output.data(f"{archive}: not read: {item}")
     speed = format_speed(report.checked_bytes, report.seconds)
     size = format_bytes(report.checked_bytes)
     if report.ok:
         output.data(f"{archive}: whole ({report.level}: {report.chunk_count} chunks, {size}, {speed})")
+    elif not report.damage:
+        output.data(f"{archive}: NOT READ in {len(report.unread)} places, no damage elsewhere; run it again")
     else:
         output.data(f"{archive}: DAMAGED in {len(report.damage)} places; restore from another copy")

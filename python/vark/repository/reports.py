@@ -136,7 +136,8 @@ class TouchedSnapshot:
 class RepositoryVerifyReport:
     """What verification read and found.
 
-    unread: (object, detail) of archives that could not be read, which says nothing about whether they are whole.
+    unread: (object, detail) of objects that could not be read, which says nothing about whether they are whole.
+    unproved: (object, why) of deltas whose own bytes are whole, while what they take from others was not read.
     remaining: archives that the budget left out. recent: those left out because they were found whole lately.
     oldest_unverified_unix_ms: when the archive that was not read for the longest time was found whole; 0 for never.
     """
@@ -152,11 +153,12 @@ class RepositoryVerifyReport:
     recent: tuple[str, ...]
     oldest_unverified_unix_ms: int | None
     unread: tuple[tuple[str, str], ...] = ()
+    unproved: tuple[tuple[str, str], ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether all that was to be read could be read, and is whole."""
-        return not (self.damaged or self.unread)
+        return not (self.damaged or self.unread or self.unproved)
 
     def __bool__(self) -> bool:
         return self.ok

@@ -31,6 +31,7 @@ from vark.repository.diff import diff
 from vark.repository.engine import Engine
 from vark.repository.layout import MARKER
 from vark.repository.objects import read_object
+from vark.repository.reading import Progress
 from vark.repository.records import Marker
 from vark.repository.references import LATEST, find_snapshot
 from vark.repository.reports import (
@@ -44,7 +45,7 @@ from vark.repository.reports import (
 )
 from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
-from vark.repository.verify import Progress, make_request, verify
+from vark.repository.verify import make_request, verify
 from vark.retention import Policy
 from vark.selection import Selection
 from vark.stores import LocalStore, Store
@@ -255,8 +256,8 @@ class Repository:
         level: "structure" (records and sizes), "stored" (checksums of stored bytes), "full" (digests of all rows).
         budget: begin no further archive after so much, "50GiB" or "10m"; those that were not read for the longest time
         come first, and at least one is read. max_age: leave out what was found whole since, e.g. "30d".
-        Without a snapshot "full" decodes each archive's own blocks, and checks those that are coded against rows of an
-        ancestor by their checksum. snapshot: only what this one needs; at "full" it is then read as a restore does.
+        "full" decodes every block and puts together every chunk of every snapshot, deltas as a restore reads them; a
+        delta that needs an archive which is damaged or could not be read is in `unproved`. snapshot: only its needs.
         What was read is kept in the ledger: a backup builds on nothing that it calls damaged, and damage is taken back
         only by a reading as deep as that which found it. Damage is in the report, not an exception; what cannot be
         read for another reason is in `unread`.

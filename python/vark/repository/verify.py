@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
-from vark.errors import (
-    CancelledError,
-    DamagedError,
-    InvalidArgumentError,
-    NotAnArchiveError,
-    NotFoundError,
-    UnsupportedError,
-    VarkError,
-)
+from vark.errors import InvalidArgumentError, NotFoundError, VarkError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
-from vark.repository.digest import VolumeDigest
-from vark.repository.engine import READ_BYTES
 from vark.repository.layout import (
     ARCHIVES,
     COMMITS,
@@ -34,33 +25,16 @@ from vark.repository.layout import (
 )
 from vark.repository.ledger import LEVELS, RESTORED, Ledger, LedgerEntry, read_ledger, write_ledger
 from vark.repository.objects import now_unix_ms, read_object
-from vark.repository.records import Ancestor, CommittedArchive, Marker
+from vark.repository.reading import Needed, Progress, Reading, VerifyRequest, archives_of, expected_sizes
+from vark.repository.records import CommittedArchive, Marker
 from vark.repository.reports import DamagedObject, RepositoryVerifyReport
 from vark.repository.root import ArchiveList
 from vark.repository.touched import touched_snapshots
-from vark.types import Damage
 from vark.units import parse_bytes, parse_duration
 
 GAP_MAX = 100  # missing roots named in a row; a hostile number must not cost more
-FINDINGS = (DamagedError, NotFoundError, NotAnArchiveError, UnsupportedError)  # other errors say nothing of the bytes
 _TIME = re.compile(r"\s*[\d.]+\s*[smhd]\s*")
-Progress = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyRequest:
-    """What is asked for. budget_bytes, budget_seconds: no further archive is begun when they are used up.
-
-    max_age_ms: archives found whole at this level since then are left out. snapshots: only what these need.
-    """
-
-    level: str = "full"
-    budget_bytes: int | None = None
-    budget_seconds: float | None = None
-    max_age_ms: int | None = None
-    snapshots: tuple[Snapshot, ...] | None = None
-    threads: int | None = None
-    progress: Progress | None = None
+Value = TypeVar("Value")
 
 
 def make_request(
@@ -84,15 +58,6 @@ def make_request(
     return VerifyRequest(level, budget_bytes, seconds, age, snapshots, threads, progress)
 
 
-@dataclass(slots=True)
-class _Needed:
-    """An archive that some snapshot needs, with what is known of it."""
-
-    ancestor: Ancestor
-    committed: CommittedArchive | None = None
-    snapshots: list[Snapshot] = field(default_factory=list)
-
-
 def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     """Verify records and archives. Damage is in the report, never an exception; what was read is kept in the ledger.
 
@@ -108,41 +73,15 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     needed = _needed(context, catalog, request)
     broken = _structure(context, needed, damaged)
     chosen, recent = _choose(context, ledger, needed, broken, request)
-    remaining: list[str] = []
-    unread: dict[str, str] = {}
-    entries, checked = [], 0
-    now_ms = now_unix_ms(context.store)
-    total = sum(item.ancestor.bytes for item in chosen)
-    for number, item in enumerate(chosen):
-        spent = request.budget_seconds is not None and time.monotonic() - start > request.budget_seconds
-        over = request.budget_bytes is not None and checked + item.ancestor.bytes > request.budget_bytes
-        if number and (spent or over):
-            remaining += [left.ancestor.id for left in chosen[number:]]
-            break
-        found = _read_archive(context, item, request, unread)
-        if found is None:
-            total -= item.ancestor.bytes
-            continue
-        checked += item.ancestor.bytes
-        ok = not found
-        damaged.update({each.object: each for each in found})
-        if not ok:
-            broken.add(item.ancestor.id)
-        entries.append(LedgerEntry(item.ancestor.id, request.level, item.ancestor.bytes, ok, now_ms))
-        if request.progress is not None:
-            request.progress(checked, total)
-    for archive, wrong in _as_restored(context, broken, request, unread):
-        if wrong is not None:
-            damaged[wrong.object] = wrong
-            broken.add(archive)
-        entries.append(LedgerEntry(archive, RESTORED, 0, wrong is None, now_ms))
-    gone = _collected_since(context, broken | _archives(unread))
+    reading = Reading(context, request, needed, broken, now_unix_ms(context.store))
+    reading.run(chosen, start)
+    damaged.update(reading.damaged)
+    gone = _collected_since(context, broken | archives_of(reading.unread))
     broken -= gone
-    entries = [entry for entry in entries if entry.archive not in gone]
-    damaged = {name: item for name, item in damaged.items() if not _archives([name]) & gone}
-    unread = {name: detail for name, detail in unread.items() if not _archives([name]) & gone}
+    damaged = _without(damaged, gone)
+    entries = [entry for entry in reading.entries if entry.archive not in gone]
     entries += [
-        LedgerEntry(archive, "structure", 0, False, now_ms)
+        LedgerEntry(archive, "structure", 0, False, now_unix_ms(context.store))
         for archive in sorted(broken - {entry.archive for entry in entries})
     ]
     if context.id and entries:
@@ -151,21 +90,22 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     return RepositoryVerifyReport(
         level=request.level,
         archive_count=sum(entry.byte_count > 0 for entry in entries),
-        checked_bytes=checked,
+        checked_bytes=reading.checked_bytes,
         object_count=len(catalog.commits) + len(catalog.marks) + len(catalog.faults) + len(needed),
         seconds=time.monotonic() - start,
         damaged=tuple(damaged[name] for name in sorted(damaged)),
         touched=touched_snapshots(context, _needing(needed, broken), damaged.values(), request.level, request.threads),
-        remaining=tuple(sorted(remaining)),
+        remaining=tuple(sorted(reading.remaining)),
         recent=tuple(sorted(recent)),
         oldest_unverified_unix_ms=_oldest(ledger, needed, request),
-        unread=tuple(sorted(unread.items())),
+        unread=tuple(sorted(_without(reading.unread, gone).items())),
+        unproved=tuple(sorted(_without(reading.unproved, gone).items())),
     )
 
 
-def _archives(names: Iterable[str]) -> set[str]:
-    """Return the archives that these objects are volumes of."""
-    return {found[0] for name in names if (found := volume_of(name)) is not None}
+def _without(found: dict[str, Value], gone: set[str]) -> dict[str, Value]:
+    """Leave out what lies in archives that have gone."""
+    return {name: value for name, value in found.items() if not archives_of([name]) & gone}
 
 
 def _collected_since(context: Context, broken: set[str]) -> set[str]:
@@ -223,16 +163,19 @@ def _missing(generations: list[int]) -> list[int]:
     return found
 
 
-def _needed(context: Context, catalog: Catalog, request: VerifyRequest) -> list[_Needed]:
+def _needed(context: Context, catalog: Catalog, request: VerifyRequest) -> list[Needed]:
     """Return every archive that the snapshots need, the oldest first."""
-    found: dict[str, _Needed] = {}
+    found: dict[str, Needed] = {}
     snapshots = catalog.snapshots if request.snapshots is None else request.snapshots
     for snapshot in snapshots:
         if snapshot.void:
             continue
         for ancestor in snapshot.needed():
-            item = found.setdefault(ancestor.id, _Needed(ancestor))
+            item = found.setdefault(ancestor.id, Needed(ancestor))
             item.snapshots.append(snapshot)
+        for archive in snapshot.archives if request.level == "full" else ():
+            if archive.base is not None:
+                found[archive.id].closure = snapshot.closure
     for commit in catalog.commits.values():
         for archive in commit.archives:
             if archive.id in found:
@@ -243,7 +186,7 @@ def _needed(context: Context, catalog: Catalog, request: VerifyRequest) -> list[
     return [found[key] for key in sorted(found)]
 
 
-def _unnamed(context: Context, catalog: Catalog, known: Mapping[str, _Needed]) -> list[_Needed]:
+def _unnamed(context: Context, catalog: Catalog, known: Mapping[str, Needed]) -> list[Needed]:
     """Return archives that no readable snapshot needs: those of a damaged commit are worth knowing, too.
 
     A commit that another stands in for may still say what they have to be.
@@ -255,16 +198,16 @@ def _unnamed(context: Context, catalog: Catalog, known: Mapping[str, _Needed]) -
         sizes = volume_sizes(context.store, archive)
         if sizes:
             committed = named.get(archive) or CommittedArchive(archive, "", sizes, "", sum(sizes), None)
-            items.append(_Needed(committed.as_ancestor(), committed))
+            items.append(Needed(committed.as_ancestor(), committed))
     return items
 
 
-def _structure(context: Context, needed: list[_Needed], damaged: dict[str, DamagedObject]) -> set[str]:
+def _structure(context: Context, needed: list[Needed], damaged: dict[str, DamagedObject]) -> set[str]:
     """Compare the volumes that are there with those of the commits; return the archives that lack something."""
     there: dict[str, int] = {entry.name: entry.byte_count for entry in context.store.list(ARCHIVES)}
     broken = set()
     for item in needed:
-        sizes = _expected_sizes(context, item)
+        sizes = expected_sizes(context, item)
         for number, expected in enumerate(sizes):
             name = volume_name(item.ancestor.id, number)
             found = there.get(name)
@@ -277,27 +220,22 @@ def _structure(context: Context, needed: list[_Needed], damaged: dict[str, Damag
     return broken
 
 
-def _expected_sizes(context: Context, item: _Needed) -> tuple[int, ...]:
-    """Return the volumes' bytes by the commit; where that has gone, by what is there as far as the sum is right."""
-    if item.committed is not None:
-        return item.committed.volumes
-    found = volume_sizes(context.store, item.ancestor.id)
-    if sum(found) == item.ancestor.bytes:
-        return found
-    rest = item.ancestor.bytes - sum(found[:-1])
-    return (*found[:-1], rest) if rest > 0 else (item.ancestor.bytes,)
-
-
 def _choose(
-    context: Context, ledger: Ledger, needed: list[_Needed], broken: set[str], request: VerifyRequest
-) -> tuple[list[_Needed], list[str]]:
+    context: Context, ledger: Ledger, needed: list[Needed], broken: set[str], request: VerifyRequest
+) -> tuple[list[Needed], list[str]]:
     """Return the archives to read, never or longest unread first, and those left out because they were read lately."""
     if request.level == "structure":
         return [], []
-    last = {item.ancestor.id: ledger.verified_unix_ms(item.ancestor.id, request.level) or 0 for item in needed}
+    last = {item.ancestor.id: _verified_unix_ms(ledger, item, request.level) for item in needed}
     since = -1 if request.max_age_ms is None else now_unix_ms(context.store) - request.max_age_ms
     chosen, recent = [], []
-    for item in sorted(needed, key=lambda item: (last[item.ancestor.id], item.ancestor.id)):
+
+    def age(item: Needed) -> tuple[int, str]:
+        # A delta that cannot be proved, for the sake of another archive, must not be the first one for ever.
+        own = ledger.verified_unix_ms(item.ancestor.id, request.level) or 0
+        return max(last[item.ancestor.id], own), item.ancestor.id
+
+    for item in sorted(needed, key=age):
         if item.ancestor.id in broken:
             continue  # a volume is missing or of another length: that is known, and offsets would lie
         if request.max_age_ms is not None and last[item.ancestor.id] > since:
@@ -307,122 +245,7 @@ def _choose(
     return chosen, recent
 
 
-def _read_archive(
-    context: Context, item: _Needed, request: VerifyRequest, unread: dict[str, str]
-) -> list[DamagedObject] | None:
-    """Read one archive, its own bytes only; return its damaged volumes, None where it could not be read."""
-    try:
-        archive = _as_committed(context, item)
-        # Of a delta its own bytes: those of others are read as theirs. What is known to be full is read as a whole.
-        own = item.committed is None or not archive.root or archive.base is not None
-        report = context.engine.verify(
-            context.store, archive, {}, level=request.level, own=own, threads=request.threads
-        )
-        if report.ok and not _is_committed(context, archive):
-            return [DamagedObject(volume_name(archive.id, 0), "whole, but another archive than the one committed")]
-    except CancelledError:
-        raise
-    except NotFoundError:
-        return [DamagedObject(volume_name(item.ancestor.id, 0), "vanished while it was read", missing=True)]
-    except FINDINGS as error:
-        return [DamagedObject(volume_name(item.ancestor.id, 0), error.message)]
-    except (VarkError, OSError) as error:
-        unread[volume_name(item.ancestor.id, 0)] = str(error)
-        return None
-    if not report.damage:
-        return []
-    changed = _changed_volumes(context, archive)
-    if changed:
-        return [
-            DamagedObject(volume_name(archive.id, number), "its digest is another", damage=report.damage)
-            for number in changed
-        ]
-    by_volume: dict[int, list[Damage]] = {}
-    for damage in report.damage:
-        by_volume.setdefault(_volume_at(archive, damage.offset), []).append(damage)
-    return [
-        DamagedObject(volume_name(archive.id, number), str(found[0]), damage=tuple(found))
-        for number, found in by_volume.items()
-    ]
-
-
-def _as_restored(
-    context: Context, broken: set[str], request: VerifyRequest, unread: dict[str, str]
-) -> Iterator[tuple[str, DamagedObject | None]]:
-    """Read the deltas of the snapshots asked for as a restore does, with all that they take from others.
-
-    Yields (archive, what is wrong or None). Those others are whole here, so what is wrong is the delta's own fault.
-    """
-    if request.snapshots is None or request.level != "full":
-        return
-    for snapshot in request.snapshots:
-        known = broken | _archives(unread)
-        if snapshot.void or not snapshot.closure or known & {ancestor.id for ancestor in snapshot.needed()}:
-            continue
-        sizes = None
-        for archive in snapshot.archives:
-            name = volume_name(archive.id, 0)
-            try:
-                sizes = context.sizes_of(snapshot.closure) if sizes is None else sizes
-                report = context.engine.verify(
-                    context.store, archive, sizes, level="full", own=False, threads=request.threads
-                )
-            except CancelledError:
-                raise
-            except FINDINGS as error:
-                yield archive.id, DamagedObject(name, error.message)
-            except (VarkError, OSError) as error:
-                unread[name] = str(error)
-            else:
-                wrong = DamagedObject(name, str(report.damage[0]), damage=report.damage) if report.damage else None
-                yield archive.id, wrong
-
-
-def _is_committed(context: Context, archive: CommittedArchive) -> bool:
-    archive_id, root = context.engine.identity(context.store, archive)
-    return archive_id == archive.id and root == (archive.root or root)  # no root: where no commit names it
-
-
-def _changed_volumes(context: Context, archive: CommittedArchive) -> list[int]:
-    """Return the volumes whose digest is not that of the commit: a block that is damaged may lie in several.
-
-    None of them where one cannot be read: then the places of the damage have to do.
-    """
-    changed = []
-    for number, expected in enumerate(archive.digests):
-        digest, name = VolumeDigest(), volume_name(archive.id, number)
-        try:
-            for offset in range(0, archive.volumes[number], READ_BYTES):
-                wanted = min(READ_BYTES, archive.volumes[number] - offset)
-                digest.update(context.store.read(name, offset=offset, byte_count=wanted))
-        except CancelledError:
-            raise
-        except (VarkError, OSError):
-            return []
-        if digest.hex() != expected:
-            changed.append(number)
-    return changed
-
-
-def _as_committed(context: Context, item: _Needed) -> CommittedArchive:
-    if item.committed is not None:
-        return item.committed
-    sizes = _expected_sizes(context, item)
-    return CommittedArchive(item.ancestor.id, "", sizes, item.ancestor.root, item.ancestor.bytes, None)
-
-
-def _volume_at(archive: CommittedArchive, offset: int | None) -> int:
-    """Return the volume that holds a byte; the last one, with the directory, where no offset is known."""
-    if offset is not None:
-        end = 0
-        for number, size in enumerate(archive.volumes):
-            end += size
-            if offset < end:
-                return number
-    return len(archive.volumes) - 1
-
-
-def _needing(needed: list[_Needed], broken: set[str]) -> list[tuple[Snapshot, set[str]]]:
+def _needing(needed: list[Needed], broken: set[str]) -> list[tuple[Snapshot, set[str]]]:
     """Return the snapshots that need a damaged archive, with all such archives."""
     found: dict[str, tuple[Snapshot, set[str]]] = {}
     for item in needed:
@@ -432,8 +255,13 @@ def _needing(needed: list[_Needed], broken: set[str]) -> list[tuple[Snapshot, se
     return list(found.values())
 
 
-def _oldest(ledger: Ledger, needed: list[_Needed], request: VerifyRequest) -> int | None:
+def _verified_unix_ms(ledger: Ledger, item: Needed, level: str) -> int:
+    """Return when an archive was last found whole, 0 for never; a delta with all that it takes from others."""
+    return ledger.verified_unix_ms(item.ancestor.id, RESTORED if item.closure else level) or 0
+
+
+def _oldest(ledger: Ledger, needed: list[Needed], request: VerifyRequest) -> int | None:
     """Return since when the archive that was not read for the longest time is unread; 0 for never, None for none."""
     if request.level == "structure":
         return None
-    return min((ledger.verified_unix_ms(item.ancestor.id, request.level) or 0 for item in needed), default=None)
+    return min((_verified_unix_ms(ledger, item, request.level) for item in needed), default=None)

@@ -20,5 +20,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;
     module.add_function(wrap_pyfunction!(pack::blake3, module)?)?;
-    module.add_function(wrap_pyfunction!(reader::verify_path, module)?)
+    module.add_function(wrap_pyfunction!(reader::verify_path, module)?)?;
+    module.add_function(wrap_pyfunction!(reader::verify_rows, module)?)
 }

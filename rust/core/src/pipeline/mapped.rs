@@ -3,7 +3,7 @@
 
 use super::rows::{ReadState, RowReader, check_rows, no_stream};
 use crate::codec::{self, Codec, map};
-use crate::error::{Error, Layer, Result, to_usize};
+use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
 use crate::stream::ChunkShape;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ struct Piece {
 }
 
 /// The chunk that was asked for last, and its rows.
-type Kept<Key> = (Key, Arc<Vec<u8>>);
+type Kept<Key, Value = Arc<Vec<u8>>> = (Key, Value);
 
 /// Map rows that are read at a time.
 const WINDOW_ROWS: u64 = 1 << 20;
@@ -35,9 +35,11 @@ impl RowReader {
     ) -> Result<()> {
         let Some(description) = self.archive().streams().get(stream) else { return Err(no_stream(stream)) };
         let first = chunk.saturating_mul(description.chunk_rows);
-        let read = self.read_mapped_as(state, stream, first, true, out);
-        if read.and_then(|()| check_rows(digest, out)).is_ok() {
-            return Ok(());
+        let read = self.read_mapped_as(state, stream, first, true, out).and_then(|()| check_rows(digest, out));
+        match read {
+            // Nobody is to blame for what could not be read, and a second time would not tell.
+            Err(error) if error.kind() == ErrorKind::Damaged => {}
+            other => return other,
         }
         self.read_mapped(state, stream, first, out)?;
         check_rows(digest, out)
@@ -67,6 +69,36 @@ impl RowReader {
             row += rows;
         }
         Ok(())
+    }
+
+    /// A name of all that the rows of a mapped chunk follow from, and its digest: chunks of one name are equally whole. `None`
+    /// for an archive that shares nothing.
+    pub(super) fn mapped_name(
+        &self,
+        state: &mut ReadState,
+        (stream, chunk): (usize, u64),
+        digest: &[u8; 32],
+    ) -> Result<Option<[u8; 32]>> {
+        let Some(description) = self.archive().streams().get(stream) else { return Err(no_stream(stream)) };
+        let (first, rows) = (chunk.saturating_mul(description.chunk_rows), description.rows_in_chunk(chunk));
+        let mut text = digest.to_vec();
+        let mut known: Option<Kept<(usize, u64), [u8; 32]>> = None;
+        for piece in self.pieces(state, stream, first, rows)? {
+            let chunk_rows = self.archive().streams().get(piece.part).map_or(1, |part| part.chunk_rows);
+            let key = (piece.part, piece.first / chunk_rows);
+            let name = match known.filter(|(held, _)| *held == key) {
+                Some((_, name)) => name,
+                None => match self.shared_name(key.0, key.1)? {
+                    Some((_, name)) => name,
+                    None => return Ok(None),
+                },
+            };
+            known = Some((key, name));
+            text.extend(name);
+            text.extend((piece.first % chunk_rows).to_le_bytes());
+            text.extend(piece.rows.to_le_bytes());
+        }
+        Ok(Some(crate::digest::blake3(&text)))
     }
 
     /// What the map says of rows `first ..`, every value checked.
@@ -114,7 +146,8 @@ impl RowReader {
         is_proved_above: bool,
         out: &mut [u8],
     ) -> Result<()> {
-        let main = self.main_chunk(row_bytes, pieces, out.len() as u64);
+        // Where chunks are shared, the next archive wants this one, too.
+        let main = if self.shares() { None } else { self.main_chunk(row_bytes, pieces, out.len() as u64) };
         if let Some((part, chunk)) = main {
             self.read_chunk_as(state, (part, chunk), is_proved_above, out)?;
         }

@@ -1,13 +1,13 @@
 //! Rows out of an archive: read block → CRC → decode → BLAKE3, and only then into the caller's hands.
 
+use super::kept::{BaseNames, KeptChunks, Key, Shared};
 use crate::archive::{Archive, Entry};
 use crate::codec::{self, Codec};
 use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::plan::batch::{CountReader, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::compile::{CompiledCounts, StreamShape, StreamTable};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Buffers of one thread that reads.
 #[derive(Default)]
@@ -35,23 +35,30 @@ impl ReadState {
 /// An archive and the chunks that several readers need a part of.
 pub struct RowReader {
     archive: Archive,
-    kept: Mutex<VecDeque<(Key, Slot)>>,
-    kept_bytes_max: u64,
+    kept: Arc<KeptChunks>,
+    /// Of several archives that are verified together.
+    shared: Option<(Arc<Shared>, BaseNames)>,
 }
-
-/// Links, labels and one more are read side by side; a partition of links must not be decoded for each batch.
-const KEPT_CHUNKS_MIN: usize = 3;
-/// Of tiny chunks the budget would keep millions, and each look-up walks the list.
-const KEPT_CHUNKS_MAX: usize = 512;
-
-type Key = (usize, u64);
-/// Locked while the chunk is decoded, so that it is decoded once.
-type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
 impl RowReader {
     /// `kept_bytes_max`: budget for decoded chunks that are kept.
     pub fn new(archive: Archive, kept_bytes_max: u64) -> Self {
-        Self { archive, kept: Mutex::default(), kept_bytes_max }
+        Self { archive, kept: Arc::new(KeptChunks::new(kept_bytes_max)), shared: None }
+    }
+
+    /// Keeps its chunks together with other archives: a block that several of them point to is decoded once.
+    pub(super) fn sharing(archive: Archive, shared: Arc<Shared>) -> Self {
+        Self { archive, kept: shared.kept.clone(), shared: Some((shared, BaseNames::default())) }
+    }
+
+    pub(super) fn shares(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// `block_name`, for an archive that shares.
+    pub(super) fn shared_name(&self, stream: usize, chunk: u64) -> Result<Option<(&Shared, [u8; 32])>> {
+        let named = self.shared.as_ref().map(|(shared, bases)| Ok((&**shared, self.block_name(stream, chunk, bases)?)));
+        named.transpose()
     }
 
     pub fn archive(&self) -> &Archive {
@@ -181,41 +188,27 @@ impl RowReader {
     }
 
     pub(super) fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
-        let slot = self.slot((stream, chunk));
+        let bytes = self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
+        let shared = self.shared_name(stream, chunk)?;
+        let key = shared.as_ref().map_or(Key::Place(stream, chunk), |(_, name)| Key::Block(*name));
+        let slot = self.kept.touch(key, bytes, None);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = content.as_ref() {
             return Ok(bytes.clone());
         }
-        let bytes = self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let mut decoded = vec![0; to_usize(bytes, "chunk")?];
         crate::sys::prefer_huge_pages(&decoded);
         self.read_chunk(state, stream, chunk, &mut decoded)?;
+        if let Some((shared, name)) = shared {
+            shared.count_decoded();
+            shared.prove(name);
+        }
         let decoded = Arc::new(decoded);
         *content = Some(decoded.clone());
         drop(content);
         // Decoding may have needed other chunks and pushed this one out: it is the newest again.
-        self.touch((stream, chunk), Some(&slot));
+        self.kept.touch(key, bytes, Some(&slot));
         Ok(decoded)
-    }
-
-    /// The slot of a chunk, made the newest; the oldest go when the budget is full (a few always stay).
-    fn slot(&self, key: Key) -> Slot {
-        self.touch(key, None)
-    }
-
-    fn touch(&self, key: Key, own: Option<&Slot>) -> Slot {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().position(|(other, _)| *other == key).and_then(|at| kept.remove(at));
-        let entry = found.unwrap_or_else(|| (key, own.cloned().unwrap_or_default()));
-        let slot = entry.1.clone();
-        kept.push_back(entry);
-        let cost =
-            |(stream, chunk): Key| self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
-        let mut total: u64 = kept.iter().map(|(key, _)| cost(*key)).sum();
-        while (total > self.kept_bytes_max || kept.len() > KEPT_CHUNKS_MAX) && kept.len() > KEPT_CHUNKS_MIN {
-            total -= kept.pop_front().map_or(0, |(key, _)| cost(key));
-        }
-        slot
     }
 
     fn placed(&self, error: Error, stream: usize, chunk: u64) -> Error {

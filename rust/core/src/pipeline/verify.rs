@@ -26,8 +26,8 @@ pub enum Level {
 /// How far verification of a delta goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The bytes of this archive: its own blocks and tables. Whoever verifies the ancestors, too, needs no more. (Without
-    /// the ancestors at hand, blocks that are coded against rows of theirs are checked by their checksum.)
+    /// The bytes of this archive: its own blocks and tables. (Without the ancestors at hand, blocks that are coded against
+    /// rows of theirs are checked by their checksum.) `verify_rows` has the rest.
     Own,
     /// Also every block that lies in an ancestor, and every chunk that is put together from parts.
     WithAncestors,
@@ -42,9 +42,11 @@ pub struct VerifyReport {
     pub seconds: f64,
     pub ok: bool,
     pub damage: Vec<Damage>,
+    /// Places that could not be read, which says nothing of what they hold.
+    pub unread: Vec<Damage>,
 }
 
-/// One damaged place. Stream and rows are `None` where it lies in no stream, `ancestor` unless it lies in one.
+/// One damaged place, or one that could not be read. Stream and rows are `None` where it lies in no stream, `ancestor` unless it lies in one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Damage {
     pub layer: &'static str,
@@ -111,6 +113,7 @@ pub fn verify_opened(
                 seconds: started.elapsed().as_secs_f64(),
                 ok: false,
                 damage: vec![damage],
+                unread: Vec::new(),
             })
         }
         Err(error) => Err(error),
@@ -135,7 +138,7 @@ pub fn verify_scope(
     progress: Progress<'_>,
 ) -> Result<VerifyReport> {
     let started = Instant::now();
-    let mut check = Check { reader, damage: Vec::new(), checked_bytes: 0, block_bytes: 0, progress };
+    let mut check = Check::new(reader, progress);
     if let Err(error) = reader.archive().check_header() {
         check.note(&error, None, 0, limits::HEADER_BYTES as u64);
     }
@@ -148,12 +151,13 @@ pub fn verify_scope(
     } else {
         blocks.sort_unstable_by_key(Located::place);
     }
-    let before = check.damage.len();
+    let (before, unread_before) = (check.damage.len(), check.unread.len());
     check.blocks(&blocks, level, threads)?;
     check.damage[before..].sort_by_key(|damage| damage.offset);
+    check.unread[unread_before..].sort_by_key(|damage| damage.offset);
     blocks.sort_unstable_by_key(Located::place);
     check.placement(&blocks, complete);
-    if check.damage.is_empty() {
+    if check.is_clean() {
         check.whole(&blocks);
     }
     if scope == Scope::WithAncestors {
@@ -162,15 +166,7 @@ pub fn verify_scope(
     if level == Level::Full && scope == Scope::WithAncestors {
         check.plan(threads)?;
     }
-    Ok(VerifyReport {
-        level: level.name(),
-        archive_bytes: reader.archive().archive_bytes(),
-        checked_bytes: check.checked_bytes,
-        chunks,
-        seconds: started.elapsed().as_secs_f64(),
-        ok: check.damage.is_empty(),
-        damage: check.damage,
-    })
+    Ok(check.report(level, chunks, started))
 }
 
 impl Level {
@@ -182,24 +178,58 @@ impl Level {
     }
 }
 
-struct Check<'a, 'b> {
+pub(super) struct Check<'a, 'b> {
     reader: &'a Arc<RowReader>,
     damage: Vec<Damage>,
-    checked_bytes: u64,
+    unread: Vec<Damage>,
+    pub(super) checked_bytes: u64,
     block_bytes: u64,
     progress: Progress<'b>,
 }
 
-impl Check<'_, '_> {
+impl<'a, 'b> Check<'a, 'b> {
+    pub(super) fn new(reader: &'a Arc<RowReader>, progress: Progress<'b>) -> Self {
+        Self { reader, damage: Vec::new(), unread: Vec::new(), checked_bytes: 0, block_bytes: 0, progress }
+    }
+
+    pub(super) fn report(self, level: Level, chunks: u64, started: Instant) -> VerifyReport {
+        VerifyReport {
+            level: level.name(),
+            archive_bytes: self.reader.archive().archive_bytes(),
+            checked_bytes: self.checked_bytes,
+            chunks,
+            seconds: started.elapsed().as_secs_f64(),
+            ok: self.is_clean(),
+            damage: self.damage,
+            unread: self.unread,
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.damage.is_empty() && self.unread.is_empty()
+    }
+
     fn note(&mut self, error: &Error, rows: Option<(usize, u64, u64)>, offset: u64, byte_count: u64) {
+        self.note_in(error, rows, None, (offset, byte_count));
+    }
+
+    fn note_in(
+        &mut self,
+        error: &Error,
+        rows: Option<(usize, u64, u64)>,
+        ancestor: Option<String>,
+        (offset, byte_count): (u64, u64),
+    ) {
         let streams = self.reader.archive().streams();
-        self.damage.push(Damage {
+        let is_unread = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied);
+        let places = if is_unread { &mut self.unread } else { &mut self.damage };
+        places.push(Damage {
             layer: error.layer().map_or("block", Layer::name),
             detail: error.to_string(),
             stream: rows.and_then(|(stream, ..)| streams.get(stream)).map(|stream| stream.name.clone()),
             first_row: rows.map(|(_, first, _)| first),
             row_count: rows.map(|(_, _, count)| count),
-            ancestor: None,
+            ancestor,
             offset,
             byte_count,
         });
@@ -211,7 +241,7 @@ impl Check<'_, '_> {
     }
 
     /// All entries of all readable index blocks, and whether that is all of them.
-    fn index(&mut self) -> (Vec<Located>, bool) {
+    pub(super) fn index(&mut self) -> (Vec<Located>, bool) {
         let archive = self.reader.archive();
         let mut blocks = Vec::new();
         let mut complete = true;
@@ -321,18 +351,16 @@ impl Check<'_, '_> {
         })
     }
 
-    fn note_block(&mut self, fault: &Error, block: &Located) {
-        let Some(description) = self.reader.archive().streams().get(block.stream) else { return };
+    pub(super) fn note_block(&mut self, fault: &Error, block: &Located) {
+        let archive = self.reader.archive();
+        let Some(description) = archive.streams().get(block.stream) else { return };
         let first_row = block.chunk * description.chunk_rows;
         let row_count = description.rows_in_chunk(block.chunk);
         // Stream, rows and bytes are fields of their own; the sentence need not say them again.
         let rows = Some((block.stream, first_row, row_count));
-        self.note(fault, rows, block.entry.offset, block.entry.stored_bytes.into());
-        let ancestors = self.reader.archive().ancestors();
-        let ancestor = usize::from(block.entry.archive).checked_sub(1).and_then(|number| ancestors.get(number));
-        if let (Some(damage), Some(ancestor)) = (self.damage.last_mut(), ancestor) {
-            damage.ancestor = Some(ancestor.id.to_string());
-        }
+        let lies_in = usize::from(block.entry.archive).checked_sub(1);
+        let ancestor = lies_in.and_then(|number| archive.ancestors().get(number)).map(|other| other.id.to_string());
+        self.note_in(fault, rows, ancestor, (block.entry.offset, block.entry.stored_bytes.into()));
     }
 
     /// Overlaps, gaps, padding, and the sums of the stream table.
@@ -370,7 +398,7 @@ impl Check<'_, '_> {
         }
     }
 
-    fn plan(&mut self, threads: usize) -> Result<()> {
+    pub(super) fn plan(&mut self, threads: usize) -> Result<()> {
         let reader = self.reader;
         let checked = read_plan(reader).map(|plan| plan.map(|plan| plan.members).unwrap_or_default());
         let members = match checked {
@@ -382,7 +410,7 @@ impl Check<'_, '_> {
             // A digest of the whole is there to be compared; where rows are damaged it cannot hold.
             if let Ok(view) = &checked
                 && view.digest.is_some()
-                && self.damage.is_empty()
+                && self.is_clean()
             {
                 let compared = stream_member(view, &mut std::io::sink(), threads, MEMBER_BYTES, &mut |_| self.beat());
                 checked = compared.and(checked);
@@ -403,7 +431,7 @@ impl Check<'_, '_> {
             return Err(error);
         }
         // Damaged rows of the plan or of counts have been noted as such.
-        if error.layer() == Some(Layer::Plan) || self.damage.is_empty() {
+        if error.layer() == Some(Layer::Plan) || self.is_clean() {
             self.note(&error, None, 0, 0);
         }
         Ok(())

@@ -101,8 +101,9 @@ fn check_block(
     let length = usize::try_from(block.entry.stored_bytes).unwrap_or(usize::MAX);
     let bytes = at.checked_add(length).and_then(|end| state.bytes.get(at..end));
     let (None, Some(bytes)) = (unread, bytes) else {
-        let why = unread.map_or_else(|| "it ends outside the archive".to_owned(), ToString::to_string);
-        return Some(Error::damaged(Layer::Block, "", format!("cannot be read: {why}")));
+        // Not a word about the bytes, unless they lie where there are none.
+        let why = unread.cloned().unwrap_or_else(|| Error::damaged(Layer::Block, "", "ends outside the archive"));
+        return Some(why.at(Layer::Block).within("cannot be read"));
     };
     let crc = digest::crc64(bytes);
     if crc != block.entry.block_crc {
