@@ -327,6 +327,29 @@ def test_an_archive_that_cannot_be_read_is_neither_damaged_nor_the_end(whole, mo
     assert whole.verify().ok
 
 
+@pytest.mark.parametrize("folder", ["commits", "marks", "root", "condemned", "reports", MARKER])
+def test_a_record_that_cannot_be_read_is_not_damaged(damageable, monkeypatch, folder):
+    name = max(entry.name for entry in damageable.list("") if entry.name.startswith(folder))
+    original = MemoryStore.read
+
+    def read(self, asked, **options):
+        if asked == name and failing:
+            raise StorageError("input/output error")
+        return original(self, asked, **options)
+
+    monkeypatch.setattr(MemoryStore, "read", read)
+    failing = False
+    repository = Repository.open(damageable)
+    failing = True
+    report = repository.verify(level="structure")
+    assert (report.ok, report.damaged, report.unread) == (False, (), ((name, "input/output error"),))
+    failing = False
+    assert repository.verify(level="structure").ok
+    data, kept = damageable._objects[name]
+    damageable._objects[name] = (data[:-2] + b"?" + data[-1:], kept)
+    assert [item.object for item in repository.verify(level="structure").damaged] == [name]
+
+
 def test_deltas_that_cannot_be_read_are_neither_damaged_nor_proved(damageable, monkeypatch):
     damageable._objects = {name: kept for name, kept in damageable._objects.items() if not name.startswith("reports/")}
     repository = Repository.open(damageable)

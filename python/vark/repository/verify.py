@@ -25,7 +25,7 @@ from vark.repository.layout import (
 )
 from vark.repository.ledger import LEVELS, RESTORED, Ledger, LedgerEntry, read_ledger, write_ledger
 from vark.repository.objects import now_unix_ms, read_object
-from vark.repository.reading import Needed, Progress, Reading, VerifyRequest, archives_of, expected_sizes
+from vark.repository.reading import FINDINGS, Needed, Progress, Reading, VerifyRequest, archives_of, expected_sizes
 from vark.repository.records import CommittedArchive, Marker
 from vark.repository.reports import DamagedObject, RepositoryVerifyReport
 from vark.repository.root import ArchiveList
@@ -66,17 +66,18 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     start = time.monotonic()
     context = replace(context)  # a fresh reader: what was read earlier may be damaged since
     catalog = context.reader.read()
-    damaged = _records(context, catalog)
-    faults: dict[str, VarkError] = {}
+    faults = _records(context, catalog)
     ledger = read_ledger(context.store, context.id or None, faults)
-    damaged.update({name: DamagedObject(name, error.message) for name, error in faults.items()})
+    damaged = {name: _damaged(name, error) for name, error in faults.items() if isinstance(error, FINDINGS)}
+    unread = {name: error.message for name, error in faults.items() if name not in damaged}
     needed = _needed(context, catalog, request)
     broken = _structure(context, needed, damaged)
     chosen, recent = _choose(context, ledger, needed, broken, request)
     reading = Reading(context, request, needed, broken, now_unix_ms(context.store))
     reading.run(chosen, start)
     damaged.update(reading.damaged)
-    gone = _collected_since(context, broken | archives_of(reading.unread))
+    unread.update(reading.unread)
+    gone = _collected_since(context, broken | archives_of(unread))
     broken -= gone
     damaged = _without(damaged, gone)
     entries = [entry for entry in reading.entries if entry.archive not in gone]
@@ -98,7 +99,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
         remaining=tuple(sorted(reading.remaining)),
         recent=tuple(sorted(recent)),
         oldest_unverified_unix_ms=_oldest(ledger, needed, request),
-        unread=tuple(sorted(_without(reading.unread, gone).items())),
+        unread=tuple(sorted(_without(unread, gone).items())),
         unproved=tuple(sorted(_without(reading.unproved, gone).items())),
     )
 
@@ -113,17 +114,20 @@ def _collected_since(context: Context, broken: set[str]) -> set[str]:
     return broken & context.reader.administrations.read_what_is_readable({}).swept if broken else set()
 
 
-def _records(context: Context, catalog: Catalog) -> dict[str, DamagedObject]:
-    """Read every small object; those of the catalog have been read."""
-    damaged = {name: DamagedObject(name, str(error)) for name, error in catalog.faults.items()}
+def _damaged(name: str, error: VarkError) -> DamagedObject:
+    is_missing = isinstance(error, NotFoundError)
+    return DamagedObject(name, "missing" if is_missing else error.message, missing=is_missing)
+
+
+def _records(context: Context, catalog: Catalog) -> dict[str, VarkError]:
+    """Read every small object, those of the catalog have been read; return what is wrong with which."""
+    faults = dict(catalog.faults)
 
     def check(name: str, decode: Callable[[bytes], object]) -> None:
         try:
             decode(read_object(context.store, name))
-        except NotFoundError:
-            damaged[name] = DamagedObject(name, "missing", missing=True)
         except VarkError as error:
-            damaged[name] = DamagedObject(name, error.message)
+            faults[name] = error
 
     check(MARKER, lambda data: Marker.decode(data, place=MARKER))
     administrations = context.reader.administrations
@@ -134,12 +138,12 @@ def _records(context: Context, catalog: Catalog) -> dict[str, DamagedObject]:
     }
     generations = sorted(administrations.generations())
     for generation in _missing(generations):
-        damaged[root_name(generation)] = DamagedObject(root_name(generation), "missing", missing=True)
+        faults[root_name(generation)] = NotFoundError("missing")
     for generation in generations:
         try:
             root = administrations.read_root(generation)
         except VarkError as error:
-            damaged[root_name(generation)] = DamagedObject(root_name(generation), error.message)
+            faults[root_name(generation)] = error
             continue
         lists |= {list_name(digest) for digest in root.sweeps}
         if root.list is not None:
@@ -150,7 +154,7 @@ def _records(context: Context, catalog: Catalog) -> dict[str, DamagedObject]:
             return ArchiveList.decode(data, place=place, repository=context.id or None)
 
         check(name, decode)
-    return damaged
+    return faults
 
 
 def _missing(generations: list[int]) -> list[int]:

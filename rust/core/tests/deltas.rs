@@ -1,26 +1,21 @@
 //! Deltas: what is restored from one is the source of its day, and it holds little more than what is new.
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 
+mod delta_support;
+
+use delta_support::{ROW_BYTES, Shelf, matrix, npy, random_row};
 use proptest::prelude::*;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use vark_core::archive::{Archive, ArchiveId};
-use vark_core::codec::Compression;
-use vark_core::error::{Error, ErrorKind, Layer};
+use vark_core::error::{ErrorKind, Layer};
 use vark_core::pipeline::compact::compact;
-use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::output::Output;
-use vark_core::pipeline::pack::{Input, MemberInput, PackOptions, StreamInput, pack};
-use vark_core::pipeline::restore::write_member;
-use vark_core::pipeline::rows::{ReadState, RowReader};
+use vark_core::pipeline::pack::PackOptions;
+use vark_core::pipeline::rows::ReadState;
 use vark_core::pipeline::verify::{Level, Scope, verify, verify_opened, verify_scope};
-use vark_core::pipeline::verify_rows::{RowsReport, verify_rows_of};
-use vark_core::split::Layout;
 use vark_core::store::ReadAt;
 use vark_core::stream::{ElementType, StreamRole, StreamSpec, chunk_rows_for};
-use vark_core::testing::files::pack_to;
-use vark_core::testing::{Random, Shared, pack_options, restore_options};
+use vark_core::testing::{Random, Shared, pack_options};
 
 #[derive(Debug, Clone)]
 enum Edit {
