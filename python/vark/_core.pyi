@@ -157,6 +157,10 @@ class Reader:
 
         ids: the bits of the ids as unsigned 64-bit numbers. Each row is compared with the stream of ids.
         """
+    def equal_rows(self, stream: int, other: Reader, other_stream: int, out: Buffer) -> None:
+        """Fill `out`, one byte for each row number that both streams have: 1 where the rows are equal by what index and
+        maps say. Others may be equal all the same. Reads no rows.
+        """
     def plan(self) -> str | None:
         """The split plan as checked JSON; None when the archive has no members."""
     def restore(

@@ -153,6 +153,16 @@ class StreamView:
         """
         self._reader.read_rows(self._number, first_row, row_count, out, threads=threads or 0)
 
+    def equal_rows(self, other: StreamView) -> NDArray[np.bool_]:
+        """Return for each row number that both have whether the rows are known to be equal. Reads no rows.
+
+        Known: chunks of one digest, and rows that stand at one place of one stored block. Others may be equal, too.
+        """
+        flags = np.zeros(min(len(self), len(other)), np.uint8)
+        if len(flags):
+            self._reader.equal_rows(self._number, other._reader, other._number, flags.data)
+        return flags.view(np.bool_)
+
 
 class NamedBytes(Mapping[str, bytes]):
     """Documents or attachments of an archive: name -> bytes, read when asked for."""

@@ -125,8 +125,9 @@ def _named(before: Archive, after: Archive) -> Iterator[tuple[str, str]]:
 def _equal(before: StreamView, after: StreamView) -> bool:
     if len(before) != len(after):
         return False
-    pairs = zip(rows.blocks(before), rows.blocks(after), strict=True)
-    return all((old == new).all() for (_, old), (_, new) in pairs)
+    if rows.row_bytes_of(before) != rows.row_bytes_of(after) or before.dtype != after.dtype:
+        return False
+    return not rows.differing(before, after).any()
 
 
 def _columns(before: Archive, after: Archive) -> dict[str, str]:

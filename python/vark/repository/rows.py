@@ -15,6 +15,8 @@ from vark.views import READ_BYTES, StreamView
 CANDIDATES_MAX = 4 << 20
 MOVABLE_BYTES_MIN = 8  # shorter rows are found anywhere by chance
 
+GAP_ROWS = 256  # equal rows between others that are worth a read of its own
+
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -74,9 +76,20 @@ def differing(before: StreamView, after: StreamView) -> Flags:
     """Return for each row number that both have whether the rows differ; both have rows of the same length."""
     count = min(len(before), len(after))
     flags = np.zeros(count, bool)
-    for (row, old), (_, new) in zip(blocks(before, 0, count), blocks(after, 0, count), strict=True):
-        flags[row : row + len(old)] = (old != new).any(axis=1)
+    for first, stop in unequal_runs(before, after):
+        for (row, old), (_, new) in zip(blocks(before, first, stop), blocks(after, first, stop), strict=True):
+            flags[row : row + len(old)] = (old != new).any(axis=1)
     return flags
+
+
+def unequal_runs(before: StreamView, after: StreamView) -> Iterator[tuple[int, int]]:
+    """Yield (first row, end) of what has to be read to compare the rows that both have: chunks that may differ."""
+    numbers = np.flatnonzero(~before.equal_rows(after))
+    if len(numbers):
+        ends = np.append(np.flatnonzero(np.diff(numbers) > GAP_ROWS), len(numbers) - 1)
+        starts = np.append(0, ends[:-1] + 1)
+        for start, end in zip(starts, ends, strict=True):
+            yield int(numbers[start]), int(numbers[end]) + 1
 
 
 def compare_by_position(before: StreamView, after: StreamView, *, movable: bool) -> RowCounts:

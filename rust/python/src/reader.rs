@@ -13,6 +13,7 @@ use vark_core::archive::ArchiveId;
 use vark_core::error::Error;
 use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
+use vark_core::pipeline::equal::equal_rows;
 use vark_core::pipeline::id_index;
 use vark_core::pipeline::memory;
 use vark_core::pipeline::open::{Places, open_archive, open_volumes};
@@ -188,6 +189,22 @@ impl Reader {
         let reader = self.get()?;
         let found = py.detach(|| id_index::find(&reader, stream, &ids)).map_err(|error| to_py(&error))?;
         Ok(found.map(|found| found.into_iter().map(|(number, row)| (number as u64, row)).unzip()))
+    }
+
+    /// Flags of the rows that both streams have: 1 where they are equal by what the tables say.
+    fn equal_rows(
+        &self,
+        py: Python<'_>,
+        stream: usize,
+        other: &Reader,
+        other_stream: usize,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (before, after) = (self.get()?, other.get()?);
+        let mut target = BufferTarget::new(out)?;
+        let flags = target.bytes();
+        let compared = py.detach(|| equal_rows((&before, stream), (&after, other_stream), flags));
+        compared.map_err(|error| to_py(&error))
     }
 
     fn plan(&self, py: Python<'_>) -> PyResult<Option<String>> {

@@ -101,6 +101,28 @@ impl RowReader {
         Ok(Some(crate::digest::blake3(&text)))
     }
 
+    /// Where rows of any stream stand: (stream with blocks, first row there, rows), none across chunks.
+    pub(super) fn places(
+        &self,
+        state: &mut ReadState,
+        stream: usize,
+        first: u64,
+        rows: u64,
+    ) -> Result<Vec<(usize, u64, u64)>> {
+        if self.archive().mapping(stream).is_some() {
+            let pieces = self.pieces(state, stream, first, rows)?;
+            return Ok(pieces.iter().map(|piece| (piece.part, piece.first, piece.rows)).collect());
+        }
+        let Some(description) = self.archive().streams().get(stream) else { return Err(no_stream(stream)) };
+        let (mut found, mut row, end) = (Vec::new(), first, first.saturating_add(rows));
+        while row < end {
+            let here = (description.chunk_rows - row % description.chunk_rows).min(end - row);
+            found.push((stream, row, here));
+            row += here;
+        }
+        Ok(found)
+    }
+
     /// What the map says of rows `first ..`, every value checked.
     fn pieces(&self, state: &mut ReadState, stream: usize, first: u64, rows: u64) -> Result<Vec<Piece>> {
         let Some(mapping) = self.archive().mapping(stream) else { return Err(no_stream(stream)) };

@@ -3,6 +3,7 @@
 pub mod coding;
 pub mod compact;
 pub mod delta;
+pub mod equal;
 mod feeder;
 pub mod id_index;
 mod kept;
