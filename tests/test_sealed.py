@@ -145,7 +145,10 @@ def test_deltas_and_compaction_keep_the_keys_of_their_base(source, sealed, tmp_p
 
 def test_a_plain_base_cannot_have_an_encrypted_delta(source, tmp_path):
     vark.write_archive(source[0], tmp_path / "plain.vark")
-    with vark.open_archive(tmp_path / "plain.vark") as base, pytest.raises(vark.InvalidArgumentError, match="not encrypted"):
+    with (
+        vark.open_archive(tmp_path / "plain.vark") as base,
+        pytest.raises(vark.InvalidArgumentError, match="not encrypted"),
+    ):
         vark.write_archive(source[0], tmp_path / "delta.vark", base=base, recipients=[RECIPIENT])
 
 

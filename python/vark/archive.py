@@ -22,9 +22,9 @@ from vark.adapters import LoadRequest, adapter_for_layout
 from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
+from vark.keys import Secrets
 from vark.selection import Selection, ids_of, select
 from vark.tables import PayloadOf, misfit
-from vark.keys import Secrets
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
 from vark.units import format_bytes, parse_bytes

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from os import PathLike
 
+from vark import _core
 from vark.errors import InvalidArgumentError, error_from_os
 
 # As in the engine: what is longer is a mistaken file.

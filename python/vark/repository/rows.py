@@ -84,7 +84,11 @@ def differing(before: StreamView, after: StreamView) -> Flags:
 
 def unequal_runs(before: StreamView, after: StreamView) -> Iterator[tuple[int, int]]:
     """Yield (first row, end) of what has to be read to compare the rows that both have: chunks that may differ."""
-    numbers = np.flatnonzero(~before.equal_rows(after))
+    yield from _runs(np.flatnonzero(~before.equal_rows(after)))
+
+
+def _runs(numbers: Positions) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of ascending numbers that lie close together."""
     if len(numbers):
         ends = np.append(np.flatnonzero(np.diff(numbers) > GAP_ROWS), len(numbers) - 1)
         starts = np.append(0, ends[:-1] + 1)
@@ -158,36 +162,56 @@ def match(before: NDArray[np.generic], after: NDArray[np.generic]) -> tuple[Posi
 
 
 def compare_by_id(before: StreamView, after: StreamView, before_ids: StreamView, after_ids: StreamView) -> RowCounts:
-    """Compare the rows of the same ids, wherever they are."""
+    """Compare the rows of the same ids, wherever they are: the first of an id with the first, and so on.
+
+    Ids are read, unless the tables say that both sides have the same; of the rows, those that may differ or have moved.
+    """
     same_kind = row_bytes_of(before) == row_bytes_of(after) and before.dtype == after.dtype
     if not same_kind or before_ids.dtype != after_ids.dtype:
         return RowCounts(len(after), len(before), 0, 0)
+    if len(before) == len(after) and before_ids.equal_rows(after_ids).all():
+        # Where each id stands at one position on both sides, so do the first, second … row of an id that several have.
+        return RowCounts(0, 0, int(differing(before, after).sum()), 0)
+    known = before.equal_rows(after)
     hasher = RowHasher(row_bytes_of(before))
     parts = max(len(before), len(after)) // CANDIDATES_MAX + 1
     added = removed = changed = moved = 0
     for part in range(parts):
-        old_keys, old_hashes, old_rows = _keyed(before, before_ids, hasher, part, parts)
-        new_keys, new_hashes, new_rows = _keyed(after, after_ids, hasher, part, parts)
+        old_keys, old_rows = _keyed(before_ids, part, parts)
+        new_keys, new_rows = _keyed(after_ids, part, parts)
         old_index, new_index = match(old_keys, new_keys)
-        same = old_hashes[old_index] == new_hashes[new_index]
-        elsewhere = old_rows[old_index] != new_rows[new_index]
-        changed += int((~same).sum())
-        moved += int((same & elsewhere).sum())
         removed += len(old_keys) - len(old_index)
         added += len(new_keys) - len(new_index)
+        old, new = old_rows[old_index], new_rows[new_index]
+        same_place = old == new
+        unsure = ~same_place
+        unsure[same_place] = ~known[old[same_place]]
+        old, new = old[unsure], new[unsure]
+        same = _hashes_at(before, old, hasher) == _hashes_at(after, new, hasher)
+        changed += int((~same).sum())
+        moved += int((same & (old != new)).sum())
     return RowCounts(added, removed, changed, moved)
 
 
-def _keyed(
-    view: StreamView, ids: StreamView, hasher: RowHasher, part: int, parts: int
-) -> tuple[NDArray[np.generic], Hashes, Positions]:
-    """Return ids, row hashes and row numbers of the rows whose id falls into this part."""
-    keys = [np.empty(0, ids.dtype)]
-    hashes, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    for first, rows in blocks(view):
-        found = ids[first : first + len(rows)].reshape(-1)
+def _hashes_at(view: StreamView, numbers: Positions, hasher: RowHasher) -> Hashes:
+    """Return the hashes of rows, in the order of their numbers here; none comes twice."""
+    order = np.argsort(numbers)
+    ascending = numbers[order]
+    found = np.empty(len(numbers), np.uint64)
+    for first, stop in _runs(ascending):
+        for row, rows in blocks(view, first, stop):
+            start, end = np.searchsorted(ascending, [row, row + len(rows)])
+            found[order[start:end]] = hasher(rows[ascending[start:end] - row])
+    return found
+
+
+def _keyed(ids: StreamView, part: int, parts: int) -> tuple[NDArray[np.generic], Positions]:
+    """Return ids and row numbers of the rows whose id falls into this part."""
+    keys, numbers = [np.empty(0, ids.dtype)], [np.empty(0, np.int64)]
+    step = max(1, READ_BYTES // row_bytes_of(ids))
+    for first in range(0, len(ids), step):
+        found = ids[first : first + step].reshape(-1)
         mine = np.flatnonzero(found.astype(np.uint64) % np.uint64(parts) == part)
         keys.append(found[mine])
-        hashes.append(hasher(rows[mine]))
         numbers.append(mine + first)
-    return np.concatenate(keys), np.concatenate(hashes), np.concatenate(numbers)
+    return np.concatenate(keys), np.concatenate(numbers)

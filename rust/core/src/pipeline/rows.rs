@@ -88,7 +88,7 @@ impl RowReader {
     }
 
     /// As `read_chunk`. `is_proved_above`: the caller compares a digest of all that it makes of the rows.
-    pub(super) fn read_chunk_as(
+    pub(crate) fn read_chunk_as(
         &self,
         state: &mut ReadState,
         (stream, chunk): (usize, u64),

@@ -4,10 +4,14 @@
 //! anything that is not what went in. Only built for tests.
 #![expect(clippy::unwrap_used, reason = "a fault here is what fuzzing looks for")]
 
+mod against;
+mod deltas;
 pub mod files;
 pub mod ids;
 mod seal;
 
+pub use against::{edits_block, map_block, residual_block};
+pub use deltas::delta_open;
 pub use seal::seal;
 
 use crate::archive::{Archive, ArchiveId, ArchiveWriter};
@@ -33,7 +37,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Name and body of every target; the corpus lies in a folder of that name.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 11] = [
     ("archive_open", archive_open),
     ("block_decode", block_decode),
     ("faiss_split", faiss_split),
@@ -41,6 +45,10 @@ pub const TARGETS: [Target; 7] = [
     ("id_index", ids::id_index),
     ("plan", plan),
     ("pipe", pipe),
+    ("map_block", map_block),
+    ("residual_block", residual_block),
+    ("edits_block", edits_block),
+    ("delta_open", delta_open),
 ];
 
 /// Opens, verifies and reads `data` as it is, then with all checks of its tables made to hold.
@@ -193,7 +201,10 @@ pub struct RawStream {
 /// # Errors
 /// Those of the archive writer.
 pub fn archive_of(streams: &[RawStream], entries_per_block: u32) -> Result<Vec<u8>> {
-    let mut writer = ArchiveWriter::new(ArchiveId([1; 16])).with_entries_per_block(entries_per_block);
+    place_streams(ArchiveWriter::new(ArchiveId([1; 16])).with_entries_per_block(entries_per_block), streams)
+}
+
+fn place_streams(mut writer: ArchiveWriter, streams: &[RawStream]) -> Result<Vec<u8>> {
     let mut bytes = writer.header().to_vec();
     for RawStream { spec, chunk_rows, data } in streams {
         let row_bytes = to_usize(u64::from(spec.row_bytes()?));

@@ -64,7 +64,7 @@ fn spec_of(ids: &str, run: &str, word: &str) -> StreamSpec {
 }
 
 /// An id as the index compares it: its bits, those of a signed type extended by its sign.
-fn key_of(element_type: ElementType, bytes: &[u8]) -> u64 {
+pub(crate) fn key_of(element_type: ElementType, bytes: &[u8]) -> u64 {
     let value = super::member::little_endian(bytes);
     let unused = 64 - 8 * element_type.bytes().min(8);
     if element_type.is_signed() { ((value << unused).cast_signed() >> unused).cast_unsigned() } else { value }
