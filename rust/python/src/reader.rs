@@ -385,23 +385,6 @@ pub fn verify_rows(
     json(&reporter.finish(result)?)
 }
 
-#[pyfunction]
-#[pyo3(signature = (archives, ancestors, *, threads, progress))]
-pub fn verify_rows(
-    py: Python<'_>,
-    archives: Vec<Vec<PathBuf>>,
-    ancestors: Places,
-    threads: usize,
-    progress: Option<Py<PyAny>>,
-) -> PyResult<String> {
-    let mut reporter = Reporter::new(progress);
-    let result = py.detach(|| {
-        let report = &mut |done, total| reporter.report(done, total);
-        vark_core::pipeline::verify_rows::verify_rows(&archives, &ancestors, threads, report)
-    });
-    json(&reporter.finish(result)?)
-}
-
 fn verify_files(
     volumes: &[PathBuf],
     ancestors: &Places,
