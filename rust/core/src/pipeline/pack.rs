@@ -226,7 +226,7 @@ fn attempts(
         let last = attempt >= options.attempts || !restartable;
         let pass = Pass { run, options, left_out: &left_out, whole: &whole, accept_changes: last };
         match pass.run(sink, members, streams, progress)? {
-            Outcome::Done(report) => return Ok(report),
+            Outcome::Done(report) => return Ok(*report),
             Outcome::Changed(_) | Outcome::Lost(_) if !last => {}
             // Its counts may be of another moment than its rows; as plain bytes it can be restored in any case.
             Outcome::Changed(skipped) | Outcome::Lost(skipped) if restartable && !whole.contains(&skipped.name) => {
@@ -243,7 +243,7 @@ fn attempts(
 }
 
 enum Outcome {
-    Done(PackReport),
+    Done(Box<PackReport>),
     /// A member changed, so that reading it again is better than keeping what was read.
     Changed(Skipped),
     /// A member could not be read to its end.
@@ -345,7 +345,7 @@ impl Pass<'_> {
             changed = true;
             plan.skipped.push(skipped);
         }
-        self.finish(packer, plan, changed).map(Outcome::Done)
+        Ok(Outcome::Done(Box::new(self.finish(packer, plan, changed)?)))
     }
 
     /// The plan of the member, and what changed while it was read.
