@@ -1,6 +1,7 @@
 """`vark cat` and selections: rows by position and by id, out of archives and snapshots, as npy, Arrow and Parquet."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -183,3 +184,27 @@ def test_large_selections_are_written_in_parts(tmp_path, monkeypatch, archive, r
     assert table.equals(pa.ipc.open_file(tmp_path / "arrow").read_all())
     assert table["id"].to_pylist() == IDS.tolist()
     assert table["title"].to_pylist() == [f"title {each}" for each in IDS[:-1]] + [None]
+
+
+@pytest.mark.parametrize("key", [None, "x"])
+def test_a_payload_of_other_rows_is_left_out_and_named(tmp_path, rows, key):
+    path, target = tmp_path / "a.vark", tmp_path / "o.parquet"
+    vark.write_archive(rows, path, payload=pa.table({"x": range(ROWS)}), payload_key=key, probes=rows[:7], sync=False)
+    stream = "vectors" if key else "probe.queries"
+    why = "has no ids" if key else f"it has {ROWS} rows, stream 'probe.queries' has 7"
+    with vark.open_archive(path) as opened:
+        selection = opened.select(stream, rows=slice(3))
+        assert why in selection.notes[0]
+        assert next(selection.parts()).notes == selection.notes
+        assert opened.select(stream, rows=slice(3), payload=False).notes == ()
+    arguments = ["cat", path, stream, "--rows", ":3", "--format", "parquet", "-o", target]
+    said = run(*arguments)
+    assert (said.returncode, why in said.stderr.decode()) == (0, True)
+    as_json = run(*arguments, "--replace", "--json")
+    assert as_json.returncode == 0, as_json.stdout
+    warning, summary = map(json.loads, as_json.stdout.splitlines())
+    assert warning["message_type"] == "warning"
+    assert summary["notes"] == [warning["message"]]
+    assert summary["row_count"] == 3
+    assert run(*arguments[:-2], "--json").returncode == 2  # stdout carries the rows
+    assert run("cat", path, stream, "--rows", ":3", "--format", "npy").stderr == b""

@@ -103,12 +103,17 @@ def test_appended_ids_and_rows_that_changed_under_an_id_stand_in_the_changes(cha
     assert again.archive_bytes < full.archive_bytes // 50
 
 
-def test_when_all_rows_shift_the_index_is_written_anew(chain):
+def test_when_all_rows_shift_the_index_is_left_out_or_written_anew_when_asked_for(chain):
     index, ids = id_map(shuffled()), shuffled()
-    chain.add(index, id_index=INDEXED)
+    assert chain.add(index, id_index=INDEXED).delta is None
+    full, wanted = chain.newest, [int(ids[0]), int(ids[199]), int(ids[200]), int(ids[-1])]
     index.remove_ids(ids[:200])
-    chain.add(index)
-    words = check(chain, "id_map", [int(ids[0]), int(ids[199]), int(ids[200]), int(ids[-1])])
+    # It would be most of such a delta.
+    assert chain.add(index).delta.id_index_left_out == ("id_map",)
+    assert check(chain, "id_map", wanted) == {}
+    chain.newest = full
+    assert chain.add(index, id_index=INDEXED).delta.id_index_left_out == ()
+    words = check(chain, "id_map", wanted)
     assert "changes.keys" not in words
     assert words["places"] > 0
 
