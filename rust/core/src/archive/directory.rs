@@ -221,6 +221,11 @@ struct Counts {
     seal_bytes: usize,
 }
 
+/// Bytes of an index, or `None` when the sum overflows.
+fn index_byte_count(entry_count: u64, block_count: u64, overhead: u64) -> Option<u64> {
+    entry_count.checked_mul(ENTRY_BYTES as u64)?.checked_add(block_count.checked_mul(overhead)?)
+}
+
 fn decode_counts(
     fields: &mut Cursor<'_>,
     directory_bytes: usize,
@@ -233,8 +238,7 @@ fn decode_counts(
     let entry_count = fields.u64()?;
     let entries_per_block = fields.u32()?;
     let stream_count = fields.u32()?;
-    let ancestor_count = fields.u32()?;
-    let name_bytes = fields.u32()?;
+    let (ancestor_count, name_bytes) = (fields.u32()?, fields.u32()?);
     let (seal_bytes, sealed_overhead) = (fields.u32()?, fields.u32()?);
     let (parity_offset, reserved) = (fields.u64()?, fields.u64()?);
 
@@ -263,10 +267,8 @@ fn decode_counts(
         return Err(damaged(format!("index_offset {index_offset}, expected a multiple of {BLOCK_ALIGNMENT}, not 0")));
     }
     let block_count = entry_count.div_ceil(u64::from(entries_per_block));
-    let index_end = entry_count
-        .checked_mul(ENTRY_BYTES as u64)
-        .and_then(|bytes| bytes.checked_add(block_count.checked_mul(u64::from(sealed_overhead))?))
-        .and_then(|bytes| bytes.checked_add(index_offset));
+    let index_bytes = index_byte_count(entry_count, block_count, u64::from(sealed_overhead));
+    let index_end = index_bytes.and_then(|bytes| bytes.checked_add(index_offset));
     if index_end != Some(directory_offset) {
         return Err(damaged(format!(
             "an index of {entry_count} entries at {index_offset} must end at {directory_offset}"
