@@ -10,6 +10,7 @@ import click
 from vark.cli import content, options, secrets
 from vark.cli.output import Output, as_record, exit_for_partial
 from vark.errors import InvalidArgumentError
+from vark.types import WriteReport
 from vark.units import format_bytes, format_speed
 
 
@@ -89,15 +90,7 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
             progress=progress,
             **values,
         )
-    written = report.archives[0].write
-    for item in written.skipped if written is not None else ():
-        output.warn(f"not captured: {item.name}: {item.reason}", name=item.name, reason=item.reason)
-    for member in written.members if written is not None else ():
-        if member.warning:
-            output.warn(f"{member.name}: {member.warning}", name=member.name, reason=member.warning)
-    for name in written.delta.id_index_left_out if written is not None and written.delta is not None else ():
-        text = f"{name}: its index of ids was left out, as it would be most of this delta; --id-index writes it anew"
-        output.warn(text, name=name, reason="id-index-left-out")
+    _warn(output, report.archives[0].write)
     if output.as_json:
         output.line("summary", command="backup", **as_record(report))
     archive = report.archives[0]
@@ -108,6 +101,23 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     if report.partial:
         output.talk("The snapshot is partial: see the warnings above.")
     return exit_for_partial(report.partial)
+
+
+def _warn(output: Output, written: WriteReport | None) -> None:
+    """Say what was left out, and that nothing is encrypted where the environment has a passphrase."""
+    if secrets.is_configured():
+        text = "not encrypted: repositories cannot be yet; the passphrase in the environment is not used"
+        output.warn(text, reason="not-encrypted")
+    if written is None:
+        return
+    for item in written.skipped:
+        output.warn(f"not captured: {item.name}: {item.reason}", name=item.name, reason=item.reason)
+    for member in written.members:
+        if member.warning:
+            output.warn(f"{member.name}: {member.warning}", name=member.name, reason=member.warning)
+    for name in written.delta.id_index_left_out if written.delta is not None else ():
+        text = f"{name}: its index of ids was left out, as it would be most of this delta; --id-index writes it anew"
+        output.warn(text, name=name, reason="id-index-left-out")
 
 
 def _name_of(sources: tuple[str, ...]) -> str:
