@@ -24,7 +24,6 @@ class ExitCode(IntEnum):
     UNSUPPORTED = 13
     REFUSED = 14  # by retention, a hold, or the least number of snapshots to keep
     NO_SPACE = 15
-    KEY_UNAVAILABLE = 16  # the service that holds a key was not reached
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -162,13 +161,6 @@ class WrongKeyError(VarkError, PermissionError):
     errno = errno.EACCES
 
 
-class KeyUnavailableError(VarkError, ConnectionError):
-    """The service that holds the key could not be reached; try again, or open with another slot."""
-
-    default_code = "key-unavailable"
-    exit_code = ExitCode.KEY_UNAVAILABLE
-
-
 class ConflictError(VarkError, RuntimeError):
     """Another writer or collector was in the way again and again; nothing is lost, run it once more."""
 
@@ -200,7 +192,6 @@ ERROR_CLASSES: dict[str, type[VarkError]] = {
     "cancelled": CancelledError,
     "key-needed": KeyNeededError,
     "wrong-key": WrongKeyError,
-    "key-unavailable": KeyUnavailableError,
 }
 
 

@@ -26,7 +26,6 @@ HINTS = {
     "not-an-archive": "check the path; `vark verify` says more about a file that was an archive",
     "key-needed": "see --passphrase, --password-file, --identity, --recovery-code",
     "wrong-key": "nothing was written; try another key",
-    "key-unavailable": "nothing was written",
     "damaged": "restore from another copy; `vark verify` lists all that is damaged",
     "unsupported": "install a newer vark",
     "limit-exceeded": "raise the limit only if you trust the archive",
