@@ -187,7 +187,6 @@ def failure_of_unpack(shell, *ways, expected, **environment):
     # inspect is the only reader with --json that writes nothing.
     result = shell("inspect", "a.vark", "--json", *ways, **environment)
     assert result.returncode == expected, result
-    assert not (shell.folder / "out.npy").exists()
     return failure(result)
 
 
@@ -274,6 +273,22 @@ def test_a_passphrase_is_asked_for_twice_and_never_echoed(shell):
     assert not (shell.folder / "b.vark").exists()
 
 
+def test_a_recovery_code_that_cannot_be_shown_protects_nothing(shell):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "vark", "pack", "v.npy", "a.vark", "--recovery-code"]
+        assert subprocess.run(command, cwd=shell.folder, stderr=full, stdout=full, check=False).returncode != 0
+    assert not (shell.folder / "a.vark").exists()
+
+
+def test_a_plain_archive_in_the_place_of_an_encrypted_one_is_refused(shell):
+    assert shell("pack", "v.npy", "a.vark").returncode == 0
+    for command in (["unpack", "a.vark", "out.npy"], ["verify", "a.vark"], ["inspect", "a.vark"]):
+        refused = shell(*command, VARK_PASSWORD=CANARY)
+        assert refused.returncode == 4, refused
+        assert b"not encrypted, though a key was given" in refused.stdout + refused.stderr
+    assert not (shell.folder / "out.npy").exists()
+
+
 def test_a_recovery_code_alone_opens_when_it_is_typed(shell):
     packed = shell("pack", "v.npy", "a.vark", "--recovery-code")
     assert packed.returncode == 0, packed.stderr
@@ -297,7 +312,11 @@ def test_repositories_say_that_they_are_not_encrypted_and_refuse_secrets(shell):
         json.loads, shell("init", "s", "--encryption", "none", "--json", VARK_PASSWORD=CANARY).stdout.splitlines()
     )
     assert record["encryption"] == "none"
-    assert shell("backup", "-r", "r", "v.npy").returncode == 0
+    refused = shell("backup", "-r", "r", "v.npy", VARK_PASSWORD=CANARY)
+    assert refused.returncode == 2
+    assert b"nothing was written" in refused.stderr
+    assert not list((shell.folder / "r" / "archives").glob("**/*.vark*"))
+    assert shell("backup", "-r", "r", "v.npy", "--encryption", "none", VARK_PASSWORD=CANARY).returncode == 0
     for arguments in (["verify", "-r", "r"], ["cat", "-r", "r", "latest", "vectors"]):
         refused = shell(*arguments, "--identity", "key.txt")
         assert refused.returncode == 2

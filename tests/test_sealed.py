@@ -104,6 +104,25 @@ def test_without_the_right_key_nothing_opens_but_anyone_can_scrub(sealed, tmp_pa
     assert damage.layer == "block" and damage.stream is None and damage.offset <= 5_000
 
 
+@pytest.mark.parametrize("mistake", [OWN.lower(), OWN[:-1] + "Q", OWN.replace("1", "l", 1)])
+def test_an_identity_in_the_wrong_place_or_mistyped_is_not_repeated(source, sealed, tmp_path, mistake):
+    def text_of(error):
+        return (
+            ""
+            if error is None
+            else f"{error!r}{vars(error)}{error.args}{text_of(error.__cause__ or error.__context__)}"
+        )
+
+    for work in (
+        lambda: vark.write_archive(source[0], tmp_path / "x.vark", recipients=[mistake]),
+        lambda: vark.open_archive(sealed[0], identities=[mistake]),
+        lambda: vark.open_archive(sealed[0], identities=[mistake.encode()]),
+    ):
+        with pytest.raises(vark.VarkError) as caught:
+            work()
+        assert mistake[20:60] not in text_of(caught.value)
+
+
 @pytest.mark.parametrize(
     "keys",
     [{"recipients": ["age1nonsense"]}, {"recipients": RECIPIENT}, {"passphrase": ""}, {"passphrase": b"x" * 1_025}],

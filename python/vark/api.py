@@ -16,7 +16,7 @@ from vark import _core
 from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
-from vark.keys import Identity, Secrets, protection, unlocking
+from vark.keys import Identity, Secrets, new_recovery_code, protection, unlocking
 from vark.names import check_name
 from vark.payload import payload_stream
 from vark.probes import make_probes
@@ -56,7 +56,7 @@ def write_archive(
     archive_id: UUID | None = None,
     passphrase: str | bytes | None = None,
     recipients: Sequence[str] = (),
-    recovery_code: bool = False,
+    recovery_code: bool | str = False,
     progress: ProgressCallback | None = None,
 ) -> WriteReport:
     """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
@@ -87,8 +87,9 @@ def write_archive(
         archive's rows; the same key for all archives of a chain. An encrypted archive has a key of its own for that and
         takes no other: any 32 bytes ask for it. archive_id: None for a new one (UUID version 7).
     passphrase, recipients, recovery_code: encrypt the archive; any one of them opens it. recipients: age recipients
-        (age1…). recovery_code: make a code, which is in the report (`recovery_code`) and nowhere else. A delta on an
-        encrypted base is encrypted with the keys of its base and takes no others.
+        (age1…). recovery_code: a code of `vark.keys.new_recovery_code`, or True to have one made, which is in the
+        report (`recovery_code`) and nowhere else: lose the report, and it is lost. A delta on an encrypted base is
+        encrypted with the keys of its base and takes no others.
     progress: called with done and total bytes (or None), ten times a second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
@@ -104,7 +105,7 @@ def write_archive(
         "base": None if base is None else base.reader,
         "fingerprint_key": fingerprint_key,
         "archive_id": None if archive_id is None else archive_id.bytes,
-        "seal": protection(passphrase, recipients, _core.new_recovery_code() if recovery_code else None),
+        "seal": protection(passphrase, recipients, _code(recovery_code)),
         "progress": progress or _heartbeat,
     }
 
@@ -133,6 +134,12 @@ def write_archive(
             raise
         # What flows from memory cannot be read twice: a kind of index that the engine does not split starts anew.
         return _with_code(attempt("opaque", f"kept as one opaque stream: {error.message}"), options["seal"])
+
+
+def _code(recovery_code: bool | str) -> str | None:
+    if isinstance(recovery_code, str):
+        return recovery_code
+    return new_recovery_code() if recovery_code else None
 
 
 def _with_code(report: WriteReport, seal: Secrets | None) -> WriteReport:

@@ -11,7 +11,7 @@ from vark.errors import InvalidArgumentError, error_from_os
 
 # As in the engine: what is longer is a mistaken file.
 IDENTITY_FILE_BYTES_MAX = 65_536
-Identity = str | PathLike[str]
+Identity = str | bytes | PathLike[str]
 # As the engine takes them: passphrase; recipients, or contents of identity files; recovery code.
 Secrets = tuple[bytes | None, Sequence[bytes], str | None]
 
@@ -29,11 +29,16 @@ def unlocking(
     passphrase: str | bytes | None, identities: Sequence[Identity], recovery_code: str | None
 ) -> Secrets | None:
     """Return what may open an archive; None when nothing was given."""
-    if isinstance(identities, (str, PathLike)):
+    if isinstance(identities, (str, bytes, PathLike)):
         raise InvalidArgumentError("identities: one value; give a list of identity files or of their contents")
     if passphrase is None and not identities and recovery_code is None:
         return None
     return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code
+
+
+def new_recovery_code() -> str:
+    """Return a random recovery code for `recovery_code=` of `write_archive`; note it before anything is written."""
+    return _core.new_recovery_code()
 
 
 def new_identity() -> tuple[str, str]:
@@ -46,8 +51,11 @@ def _bytes_of(passphrase: str | bytes | None) -> bytes | None:
 
 
 def _identity(identity: Identity) -> bytes:
-    """Return the content of an identity file; a text that holds an identity is one itself."""
-    if isinstance(identity, str) and "AGE-SECRET-KEY-1" in identity:
+    """Return the content of an identity file; bytes, and a text that looks like an identity, are the content itself."""
+    if isinstance(identity, bytes):
+        return identity
+    if isinstance(identity, str) and "SECRET-KEY" in identity.upper():
+        # Never a path, however mistyped it is: a path stands in messages.
         return identity.encode()
     try:
         with open(identity, "rb") as file:

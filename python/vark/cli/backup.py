@@ -37,11 +37,7 @@ def init(folder: str | None, repo: str | None, volume_bytes: str | None, encrypt
     place = folder or repo
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
-    if encryption is None and secrets.is_configured():
-        raise InvalidArgumentError(
-            "the environment has a passphrase, but repositories are not encrypted yet; "
-            "--encryption none makes one all the same"
-        )
+    _refuse_lost_protection(encryption, "--encryption none makes one all the same")
     repository = Repository.create(place, volume_bytes=volume_bytes)
     if as_json:
         output.line("summary", command="init", repository=place, repository_id=repository.id, encryption="none")
@@ -55,6 +51,7 @@ def init(folder: str | None, repo: str | None, volume_bytes: str | None, encrypt
 @options.repository
 @click.option("--name", help="What the snapshots of this source are called.  [default: the name of the one SOURCE]")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag (may be repeated).")
+@click.option("--encryption", type=click.Choice(["none"]), help="Say that the snapshot may be read by all.")
 @click.option("--full", is_flag=True, help="Store everything anew instead of what changed.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted backup.")
 @click.option("--chain-max", type=click.IntRange(0), help="Archives that a snapshot may build on.  [default: 30]")
@@ -71,6 +68,7 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     vark backup -r backups/ products.faiss
     vark backup --name products --tag model=e5 index/ --json
     """
+    _refuse_lost_protection(given["encryption"], "--encryption none backs up all the same")
     output = Output(as_json=given["as_json"])
     repository = options.open_repository(given["repo"])
     tags = options.parse_tags(given["tags"])
@@ -103,11 +101,15 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     return exit_for_partial(report.partial)
 
 
+def _refuse_lost_protection(encryption: str | None, way_on: str) -> None:
+    if encryption is None and secrets.is_configured():
+        raise InvalidArgumentError(
+            f"the environment has a passphrase, but repositories are not encrypted yet; nothing was written; {way_on}"
+        )
+
+
 def _warn(output: Output, written: WriteReport | None) -> None:
-    """Say what was left out, and that nothing is encrypted where the environment has a passphrase."""
-    if secrets.is_configured():
-        text = "not encrypted: repositories cannot be yet; the passphrase in the environment is not used"
-        output.warn(text, reason="not-encrypted")
+    """Say what was left out."""
     if written is None:
         return
     for item in written.skipped:

@@ -43,9 +43,9 @@ def pack(sources: tuple[str, ...], target: str, **given: Any) -> int:
             'TARGET "-": stdout is a terminal or carries --json; redirect it into a file or pipe'
         )
     seal = secrets.protection(given)
+    secrets.show_recovery_code(seal.get("recovery_code"))
     with output.progress("packing") as progress:
         report = _write(sources, sys.stdout.fileno() if to_stdout else target, progress, given, seal)
-    secrets.show_recovery_code(report.recovery_code)
     for item in report.skipped:
         output.warn(f"not captured: {item.name}: {item.reason}", name=item.name, reason=item.reason)
     for member in report.members:

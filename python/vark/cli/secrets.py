@@ -19,6 +19,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from vark.errors import InvalidArgumentError, error_from_os
+from vark.keys import new_recovery_code
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -88,7 +89,7 @@ def protection(given: Mapping[str, Any]) -> dict[str, Any]:
     if passphrase is not None:
         found["passphrase"] = passphrase
     if given["recovery_code"]:
-        found["recovery_code"] = True
+        found["recovery_code"] = new_recovery_code()
     if found:
         _keep_out_of_core_files()
     return found
@@ -122,7 +123,10 @@ def is_configured() -> bool:
 
 
 def show_recovery_code(code: str | None) -> None:
-    """Show a new recovery code, once, on stderr: never in JSON, which is kept."""
+    """Show a new recovery code, once, on stderr: never in JSON, which is kept.
+
+    Before anything is written: an archive whose code nobody saw could be lost.
+    """
     if code is not None:
         sys.stderr.write(f"Recovery code, shown only now and stored nowhere; write it down:\n\n  {code}\n\n")
         sys.stderr.flush()

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vark_core::archive::{Archive, ArchiveId, KeySource, Root, Sealing};
+use vark_core::archive::{Archive, ArchiveId, Entry, KeySource, Root, Sealing};
 use vark_core::codec::Compression;
 use vark_core::error::{ErrorKind, Layer, Result};
 use vark_core::pipeline::compact::compact;
@@ -107,6 +107,10 @@ impl KeySource for Known {
         assert_eq!((repository, epoch), (&[9; 16], 3));
         Ok(self.0.clone())
     }
+
+    fn is_given(&self) -> bool {
+        true
+    }
 }
 
 fn single(suite: Suite, identity: &Identity) -> (Sealing, Known) {
@@ -180,6 +184,16 @@ fn assert_rows(damaged: &[u8], keys: &dyn KeySource, truth: &[Vec<u8>], at: usiz
 }
 
 #[test]
+fn a_plain_archive_is_refused_where_a_key_was_given() {
+    let plain = packed(&[("one", vec![7; 64])], &pack_options());
+    let (_, keys) = single(Suite::Aes256Gcm, &Identity::random().unwrap());
+    let error = open(&plain, &keys).err().unwrap();
+    assert_eq!((error.kind(), error.layer()), (ErrorKind::Damaged, Some(Layer::Seal)));
+    assert!(error.to_string().contains("not encrypted"));
+    assert!(open(&plain, &Secrets::default()).is_ok());
+}
+
+#[test]
 fn the_same_source_is_never_sealed_alike_and_shows_nothing() {
     let (sealing, keys) = single(Suite::Aes256Gcm, &Identity::random().unwrap());
     let (first, second) = (small(sealing.clone()), small(sealing));
@@ -189,6 +203,13 @@ fn the_same_source_is_never_sealed_alike_and_shows_nothing() {
     // Slots and framing are equal; 16 bytes of ciphertext are not, by chance, ever.
     let plain = first.len() - truth.iter().map(Vec::len).sum::<usize>();
     assert!(shared < plain, "{shared} of {} windows", first.len());
+    let blocks = |bytes: &Vec<u8>| {
+        let reader = open(bytes, &keys).unwrap();
+        let places = (0..truth.len()).map(|stream| reader.archive().entry(stream, 0).unwrap());
+        let block = |entry: Entry| bytes[usize::try_from(entry.offset).unwrap()..][..16].to_vec();
+        places.map(block).collect::<Vec<_>>()
+    };
+    assert!(blocks(&first).iter().zip(&blocks(&second)).all(|(one, other)| one != other));
     for canary in [&truth[0][..8], &truth[1][..8], b"canary", b"other", b"writer"] {
         assert!(!first.windows(canary.len()).any(|window| window == canary));
     }

@@ -2,12 +2,13 @@
 
 use crate::errors::to_py;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use vark_core::seal::Identity;
 
 /// A random identity, as a line of an identity file, and its recipient.
 #[pyfunction]
-pub fn new_identity() -> PyResult<(String, String)> {
+pub fn new_identity(py: Python<'_>) -> PyResult<(Py<PyString>, String)> {
     let identity = Identity::random().map_err(|error| to_py(&error))?;
     // Python keeps the text as long as it likes; this copy is wiped.
-    Ok((identity.reveal().as_str().to_owned(), identity.recipient().to_string()))
+    Ok((PyString::new(py, identity.reveal().as_str()).unbind(), identity.recipient().to_string()))
 }

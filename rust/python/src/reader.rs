@@ -397,10 +397,14 @@ fn verify_files(
     let source = open_volumes(volumes)?;
     let archive_bytes = source.byte_count();
     let opened = open_sealed(volumes, ancestors, secrets).map(|(archive, _)| archive);
-    if level == Level::Stored && opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::KeyNeeded) {
+    if level == Level::Stored && opened.as_ref().is_err_and(needs_other_key) {
         return scrub(Arc::new(source), progress);
     }
     verify::verify_opened(opened, archive_bytes, level, scope, threads, progress)
+}
+
+fn needs_other_key(error: &vark_core::error::Error) -> bool {
+    matches!(error.kind(), ErrorKind::KeyNeeded | ErrorKind::WrongKey)
 }
 
 fn scope_of(own: bool) -> Scope {

@@ -65,6 +65,11 @@ impl Archive {
             sealable = open.key.open_with(Part::Directory, &digest, sealable, "directory")?;
             metadata = open.key.open(Part::Metadata, metadata, "metadata")?;
             seal = Some(open);
+        } else if keys.is_given() {
+            // Whoever holds the storage could put one of their own there.
+            let detail = "is not encrypted, though a key was given: another archive was put in its place, or none is needed \
+                          (leave out passphrase, identity and code, also those of the environment)";
+            return Err(Error::damaged(Layer::Seal, "archive", detail));
         }
         let directory = directory::decode_sealable(public, sealable, &identity)?;
         let metadata = metadata::decode(metadata)?;

@@ -25,6 +25,9 @@ pub trait KeySource: Send + Sync {
     /// # Errors
     /// `KeyNeeded`, `WrongKey`.
     fn epoch_root(&self, repository: &[u8; 16], epoch: u32) -> Result<Secret>;
+
+    /// Whether a key was given: then an archive that is not sealed is not the one that it is for.
+    fn is_given(&self) -> bool;
 }
 
 /// For archives that are not sealed.
@@ -38,6 +41,10 @@ impl KeySource for NoKeys {
     fn epoch_root(&self, _repository: &[u8; 16], _epoch: u32) -> Result<Secret> {
         Err(key_needed())
     }
+
+    fn is_given(&self) -> bool {
+        false
+    }
 }
 
 /// Secrets know no repository.
@@ -49,6 +56,10 @@ impl KeySource for Secrets {
     fn epoch_root(&self, _repository: &[u8; 16], epoch: u32) -> Result<Secret> {
         let detail = format!("is sealed under epoch {epoch} of a repository; open it there");
         Err(Error::new(ErrorKind::KeyNeeded, "", detail))
+    }
+
+    fn is_given(&self) -> bool {
+        !self.is_empty()
     }
 }
 

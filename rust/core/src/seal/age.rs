@@ -57,8 +57,9 @@ pub(super) fn wrap(access_key: &Secret, recipient: &Recipient, draw: &Draw) -> R
     file.push(' ');
     file.push_str(&Base64Unpadded::encode_string(&mac));
     file.push('\n');
-    let mut payload = access_key.expose().to_vec();
-    payload.reserve_exact(SEALED_OVERHEAD_BYTES);
+    // Sealed where it is: a buffer that grows leaves what it held behind.
+    let mut payload = Vec::with_capacity(access_key.expose().len() + SEALED_OVERHEAD_BYTES);
+    payload.extend_from_slice(access_key.expose());
     chacha(&payload_key(&draw.file_key, &draw.nonce))?.seal(ONLY_CHUNK, &[], &mut payload)?;
     let mut file = file.into_bytes();
     file.extend_from_slice(&draw.nonce);

@@ -30,7 +30,8 @@ impl Recipient {
         let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
         match decoded.filter(|_| lower) {
             Some(bytes) => Ok(Self(*bytes)),
-            None => Err(invalid("recipient", format!("{text:.80?} is no age recipient (age1…)"))),
+            // The text is not repeated: it may be the identity by mistake.
+            None => Err(invalid("recipient", "what was given is no age recipient (age1…)".to_owned())),
         }
     }
 }

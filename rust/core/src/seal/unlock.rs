@@ -16,6 +16,10 @@ pub struct Secrets {
 }
 
 impl Secrets {
+    pub fn is_empty(&self) -> bool {
+        self.passphrase.is_none() && self.identities.is_empty() && self.recovery.is_none()
+    }
+
     /// The access key of a single archive.
     ///
     /// # Errors

@@ -5,8 +5,11 @@ use crate::error::{Error, Layer, Result, to_usize};
 use crate::pipeline::rows::{ReadState, RowReader};
 use crate::stream::{ElementType, StreamDescription, StreamRole};
 
-/// What a hostile index may make a reader hold: 2^28 groups or chunks of keys are more than any archive has.
+/// What an index may make a reader hold: 2^28 groups or chunks of keys are more than any archive has.
 const LOADED_BYTES_MAX: u64 = 1 << 31;
+/// And no more than what is stored has earned: groups of growing lists are told in some bits each.
+const LOADED_BYTES_FREE: u64 = 64 << 20;
+const LOADED_A_STORED_BYTE: u64 = 64;
 
 /// A key and its place.
 pub(super) type Pair = (u64, u64);
@@ -149,15 +152,10 @@ impl Groups {
     /// `Damaged` at `Codec`; those of reading.
     pub fn open(reader: &RowReader, state: &mut ReadState, ids: &str) -> Result<Option<Self>> {
         let Some((stream, _)) = stream_of(reader, &name_of(ids, "", "groups")) else { return Ok(None) };
-        let values = load(reader, state, stream)?;
-        match values.split_first() {
-            Some((stride, starts))
-                if (1..=1 << 63).contains(stride) && starts.first() == Some(&0) && starts.is_sorted() =>
-            {
-                Ok(Some(Self { stride: *stride, starts: starts.to_vec() }))
-            }
-            _ => Err(refused(ids, "has groups that are none")),
-        }
+        let mut starts = load(reader, state, stream)?;
+        let stride = if starts.is_empty() { 0 } else { starts.remove(0) };
+        let is_right = (1..=1 << 63).contains(&stride) && starts.first() == Some(&0) && starts.is_sorted();
+        if is_right { Ok(Some(Self { stride, starts })) } else { Err(refused(ids, "has groups that are none")) }
     }
 
     /// The row at a place, if there is one.
@@ -186,7 +184,12 @@ fn stream_of<'a>(reader: &'a RowReader, name: &str) -> Option<(usize, &'a Stream
 fn load(reader: &RowReader, state: &mut ReadState, stream: usize) -> Result<Vec<u64>> {
     let archive = reader.archive();
     let Some(description) = archive.streams().get(stream) else { return Ok(Vec::new()) };
-    if description.raw_bytes() > LOADED_BYTES_MAX {
+    let mut stored = 0u64;
+    for chunk in 0..description.chunk_count {
+        stored = stored.saturating_add(archive.entry(stream, chunk)?.stored_bytes.into());
+    }
+    let earned = stored.saturating_mul(LOADED_A_STORED_BYTE).saturating_add(LOADED_BYTES_FREE);
+    if description.raw_bytes() > LOADED_BYTES_MAX.min(earned) {
         return Err(refused(&description.name, &format!("has {} bytes", description.raw_bytes())));
     }
     let mut values = Vec::new();
