@@ -79,7 +79,10 @@ def test_an_ancestor_stays_as_long_as_a_delta_needs_it(repository):
 
 
 def test_holds_and_the_floor_are_obeyed_by_the_collector_itself(repository):
-    reports = [repository.backup(str(number), name="n", full=True) for number in range(3)]
+    reports = []
+    for number in range(3):
+        time.sleep(0.005)  # within one millisecond there is no newest
+        reports.append(repository.backup(str(number), name="n", full=True))
     repository.hold(reports[0].snapshot, reason="audit")
     with pytest.raises(RefusedError, match="audit"):
         repository.forget(reports[0].snapshot, confirm=True)

@@ -248,7 +248,7 @@ def test_facts_that_lie_about_the_dimension_load_nothing(tmp_path, hnswlib_index
     settings |= {"sync": False, "threads": 1, "memory_bytes": 1 << 24, "digest_members": False, "attempts": 1}
     for lie in ({"dim": 4096}, {"dim": 4096, "vector_bytes": 4 * 4096}, {"dim": "x"}):
         member = ("a.hnsw", ("file", str(file)), "hnswlib", json.dumps(lie))
-        _core.pack(str(target), [member], [], progress=None, **settings)
+        _core.pack(str(target), [member], [], progress=None, id_index=None, seal=None, **settings)
         with vark.open_archive(target) as archive, pytest.raises(vark.SourceError, match="dimensions"):
             archive.load(space="l2")
 
