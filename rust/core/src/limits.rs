@@ -58,6 +58,8 @@ pub const SEAL_RECORD_BYTES: usize = 96;
 pub const WRAPPED_ROOT_BYTES: usize = 80;
 pub const ANCESTOR_SEAL_BYTES: usize = 40;
 pub const SALT_BYTES: usize = 32;
+/// Bytes sealed under one salt (`spec/CRYPTO.md`, 4.2).
+pub const SEALED_BYTES_MAX: u64 = 1 << 44;
 pub const SLOTS_MAX: usize = 64;
 /// Key slots of a single archive are in the tail.
 pub const SLOTS_BYTES_MAX: usize = 16_384;

@@ -14,7 +14,8 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     ANCESTORS_MAX, BLOCK_ALIGNMENT, BLOCK_OVERHEAD_MAX, CHUNK_BYTES_MAX, ENTRIES_PER_BLOCK_DEFAULT,
-    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, STREAMS_MAX, TAIL_BYTES, TRAILER_BYTES,
+    ENTRIES_PER_BLOCK_MAX, ENTRY_BYTES, HEADER_BYTES, METADATA_BYTES_MAX, SEALED_BYTES_MAX, STREAMS_MAX, TAIL_BYTES,
+    TRAILER_BYTES,
 };
 use crate::names;
 use crate::seal::{ObjectKey, Part};
@@ -227,6 +228,11 @@ impl ArchiveWriter {
         let Some(end) = end else {
             return Err(exceeded(stream_place(&open.description.name), "bytes exceed 2^64".into()));
         };
+        if self.seal.is_some() && end > SEALED_BYTES_MAX {
+            let detail =
+                format!("the archive exceeds {SEALED_BYTES_MAX} bytes, which one key may seal; cut the source");
+            return Err(exceeded(stream_place(&open.description.name), detail));
+        }
 
         let offset = self.position + padding;
         self.crc = digest::crc64_append_zeros(self.crc, padding);

@@ -91,6 +91,9 @@ pub struct ObjectKey {
     commitment: [u8; 32],
     /// The associated data of an imagined part 0; a part fills in its own numbers.
     associated: [u8; ASSOCIATED_BYTES],
+    /// Parts sealed so far: in every test that seals, none may come twice.
+    #[cfg(feature = "testing")]
+    sealed: std::sync::Mutex<std::collections::HashSet<Part>>,
 }
 
 const ASSOCIATED_BYTES: usize = 64;
@@ -113,7 +116,13 @@ impl ObjectKey {
         associated[16..32].copy_from_slice(&binding.repository);
         associated[32..48].copy_from_slice(&binding.object);
         associated[48..52].copy_from_slice(&binding.epoch.to_le_bytes());
-        Ok(Self { cipher: Cipher::new(binding.suite, &key)?, commitment, associated })
+        Ok(Self {
+            cipher: Cipher::new(binding.suite, &key)?,
+            commitment,
+            associated,
+            #[cfg(feature = "testing")]
+            sealed: std::sync::Mutex::default(),
+        })
     }
 
     /// For an object that is there: its commitment is compared before anything can be decrypted.
@@ -140,6 +149,8 @@ impl ObjectKey {
     /// # Errors
     /// `LimitExceeded` for more bytes than a part may have (64 GiB).
     pub fn seal(&self, part: Part, bytes: &mut Vec<u8>) -> Result<()> {
+        #[cfg(feature = "testing")]
+        self.note_sealed(part);
         self.cipher.seal(part.nonce(), &self.associated_data(part), bytes)
     }
 
@@ -157,6 +168,8 @@ impl ObjectKey {
     /// # Errors
     /// Those of `seal`.
     pub fn seal_with(&self, part: Part, public_digest: &[u8; 32], bytes: &mut Vec<u8>) -> Result<()> {
+        #[cfg(feature = "testing")]
+        self.note_sealed(part);
         self.cipher.seal(part.nonce(), &self.associated_with(part, public_digest), bytes)
     }
 
@@ -173,6 +186,12 @@ impl ObjectKey {
     ) -> Result<&'a mut [u8]> {
         let opened = self.cipher.open(part.nonce(), &self.associated_with(part, public_digest), bytes);
         opened.ok_or_else(|| altered(place))
+    }
+
+    #[cfg(feature = "testing")]
+    fn note_sealed(&self, part: Part) {
+        let mut sealed = self.sealed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert!(sealed.insert(part), "{part:?} is sealed twice under one key");
     }
 
     pub(super) fn associated_data(&self, part: Part) -> [u8; ASSOCIATED_BYTES] {

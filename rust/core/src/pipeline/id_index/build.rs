@@ -28,6 +28,8 @@ const NAME_BYTES: usize = 32;
 /// Those of packing and of reading the base.
 pub fn write(packer: &mut Packer<'_>, plan: &Plan, wanted: IdIndex) -> Result<()> {
     let mut kept = std::mem::take(&mut packer.kept);
+    // One that was put off may have come after the next.
+    kept.values_mut().for_each(|chunks| chunks.sort_by_key(|chunk| chunk.first_row));
     let numbers: Vec<usize> = kept.keys().copied().collect();
     for number in numbers {
         let shape = packer.shape_of(number);

@@ -109,7 +109,7 @@ fn a_part_opens_only_where_it_was_sealed() {
             }
             assert!(key.open_with(sealed_at, &[0; 32], &mut sealed.clone(), "part").is_err());
         }
-        let mut bound = vec![1; 40];
+        let (key, mut bound) = (some_key(suite), vec![1; 40]);
         key.seal_with(Part::Directory, &[1; 32], &mut bound).unwrap();
         assert!(key.open_with(Part::Directory, &[2; 32], &mut bound.clone(), "part").is_err());
         assert!(key.open(Part::Directory, &mut bound, "part").is_err());
