@@ -172,8 +172,9 @@ class Process:
                 raise Violation(f"snapshot {name} is kept, and was not seen")
 
     def verify(self):
-        if not self.open().verify(threads=1).ok:
-            raise Violation("verify calls a whole repository damaged")
+        report = self.open().verify(threads=1)
+        if not report.ok:
+            raise Violation(f"verify calls a whole repository damaged: {report}")
 
     def _find(self, content):
         repository = self.open()

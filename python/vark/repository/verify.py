@@ -77,7 +77,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     reading.run(chosen, start)
     damaged.update(reading.damaged)
     unread.update(reading.unread)
-    gone = _collected_since(context, broken | archives_of(unread))
+    gone = _collected_since(context, broken | archives_of(unread) | archives_of(reading.unproved))
     broken -= gone
     damaged = _without(damaged, gone)
     entries = [entry for entry in reading.entries if entry.archive not in gone]
@@ -109,9 +109,9 @@ def _without(found: dict[str, Value], gone: set[str]) -> dict[str, Value]:
     return {name: value for name, value in found.items() if not archives_of([name]) & gone}
 
 
-def _collected_since(context: Context, broken: set[str]) -> set[str]:
+def _collected_since(context: Context, named: set[str]) -> set[str]:
     """Return archives that a collection has taken while this ran: no snapshot needs them, so nothing is missing."""
-    return broken & context.reader.administrations.read_what_is_readable({}).swept if broken else set()
+    return named & context.reader.administrations.read_what_is_readable({}).swept if named else set()
 
 
 def _damaged(name: str, error: VarkError) -> DamagedObject:

@@ -64,7 +64,7 @@ impl KeySource for Secrets {
 }
 
 pub(crate) fn key_needed() -> Error {
-    let detail = "is encrypted; give a passphrase, an identity file, a recovery code or a configured KMS key";
+    let detail = "is encrypted; give a passphrase, an identity file or a recovery code";
     Error::new(ErrorKind::KeyNeeded, "", detail)
 }
 

@@ -281,7 +281,7 @@ fn refused(slots: &[Slot], tried: bool) -> Error {
     if tried {
         Error::new(ErrorKind::WrongKey, "", format!("no key slot opens with what was given; slots: {there}"))
     } else {
-        let detail = "is encrypted; give a passphrase, an identity file, a recovery code or a configured KMS key";
+        let detail = "is encrypted; give a passphrase, an identity file or a recovery code";
         Error::new(ErrorKind::KeyNeeded, "", format!("{detail}; slots: {there}"))
     }
 }
