@@ -198,7 +198,7 @@ def test_refusals_have_their_exit_codes_and_sentences(shell):
     assert packed.returncode == 0, packed.stderr
     kind, message = failure_of_unpack(shell, expected=12)
     assert kind == "key-needed"
-    assert "is encrypted; give a passphrase, an identity file, a recovery code" in message
+    assert "is encrypted; give a passphrase, an identity file or a recovery code" in message
     kind, message = failure_of_unpack(shell, expected=12, VARK_PASSWORD=WRONG)
     assert kind == "wrong-key"
     assert "no key slot" in message

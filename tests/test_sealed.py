@@ -88,7 +88,8 @@ def test_without_the_right_key_nothing_opens_but_anyone_can_scrub(sealed, tmp_pa
     with pytest.raises(WrongKeyError, match="no key slot"):
         vark.open_archive(path, identities=[OTHER])
     with pytest.raises(vark.InvalidArgumentError, match="typing error"):
-        vark.open_archive(path, recovery_code=report.recovery_code[:-1] + "Q")
+        code = report.recovery_code
+        vark.open_archive(path, recovery_code=code[:-1] + ("P" if code.endswith("Q") else "Q"))
     for identities in (["no-such-file"], [RECIPIENT], OWN):
         with pytest.raises((vark.NotFoundError, vark.InvalidArgumentError)):
             vark.open_archive(path, identities=identities)
