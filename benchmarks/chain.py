@@ -26,7 +26,7 @@ def chain(row_count: int, dim: int, days: int, folder: Path, work: Path) -> bool
     shutil.copyfile(source_of("hnswlib", rows, folder).path, source)
     place = work / "chain"
     shutil.rmtree(place, ignore_errors=True)
-    repository = vark.Repository.create(place)
+    repository = vark.Repository.create(place, encryption="none")
     index = hnswlib.Index("l2", dim)
     index.load_index(str(source))
     rng = np.random.default_rng(SEED)
@@ -76,7 +76,7 @@ def _newest(repository: Any, source: Path, work: Path) -> None:
     """Restore the newest day and a full archive of the same file in turns."""
     place = work / "one"
     shutil.rmtree(place, ignore_errors=True)
-    full = vark.Repository.create(place)
+    full = vark.Repository.create(place, encryption="none")
     full.backup(source, name="graph")
     times: dict[str, list[float]] = {"newest": [], "full": []}
     for turn in range(TURNS + 1):

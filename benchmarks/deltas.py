@@ -101,7 +101,7 @@ def _seconds(work: Callable[..., Any], *arguments: Any, **options: Any) -> float
 
 def _fresh(folder: Path) -> Any:
     shutil.rmtree(folder, ignore_errors=True)
-    return vark.Repository.create(folder)
+    return vark.Repository.create(folder, encryption="none")
 
 
 def _against_restic(options: argparse.Namespace, work: Path) -> None:

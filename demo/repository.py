@@ -26,7 +26,7 @@ def days(data: indexes.Data, folder: Path, talk: case.Talk) -> None:
     source_bytes = source.read_bytes()
     kept.write_bytes(source_bytes)
 
-    repository = vark.Repository.create(folder / "repository")
+    repository = vark.Repository.create(folder / "repository", encryption="none")
     full = repository.backup(source, name="sentences", tags={"day": "first"})
     talk.say(f"full: {source.stat().st_size / 1e6:.1f} MB stored as {full.archive_bytes / 1e6:.2f} MB")
     between = datetime.now(UTC)

@@ -54,7 +54,7 @@ class Archive:
         secrets: Sequence[bytes | str] = (),
         epoch_roots: Mapping[int, bytes] | None = None,
     ) -> None:
-        self._secrets, self._epoch_roots, self._seal = secrets, epoch_roots or {}, None
+        self._secrets, self._epoch_roots, self.seal = secrets, epoch_roots or {}, None
         self._folder: Path | None = None  # where ancestors are looked for
         if isinstance(path, (str, os.PathLike)):
             self._folder, path = Path(path).parent, open(path, "rb")  # noqa: SIM115 - held until close
@@ -152,8 +152,8 @@ class Archive:
         if self.is_sealed:
             from reader_sealed import Seal  # needs a package that plain archives do not
 
-            self._seal = Seal(data[public - seal : public], self.archive_id, self.ancestors)
-            self._seal.unlock(self._secrets, self._epoch_roots)
+            self.seal = Seal(data[public - seal : public], self.archive_id, self.ancestors)
+            self.seal.unlock(self._secrets, self._epoch_roots)
         public_digest = blake3.blake3(self.header + data[:public]).digest()
         data = data[:public] + self._opened(data[public:], "directory", 3, public_digest=public_digest)
         self.index_digests = data[public:records]
@@ -182,9 +182,9 @@ class Archive:
         public_digest: bytes = b"",
     ) -> bytes:
         """A sealed part, opened; any part of an archive that is not sealed."""
-        if self._seal is None:
+        if self.seal is None:
             return data
-        return self._seal.key(archive).open(data, place, kind, *at, public_digest)
+        return self.seal.key(archive).open(data, place, kind, *at, public_digest)
 
     def _index_place(self, block: int) -> tuple[int, int, int]:
         """First entry, offset and stored bytes of an index block."""

@@ -9,7 +9,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Any, BinaryIO, Protocol
 
 import blake3
 from reader_codecs import ArchiveFault, need, parse_json
+from reader_keyring import Keyring
 from reader_plan import Member, component_is_safe
+from reader_seal import Secret
 
 RECORD_BYTES_MAX, PREFIX_DIGITS_MIN = 1 << 20, 4
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -29,6 +31,7 @@ class Opened(Protocol):
 
     archive_id: bytes
     root: bytes
+    seal: Any
 
     def members(self) -> tuple[list[Member], list[str]]: ...
 
@@ -40,7 +43,9 @@ class Opened(Protocol):
 class Opener(Protocol):
     """reader.Archive itself."""
 
-    def __call__(self, path: BinaryIO, ancestors: Mapping[str, BinaryIO]) -> Opened: ...
+    def __call__(
+        self, path: BinaryIO, ancestors: Mapping[str, BinaryIO], *, epoch_roots: Mapping[int, bytes] | None
+    ) -> Opened: ...
 
 
 class Volumes(io.RawIOBase):
@@ -139,14 +144,18 @@ class _Fields:
 
 
 class Repository:
-    """A folder with vark.json; nothing in it is changed."""
+    """A folder with vark.json; nothing in it is changed. `secrets`: of a sealed one, as of an archive."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], secrets: Sequence[Secret] = ()) -> None:
         self.folder, self.faults = Path(folder), list[ArchiveFault]()
+        self.keyring: Keyring | None = None
         marker = self._record("vark.json")
         need("record", marker.text("format") == "vark-repository", "vark.json", "format vark-repository")
-        need("record", marker.number("version") == 1, "vark.json", "version 1", marker.values["version"])
+        version = marker.number("version")
+        need("record", version in (1, 2), "vark.json", "version 1 or 2", version)
         self.id = marker.text("id", HEX_32)
+        if version == 2:
+            self.keyring = Keyring(self.folder, self.id, secrets)
         self.commits: list[Commit] = []
         for path in sorted(self.folder.glob("commits/*/*.json")):
             try:
@@ -168,6 +177,9 @@ class Repository:
 
     def _own(self, name: str, digest: str | None, *kinds: str) -> _Fields:
         fields = self._record(name, digest)
+        if self.keyring:
+            fields = _Fields(self.keyring.open_record(fields.values, name), name)
+        need("record", self.keyring or "seal" not in fields.values, name, "a plain record in a plain repository")
         known = fields.text("kind") in kinds and fields.number("version") == 1
         need("record", known, name, f"kind {' or '.join(kinds)} of version 1", fields.values["kind"])
         need("record", fields.text("repository") == self.id, name, f"repository {self.id}", fields.values["repository"])
@@ -265,7 +277,11 @@ class Repository:
     def _open(self, archive: Committed, commit: Commit, opener: Opener) -> Opened:
         ancestors = {other: self.volumes(other) for other in commit.closure if other != archive.id}
         ancestors |= {other.id: self.volumes(other.id, other.volumes) for other in commit.archives if other != archive}
-        opened = opener(self.volumes(archive.id, archive.volumes), ancestors)
+        roots = self.keyring.epoch_roots if self.keyring else None
+        opened = opener(self.volumes(archive.id, archive.volumes), ancestors, epoch_roots=roots)
+        if self.keyring and (not opened.seal or opened.seal.repository != self.keyring.repository):
+            opened.close()
+            raise ArchiveFault("seal", f"archive {archive.id}", "is not sealed for this repository; it was put here")
         found = (opened.archive_id.hex(), opened.root.hex())
         expected = (archive.id.replace("-", ""), archive.root)
         if found != expected:

@@ -8,6 +8,12 @@ import vark
 ROWS, DIM = 600, 16
 
 
+@pytest.fixture(autouse=True)
+def client_state(tmp_path_factory, monkeypatch):
+    """What clients remember of repositories stays out of the home of whoever runs the tests."""
+    monkeypatch.setenv("VARK_STATE", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def vectors():
     return np.random.default_rng(7).standard_normal((ROWS, DIM), dtype=np.float32)

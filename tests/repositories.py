@@ -10,9 +10,11 @@ import time
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
 from vark.repository.engine import Written
+from vark.repository.envelope import Envelope
+from vark.repository.fields import new_salt
 from vark.repository.layout import COMMITS, MARKS, volume_name
 from vark.repository.objects import create_record, new_uuid7
-from vark.repository.records import Ancestor, Commit, CommittedArchive, Mark, new_salt
+from vark.repository.records import Ancestor, Commit, CommittedArchive, Mark
 from vark.stores import MemoryStore
 
 FAKE_BYTES_MIN = 256
@@ -75,7 +77,9 @@ class FakeEngine:
 
 
 def fake_repository(store=None, **options):
-    return Repository.create(MemoryStore() if store is None else store, engine=FakeEngine(), **options)
+    return Repository.create(
+        MemoryStore() if store is None else store, engine=FakeEngine(), **{"encryption": "none", **options}
+    )
 
 
 def readable(repository, snapshot):
@@ -118,14 +122,16 @@ def put_commit(repository, archives, closure=(), *, name="n", snapshot=None, uni
         "salt": new_salt(),
     }
     commit = Commit(**{**values, **fields})
-    return create_record(repository.store, COMMITS, commit.encode(), commit.created_unix_ms), commit
+    return create_record(
+        repository.store, COMMITS, commit.encode(Envelope(repository.id)), commit.created_unix_ms
+    ), commit
 
 
 def put_mark(repository, action, snapshot, unix_ms, *, commit=None, **fields):
     """Create a mark of a chosen time."""
     values = {"tags": {}, "keys": (), "reason": "", "store_unix_ms": None, "salt": new_salt()}
     mark = Mark(action, repository.id, snapshot, commit, unix_ms, **{**values, **fields})
-    return create_record(repository.store, MARKS, mark.encode(), unix_ms)
+    return create_record(repository.store, MARKS, mark.encode(Envelope(repository.id)), unix_ms)
 
 
 class KilledError(BaseException):

@@ -113,7 +113,7 @@ class Process:
         store = LocalStore(ROOT, files=self.files)
         with contextlib.suppress(TargetExistsError):
             if self.volume_bytes is None:
-                Repository.create(store)
+                Repository.create(store, encryption="none")
             else:
                 store.create(MARKER, Marker("ab" * 16, "cd" * 32, 1_700_000_000_000, self.volume_bytes).encode())
             self.promises.made = {True}

@@ -96,7 +96,7 @@ def test_rows_by_position_are_rows_ranges_and_lists_of_them(text, expected, arch
 
 
 def test_of_a_snapshot_rows_come_as_they_were_then(tmp_path, index, rows):
-    repository = vark.Repository.create(tmp_path / "repo")
+    repository = vark.Repository.create(tmp_path / "repo", encryption="none")
     first = repository.backup(index, name="p", id_index=100)
     index.remove_ids(IDS[:5])
     repository.backup(index, name="p")

@@ -300,27 +300,26 @@ def test_a_recovery_code_alone_opens_when_it_is_typed(shell):
     assert is_whole(shell)
 
 
-def test_repositories_say_that_they_are_not_encrypted_and_refuse_secrets(shell):
-    made = shell("init", "r")
+def test_a_plain_repository_is_asked_for_and_a_key_for_it_is_refused(shell):
+    refused = shell("init", "r")
+    assert refused.returncode == 2
+    assert b"encrypted unless you say otherwise" in refused.stderr
+    made = shell("init", "r", "--encryption", "none")
     assert made.returncode == 0
     assert b"encryption: none" in made.stdout
-    refused = shell("init", "s", VARK_PASSWORD=CANARY)
-    assert refused.returncode == 2
-    assert b"not encrypted yet" in refused.stderr
-    assert not (shell.folder / "s").exists()
     (record,) = map(
         json.loads, shell("init", "s", "--encryption", "none", "--json", VARK_PASSWORD=CANARY).stdout.splitlines()
     )
     assert record["encryption"] == "none"
     refused = shell("backup", "-r", "r", "v.npy", VARK_PASSWORD=CANARY)
-    assert refused.returncode == 2
-    assert b"nothing was written" in refused.stderr
+    assert refused.returncode == 4
+    assert b"it is not encrypted, though a key was given" in refused.stderr
     assert not list((shell.folder / "r" / "archives").glob("**/*.vark*"))
     assert shell("backup", "-r", "r", "v.npy", "--encryption", "none", VARK_PASSWORD=CANARY).returncode == 0
     for arguments in (["verify", "-r", "r"], ["cat", "-r", "r", "latest", "vectors"]):
-        refused = shell(*arguments, "--identity", "key.txt")
-        assert refused.returncode == 2
-        assert b"not encrypted yet" in refused.stderr
+        refused = shell(*arguments, VARK_PASSWORD=CANARY)
+        assert refused.returncode == 4
+        assert b"it is not encrypted, though a key was given" in refused.stderr
 
 
 def test_a_report_with_a_recovery_code_does_not_show_it(shell):

@@ -24,6 +24,7 @@ from vark.errors import (
 )
 from vark.repository import Repository, sessions
 from vark.repository.engine import Engine
+from vark.repository.envelope import Envelope
 from vark.stores import LocalStore, MemoryStore
 
 STORES = {"local": lambda folder: LocalStore(folder / "repository"), "memory": lambda folder: MemoryStore()}
@@ -36,7 +37,7 @@ def store(request, tmp_path):
 
 @pytest.fixture
 def repository(store):
-    return Repository.create(store)
+    return Repository.create(store, encryption="none")
 
 
 def test_a_backup_is_restored_byte_for_byte_and_loaded(repository, vectors, tmp_path):
@@ -61,7 +62,7 @@ def test_a_backup_is_restored_byte_for_byte_and_loaded(repository, vectors, tmp_
 
 def test_volumes_hold_the_archive_in_pieces(store, tmp_path):
     data = np.random.default_rng(1).integers(0, 256, 3_500_000, np.uint8)
-    repository = Repository.create(store, volume_bytes="1MiB")
+    repository = Repository.create(store, volume_bytes="1MiB", encryption="none")
     report = repository.backup(data, name="n")
     sizes = [entry.byte_count for entry in store.list("archives")]
     assert sizes[:-1] == [1 << 20] * 3
@@ -101,13 +102,13 @@ def test_a_failed_restore_of_shards_leaves_nothing(repository, vectors, tmp_path
 
 
 def test_a_place_is_made_a_repository_once(tmp_path):
-    Repository.create(tmp_path / "r")
+    Repository.create(tmp_path / "r", encryption="none")
     with pytest.raises(TargetExistsError):
-        Repository.create(tmp_path / "r")
+        Repository.create(tmp_path / "r", encryption="none")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     with pytest.raises(TargetExistsError, match="not empty"):
-        Repository.create(tmp_path / "full")
+        Repository.create(tmp_path / "full", encryption="none")
     for place in (tmp_path / "nothing", tmp_path / "full"):
         with pytest.raises(RepositoryNotFoundError) as caught:
             Repository.open(place)
@@ -116,7 +117,7 @@ def test_a_place_is_made_a_repository_once(tmp_path):
 
 
 def test_a_lost_or_damaged_marker_does_not_keep_anyone_from_restoring(tmp_path, vectors):
-    repository = Repository.create(tmp_path / "r")
+    repository = Repository.create(tmp_path / "r", encryption="none")
     repository.backup(vectors, name="n")
     marker = tmp_path / "r" / "vark.json"
     marker.write_bytes(marker.read_bytes().replace(b'"created', b'"Created'))
@@ -164,7 +165,7 @@ def test_a_partial_source_makes_a_partial_snapshot(repository, tmp_path):
 
 
 def test_an_archive_that_is_missing_or_another_is_a_clean_error(tmp_path):
-    repository = Repository.create(tmp_path / "r")
+    repository = Repository.create(tmp_path / "r", encryption="none")
     noise = np.random.default_rng(1).integers(0, 256, (2, 100_000), np.uint8)
     reports = [repository.backup(noise[number], name=str(number)) for number in range(2)]
     paths = [tmp_path / "r" / "archives" / item.archives[0].archive_id / "000000.vark" for item in reports]
@@ -319,7 +320,7 @@ class StoppingStore(MemoryStore):
 def test_an_interrupted_backup_goes_on_without_writing_finished_volumes_again(stop):
     data = np.random.default_rng(1).integers(0, 256, 3_500_000, np.uint8)
     store = StoppingStore()
-    repository = Repository.create(store, volume_bytes="1MiB")
+    repository = Repository.create(store, volume_bytes="1MiB", encryption="none")
     store.left = stop
     if stop < 6:
         with pytest.raises(KilledError):
@@ -344,7 +345,7 @@ def test_an_interrupted_backup_goes_on_without_writing_finished_volumes_again(st
 
 def test_a_source_that_changed_since_is_written_under_another_id():
     store = StoppingStore()
-    repository = Repository.create(store, volume_bytes="1MiB")
+    repository = Repository.create(store, volume_bytes="1MiB", encryption="none")
     data = np.random.default_rng(1).integers(0, 256, 2_500_000, np.uint8)
     store.left = 3
     with pytest.raises(KilledError):
@@ -363,7 +364,7 @@ def test_a_source_that_changed_since_is_written_under_another_id():
 @pytest.mark.parametrize("change", [{"name": "m"}, {"resume": False}, {"documents": {"a": "b"}}])
 def test_another_backup_does_not_take_up_the_session(change, vectors):
     store = StoppingStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     store.left = 2
     with pytest.raises(KilledError):
         repository.backup(vectors, name="n")
@@ -373,25 +374,24 @@ def test_another_backup_does_not_take_up_the_session(change, vectors):
 
 def test_a_backup_that_still_runs_is_not_taken_up(vectors):
     store = StoppingStore()
-    repository = Repository.create(store)
-    session = sessions.begin(store, repository.id, name="n", signature="a" * 64, bases={"": None})
+    repository = Repository.create(store, encryption="none")
+    envelope = Envelope(repository.id)
+    session = sessions.begin(store, envelope, name="n", signature="a" * 64, bases={"": None})
     facts = {"name": "n", "signature": "a" * 64, "bases": {"": None}}
     catalog = repository.catalog()
-    assert sessions.find_interrupted(store, repository.id, catalog, **facts) is None
+    assert sessions.find_interrupted(store, envelope, catalog, **facts) is None
     sessions.end(session)
-    assert sessions.find_interrupted(store, repository.id, catalog, **facts) == session
+    assert sessions.find_interrupted(store, envelope, catalog, **facts) == session
     for key, value in (("process", "1:1"), ("process", "999999999:"), ("host", "elsewhere"), ("process", "x")):
-        values = json.loads(session.encode())
-        other = sessions.Session.decode(
-            json.dumps({**values, key: value}).encode(), place="x", repository=repository.id
-        )
+        values = json.loads(session.encode(envelope))
+        other = sessions.Session.decode(json.dumps({**values, key: value}).encode(), place="x", envelope=envelope)
         assert sessions.is_running(other) == (key == "host" or value == "x") or key == "host"
     sessions.end(session)
 
 
 def test_a_commit_that_cannot_be_read_is_not_replaced_by_what_the_source_is_today(vectors):
     store = MemoryStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     first = repository.backup(vectors, name="n")
     (place,) = (entry.name for entry in store.list("commits"))
     kept = store._objects[place]
@@ -407,7 +407,7 @@ def test_a_commit_that_cannot_be_read_is_not_replaced_by_what_the_source_is_toda
 
 def test_an_archive_id_that_was_collected_is_not_used_again(vectors):
     store = StoppingStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     store.left = 2  # the volume is there, its commit is not
     with pytest.raises(KilledError):
         repository.backup(vectors, name="n")
@@ -422,7 +422,7 @@ def test_an_archive_id_that_was_collected_is_not_used_again(vectors):
 
 
 def test_many_writers_at_once_all_keep_what_they_were_promised(tmp_path, vectors):
-    Repository.create(tmp_path / "r")
+    Repository.create(tmp_path / "r", encryption="none")
     reports, errors = [], []
 
     def write(number):

@@ -28,7 +28,7 @@ def source(tmp_path, vectors):
 
 @pytest.fixture
 def repo(tmp_path):
-    Repository.create(tmp_path / "repo")
+    Repository.create(tmp_path / "repo", encryption="none")
     return tmp_path / "repo"
 
 
@@ -44,7 +44,7 @@ def summary(result):
 
 def test_the_way_of_a_snapshot(tmp_path, source):
     repo = tmp_path / "repo"
-    made = run("init", repo)
+    made = run("init", repo, "--encryption", "none")
     assert made.returncode == 0, made.stderr
     assert Repository.open(repo).id in made.stdout.decode()
     backed_up = in_repo(repo, "backup", source, "--name", "p", "--tag", "model=e5")
@@ -79,7 +79,7 @@ def test_the_way_of_a_snapshot(tmp_path, source):
 
 def test_exit_codes(tmp_path, repo, source):
     assert run("snapshots", "-r", tmp_path / "nothing").returncode == 10
-    assert run("init", repo).returncode == 2
+    assert run("init", repo, "--encryption", "none").returncode == 2
     environment = {key: value for key, value in os.environ.items() if key != "VARK_REPOSITORY"}
     assert run("snapshots", env=environment).returncode == 2
     assert in_repo(repo, "show", "latest").returncode == 2
@@ -185,7 +185,7 @@ def test_what_would_have_no_effect_is_refused(repo, source, tmp_path):
 
 @pytest.mark.parametrize("volume_bytes", [None, "1MiB"])
 def test_compacting_makes_no_temporary_copy(monkeypatch, volume_bytes):
-    repository = Repository.create(MemoryStore(), volume_bytes=volume_bytes)
+    repository = Repository.create(MemoryStore(), volume_bytes=volume_bytes, encryption="none")
     rows = np.random.default_rng(1).integers(0, 256, (40_000, 64), np.uint8)
     repository.backup(rows, name="n")
     rows[::500] += 1
@@ -199,7 +199,7 @@ def test_compacting_makes_no_temporary_copy(monkeypatch, volume_bytes):
 
 
 def test_a_policy_keeps_what_is_held_and_what_lies_in_the_future(tmp_path, source):
-    repository = Repository.create(tmp_path / "r")
+    repository = Repository.create(tmp_path / "r", encryption="none")
     now = time.time_ns() // 1_000_000
     from repositories import put_archive, put_commit
 

@@ -22,6 +22,7 @@ from repositories import (
 from vark.errors import ConflictError, DamagedError, InvalidArgumentError, RefusedError
 from vark.repository import Repository
 from vark.repository.context import Context
+from vark.repository.envelope import Envelope
 from vark.repository.root import AdministrationReader
 from vark.stores import MemoryStore
 
@@ -144,7 +145,7 @@ def test_nothing_is_freed_while_a_record_cannot_be_read(repository, folder):
 @pytest.mark.parametrize("phase", ["condemned", "sweep", "half swept"])
 def test_a_collection_left_behind_is_continued(repository, phase):
     lost = [put_archive(repository.store) for _ in range(3)]
-    reader = AdministrationReader(repository.store, repository.id)
+    reader = AdministrationReader(repository.store, Envelope(repository.id))
     found = reader.advance(reader.read(), "condemned", {item.id: item.bytes for item in lost})
     assert reader.read().dead == {item.id for item in lost}
     if phase != "condemned":
@@ -161,7 +162,7 @@ def test_a_collection_left_behind_is_continued(repository, phase):
 
 def test_what_is_committed_after_it_was_condemned_is_rescued(repository):
     lost = put_archive(repository.store)
-    reader = AdministrationReader(repository.store, repository.id)
+    reader = AdministrationReader(repository.store, Envelope(repository.id))
     reader.advance(reader.read(), "condemned", {lost.id: lost.bytes})
     put_commit(repository, [lost])
     report = collect_all(repository)
@@ -170,14 +171,14 @@ def test_what_is_committed_after_it_was_condemned_is_rescued(repository):
 
 
 def test_only_one_of_two_collectors_takes_the_next_generation(repository):
-    readers = [AdministrationReader(repository.store, repository.id) for _ in range(2)]
+    readers = [AdministrationReader(repository.store, Envelope(repository.id)) for _ in range(2)]
     found = [reader.read() for reader in readers]
     assert readers[0].advance(found[0], "condemned", {}) is not None
     assert readers[1].advance(found[1], "condemned", {}) is None
 
 
 def test_sweep_lists_are_merged_and_stay_complete(repository):
-    reader = AdministrationReader(repository.store, repository.id)
+    reader = AdministrationReader(repository.store, Envelope(repository.id))
     swept = set()
     for _ in range(70):
         archive = put_archive(repository.store)
@@ -185,7 +186,7 @@ def test_sweep_lists_are_merged_and_stay_complete(repository):
         found = reader.advance(found, "sweep", {archive.id: archive.bytes})
         swept.add(archive.id)
         reader.advance(found, "idle")
-    newest = AdministrationReader(repository.store, repository.id).read()
+    newest = AdministrationReader(repository.store, Envelope(repository.id)).read()
     assert newest.swept == swept
     assert len(newest.root.sweeps) < 64
 
@@ -368,5 +369,5 @@ def test_the_memory_of_what_was_swept_outlives_any_number_of_collections():
     for _ in range(3):
         put_archive(repository.store)
         collect_all(repository)
-    context = Context(repository.store, repository.id, b"", None, FakeEngine())
+    context = Context(repository.store, repository.id, b"", None, FakeEngine(), Envelope(repository.id))
     assert not context.safe((lost.as_ancestor(),))

@@ -82,7 +82,7 @@ def forget(promises, repository, snapshot):
 
 def script(promises, store):
     """Everything that writes, in an order in which each step has something to do."""
-    repository = Repository.create(store, engine=FakeEngine())
+    repository = Repository.create(store, engine=FakeEngine(), encryption="none")
     promises.made = True
     life(promises, repository)
 
@@ -174,7 +174,7 @@ def test_no_acknowledged_snapshot_is_lost_by_a_power_cut_in_random_lives(capsys)
         promises = Promises()
         cuts = Cuts(promises, STATES)
         store = LocalStore(ROOT, files=disk(on_point=cuts))
-        repository = Repository.create(store, engine=FakeEngine())
+        repository = Repository.create(store, engine=FakeEngine(), encryption="none")
         promises.made = True
         random_life(promises, repository, SEED + number)
         states += cuts.states

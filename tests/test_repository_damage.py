@@ -24,7 +24,7 @@ def filled(seed):
     """A chain of deltas that changes, adds, removes and moves rows, one of them compacted; shards; marks; collections."""
     generator = np.random.default_rng(seed)
     store = MemoryStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     rows = generator.standard_normal((4500, 64), np.float32)
     reports = [repository.backup(rows, name="chain", documents={"README.md": "# rows"}, threads=1)]
     for number in range(4):

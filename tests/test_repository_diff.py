@@ -35,7 +35,7 @@ def edited(generator, data):
 @pytest.mark.parametrize("columns", [2, 64])  # compared chunk by chunk, and row by row
 def test_a_diff_says_the_same_as_one_that_reads_everything(monkeypatch, columns):
     generator = np.random.default_rng(SEED)
-    repository = Repository.create(MemoryStore())
+    repository = Repository.create(MemoryStore(), encryption="none")
     data = generator.standard_normal((9000, columns), np.float32)
     taken = []
     for number in range(7):
@@ -109,7 +109,7 @@ def by_hand(before, after):
 def test_a_diff_by_id_says_what_comparing_all_rows_says(library, shared_ids):
     generator = np.random.default_rng(SEED)
     rows_of_day = (np.arange(3000, dtype=np.int64) * 7, generator.standard_normal((3000, 24), np.float32))
-    repository = Repository.create(MemoryStore())
+    repository = Repository.create(MemoryStore(), encryption="none")
     taken = []
     for _ in range(5):
         ids, data = rows_of_day
@@ -131,7 +131,7 @@ def views(repository, pair):
 
 
 def test_rows_that_are_known_to_be_equal_are_not_read():
-    repository = Repository.create(MemoryStore())
+    repository = Repository.create(MemoryStore(), encryption="none")
     data = np.random.default_rng(1).standard_normal((40_000, 64), np.float32)
     before = repository.backup(data, name="n").snapshot
     data[20_000:20_050] += 1
@@ -150,7 +150,7 @@ def test_rows_that_are_known_to_be_equal_are_not_read():
 
 
 def test_rows_of_ids_that_stayed_are_not_read():
-    repository = Repository.create(MemoryStore())
+    repository = Repository.create(MemoryStore(), encryption="none")
     data = np.random.default_rng(2).standard_normal((40_000, 64), np.float32)
     ids = np.arange(40_000, dtype=np.int64)
     taken = [repository.backup(faiss_index(ids, data), name="n").snapshot]

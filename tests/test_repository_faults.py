@@ -99,7 +99,7 @@ def test_files_that_may_not_grow_are_told_by_the_command_line(tmp_path):
     rows = rng.standard_normal((4000, 64)).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
     place, source = str(tmp_path / "r"), str(tmp_path / "rows.npy")
-    repository = Repository.create(place)
+    repository = Repository.create(place, encryption="none")
     first = repository.backup(source, name="n")
     limits = [0, 1, 100, 4096, 65_536, first.archive_bytes // 2, first.archive_bytes - 1]
     for limit in limits:

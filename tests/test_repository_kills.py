@@ -110,7 +110,7 @@ MAY_BE = {"done": {True}, "forget": {True, False}, "forgotten": {False}, "undele
 
 def test_a_killed_process_loses_no_snapshot_that_was_acknowledged(tmp_path, capsys):
     moments = random.Random(SEED)
-    Repository.create(tmp_path / "r")
+    Repository.create(tmp_path / "r", encryption="none")
     allowed, restored = {}, set()  # snapshot -> whether it may be kept; commits that were restored
     acknowledged = 0
     launcher = subprocess.Popen(

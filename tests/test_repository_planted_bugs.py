@@ -110,7 +110,7 @@ def archives_are_deleted_before_the_sweep_root_is_durable(patch):
 @bug("intrusions", [*CHAIN, "backup 9 full", "forget 3"], "gc 0", [["undelete 3"]])
 def archives_are_deleted_without_a_sweep_root(patch):
     def to_sweep(context, request, found, run):
-        collect_sweep(context, Administration(found.root, {}, found.condemned, frozenset()), run)
+        collect_sweep(context, Administration(found.root, found.root_digest, {}, found.condemned, frozenset()), run)
 
     collect_sweep = collect._sweep
     patch.setattr(collect, "_to_sweep", to_sweep)
@@ -121,7 +121,7 @@ def backup_does_not_look_again(patch):
     original = AdministrationReader.read
 
     def read(self):
-        nothing = Administration(None, {}, {}, frozenset())
+        nothing = Administration(None, None, {}, {}, frozenset())
         return nothing if inspect.stack()[1].function == "backup" else original(self)
 
     patch.setattr(AdministrationReader, "read", read)
@@ -146,7 +146,7 @@ def sweep_lists_are_dropped(patch):
 
     def administration(self, root):
         found = original(self, root)
-        return Administration(found.root, found.condemned, found.sweep, frozenset(found.sweep))
+        return Administration(found.root, found.root_digest, found.condemned, found.sweep, frozenset(found.sweep))
 
     patch.setattr(AdministrationReader, "_administration", administration)
 

@@ -11,9 +11,10 @@ from repositories import fake_repository, put_archive, put_commit, put_mark
 from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, UnsupportedError, VarkError
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
-from vark.repository.fields import RECORD_BYTES_MAX, encode_record
+from vark.repository.envelope import Envelope
+from vark.repository.fields import RECORD_BYTES_MAX, encode_digested, encode_record
 from vark.repository.marks import fold
-from vark.repository.records import Commit, Mark, Marker, encode_sealed
+from vark.repository.records import Commit, Mark, Marker
 from vark.repository.references import find_snapshot, parse_time
 from vark.repository.root import ArchiveList, Root
 
@@ -40,6 +41,8 @@ COMMIT = {
     "salt": "f" * 32,
 }
 
+PLAIN, ANY = Envelope("a" * 32), Envelope(None)
+
 
 def changed(values, path, value):
     """Return a deep copy with one place changed; a value of `...` takes the key away."""
@@ -56,15 +59,15 @@ def changed(values, path, value):
 
 def decode(values):
     data = values if isinstance(values, bytes) else json.dumps(values, ensure_ascii=False).encode()
-    return Commit.decode(data, place="commits/x", repository="a" * 32)
+    return Commit.decode(data, place="commits/x", envelope=PLAIN)
 
 
 def test_a_commit_is_read_as_it_was_written_and_unknown_keys_do_not_matter():
     commit = decode({**COMMIT, "later": [1]})
-    assert decode(commit.encode()) == commit
-    assert json.loads(commit.encode()) == COMMIT
+    assert decode(commit.encode(PLAIN)) == commit
+    assert json.loads(commit.encode(PLAIN)) == COMMIT
     assert [ancestor.id for ancestor in commit.needed()] == [A, B]
-    assert commit.encode() == encode_record(COMMIT)
+    assert commit.encode(PLAIN) == encode_record(COMMIT)
 
 
 HOSTILE = {
@@ -143,12 +146,12 @@ def test_any_changed_bytes_are_read_or_refused_but_never_crash(seed, count):
 
 def test_marker_and_root_carry_their_own_digest():
     marker = Marker("a" * 32, "b" * 64, 5, None).encode()
-    root = Root("a" * 32, 1, 1, "condemned", "c" * 64, (), None, "d" * 32, 7).encode()
+    root = Root("a" * 32, 1, 1, "condemned", "c" * 64, (), None, "d" * 32, 7).encode(PLAIN)
     assert Marker.decode(marker, place="m").encode() == marker
-    assert Root.decode(root, place="r", repository="a" * 32).encode() == root
+    assert Root.decode(root, place="r", envelope=PLAIN).encode(PLAIN) == root
     for data, read in (
         (marker, Marker.decode),
-        (root, lambda data, place: Root.decode(data, place=place, repository=None)),
+        (root, lambda data, place: Root.decode(data, place=place, envelope=ANY)),
     ):
         for position in range(len(data)):
             damaged = bytearray(data)
@@ -169,18 +172,18 @@ def test_marker_and_root_carry_their_own_digest():
     ],
 )
 def test_a_root_that_contradicts_itself_is_refused(change):
-    values = json.loads(Root("a" * 32, 1, 1, "condemned", "c" * 64, (), None, "d" * 32, 7).encode())
+    values = json.loads(Root("a" * 32, 1, 1, "condemned", "c" * 64, (), None, "d" * 32, 7).encode(PLAIN))
     del values["digest"]
     with pytest.raises(DamagedError):
-        Root.decode(encode_sealed({**values, **change}), place="r", repository=None)
+        Root.decode(encode_digested({**values, **change}), place="r", envelope=ANY)
 
 
 def test_a_list_names_no_archive_twice():
-    data = ArchiveList("sweep", "a" * 32, 1, {A: 5}).encode()
+    data = ArchiveList("sweep", "a" * 32, 1, {A: 5}).encode(PLAIN)
     values = json.loads(data)
-    assert ArchiveList.decode(data, place="l", repository=None).archives == {A: 5}
+    assert ArchiveList.decode(data, place="l", envelope=ANY).archives == {A: 5}
     with pytest.raises(DamagedError):
-        ArchiveList.decode(encode_record({**values, "archives": values["archives"] * 2}), place="l", repository=None)
+        ArchiveList.decode(encode_record({**values, "archives": values["archives"] * 2}), place="l", envelope=ANY)
 
 
 def mark(action, unix_ms, **fields):
@@ -313,5 +316,5 @@ def test_a_forgotten_snapshot_is_no_latest_but_found_by_its_id(repository):
 
 def test_the_name_of_a_record_is_the_digest_of_its_bytes(repository):
     digest, commit = put_commit(repository, [put_archive(repository.store)], unix_ms=parse_time("2026-11-20"))
-    assert digest == digest_hex(commit.encode())
-    assert repository.store.read(f"commits/2026-11/{digest}.json") == commit.encode()
+    assert digest == digest_hex(commit.encode(PLAIN))
+    assert repository.store.read(f"commits/2026-11/{digest}.json") == commit.encode(PLAIN)

@@ -14,6 +14,7 @@ from vark.cli import run
 from vark.errors import DamagedError, InvalidArgumentError, StorageError, VarkError
 from vark.repository import Repository
 from vark.repository.engine import Engine
+from vark.repository.envelope import Envelope
 from vark.repository.layout import MARKER
 from vark.repository.ledger import LedgerEntry, read_ledger, write_ledger
 from vark.repository.records import Marker
@@ -27,7 +28,7 @@ VOLUME_BYTES = 20_000
 def filled():
     """A repository with something of everything: shards, marks, collections, reports."""
     store = MemoryStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     generator = np.random.default_rng(3)
     reports = [
         repository.backup(generator.standard_normal((300 * (number + 1), 16), np.float32), name="n", full=True)
@@ -152,7 +153,7 @@ def test_a_list_and_a_generation_that_are_gone_are_named(damageable):
 
 def test_the_rows_that_are_named_are_those_that_cannot_be_read():
     store = MemoryStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     data = np.random.default_rng(5).standard_normal((60_000, 16), np.float32)
     report = repository.backup(data, name="n")
     name = store.list("archives")[0].name
@@ -198,7 +199,7 @@ def test_levels_find_what_they_cover(damageable):
 
 def test_an_archive_in_the_place_of_another_is_damage():
     store = MemoryStore()
-    repository = Repository.create(store)
+    repository = Repository.create(store, encryption="none")
     noise = np.random.default_rng(1).integers(0, 256, (2, 50_000), np.uint8)
     for number in range(2):
         repository.backup(noise[number], name=str(number))
@@ -250,15 +251,17 @@ def test_deltas_are_read_as_a_restore_does(damageable, monkeypatch):
     assert groups == [[first, last]]  # together: what they share is decoded once
     assert [item.object for item in report.damaged] == [volume(last)]
     assert not report.unproved
-    assert read_ledger(damageable, repository.id).damaged() == {last}
+    assert read_ledger(damageable, Envelope(repository.id)).damaged() == {last}
     assert repository.verify(level="stored").ok
-    assert read_ledger(damageable, repository.id).damaged() == {last}  # a shallower reading takes nothing back
+    assert read_ledger(damageable, Envelope(repository.id)).damaged() == {
+        last
+    }  # a shallower reading takes nothing back
     groups.clear()
     assert repository.verify(max_age="1h").archive_count == 3  # it, and those that may be to blame
     assert groups == [[last]]
     monkeypatch.undo()
     assert repository.verify().ok
-    assert not read_ledger(damageable, repository.id).damaged()
+    assert not read_ledger(damageable, Envelope(repository.id)).damaged()
 
 
 def test_wrong_rows_are_put_down_to_an_ancestor_that_the_budget_left_out(damageable, monkeypatch):
@@ -269,13 +272,13 @@ def test_wrong_rows_are_put_down_to_an_ancestor_that_the_budget_left_out(damagea
     now = now_ms()
     others = {entry.name.split("/")[1] for entry in damageable.list("archives")} - {last}
     entries = [LedgerEntry(archive, level, 1, True, now) for archive in others for level in ("full", "restored")]
-    write_ledger(damageable, repository.id, entries)
+    write_ledger(damageable, Envelope(repository.id), entries)
     data, kept = damageable._objects[volume(full)]
     damageable._objects[volume(full)] = (data[:500] + bytes([data[500] ^ 1]) + data[501:], kept)
     report = repository.verify(budget=1)
     assert [item.object for item in report.damaged] == [volume(full)]
     assert [name for name, _ in report.unproved] == [volume(last)]
-    assert read_ledger(damageable, repository.id).damaged() == {full}
+    assert read_ledger(damageable, Envelope(repository.id)).damaged() == {full}
     damageable._objects[volume(full)] = (data, kept)
     assert repository.verify().ok
 
@@ -284,7 +287,7 @@ def test_a_budget_that_ends_claims_nothing_of_rows_that_were_not_read(damageable
     damageable._objects = {name: kept for name, kept in damageable._objects.items() if not name.startswith("reports/")}
     repository = Repository.open(damageable)
     for archive in deltas(repository):
-        write_ledger(damageable, repository.id, [LedgerEntry(archive, "full", 1, True, now_ms())])
+        write_ledger(damageable, Envelope(repository.id), [LedgerEntry(archive, "full", 1, True, now_ms())])
     # As a run of an older version left it, or one that was killed: own bytes are read, rows are not.
     report = repository.verify(max_age="1h")
     assert set(report.recent) & set(deltas(repository)) == set()
@@ -296,7 +299,7 @@ def test_a_backup_builds_on_nothing_that_the_ledger_calls_damaged():
     repository = fake_repository()
     first = repository.backup("one", name="n")
     archive = first.archives[0].archive_id
-    write_ledger(repository.store, repository.id, [LedgerEntry(archive, "full", 1, False, now_ms())])
+    write_ledger(repository.store, Envelope(repository.id), [LedgerEntry(archive, "full", 1, False, now_ms())])
     report = repository.backup("two", name="n")
     assert report.archives[0].base is None
     assert "damaged" in report.archives[0].reason
@@ -319,7 +322,7 @@ def test_an_archive_that_cannot_be_read_is_neither_damaged_nor_the_end(whole, mo
     assert report.unread == ((first, "too many open files"),)
     assert report.archive_count == 7
     assert len(whole.store.list("reports")) == len(before) + 1
-    assert not read_ledger(whole.store, whole.id).damaged()
+    assert not read_ledger(whole.store, Envelope(whole.id)).damaged()
     error = DamagedError("not what was written")
     report = whole.verify()
     assert ([item.object for item in report.damaged], report.unread) == ([first], ())
@@ -413,7 +416,7 @@ def test_damage_is_named_by_its_place_where_volumes_cannot_be_read_again(monkeyp
 
 @pytest.mark.parametrize(("fault", "code"), [(StorageError, 1), (DamagedError, 4)])
 def test_what_could_not_be_read_has_its_own_exit_code(tmp_path, monkeypatch, capsys, fault, code):
-    Repository.create(tmp_path / "r").backup(np.arange(1000), name="n")
+    Repository.create(tmp_path / "r", encryption="none").backup(np.arange(1000), name="n")
 
     def verify(*_, **__):
         raise fault("too many open files")
@@ -478,6 +481,6 @@ def test_damage_in_the_ledger_is_taken_back_only_by_reading():
     ):
         store._objects = {}
         for number, (level, ok) in enumerate(entries):
-            write_ledger(store, "a" * 32, [LedgerEntry(archive, level, 1, ok, number)])
+            write_ledger(store, Envelope("a" * 32), [LedgerEntry(archive, level, 1, ok, number)])
             time.sleep(0.002)
-        assert (archive in read_ledger(store, "a" * 32).damaged()) == damaged
+        assert (archive in read_ledger(store, Envelope("a" * 32)).damaged()) == damaged

@@ -16,6 +16,9 @@ Progress: TypeAlias = Callable[[int, int | None], None] | None
 # Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code.
 Secrets: TypeAlias = tuple[bytes | None, Sequence[bytes], str | None]
 
+# Name, Ed25519 public key, write only, when it was revoked (ms since 1970).
+SignerEntry: TypeAlias = tuple[str, bytes, bool, int | None]
+
 def new_identity() -> tuple[str, str]:
     """A random identity, as a line of an identity file of age, and its recipient."""
 
@@ -35,7 +38,7 @@ def pack(
     id_index: int | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
-    seal: Secrets | None,
+    seal: Secrets | Keyring | Signer | None,
     replace: bool,
     sync: bool,
     threads: int,
@@ -57,7 +60,8 @@ def pack(
     base: an open archive that the new one is compared with; only new rows are stored.
     fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
     archive_id: 16 bytes, or None for a new one.
-    seal: encrypt it with one key slot for each secret; None with an encrypted base: with the keys of the base.
+    seal: encrypt it with one key slot for each secret, or as an archive of a repository; None with an encrypted base:
+        with the keys of the base.
     memory_bytes: budget for buffers; 0 for the default (256 MiB). threads: 0 for the number of cores.
     attempts: how often a member file that changed while it was read is read again before it counts as partial.
 
@@ -77,7 +81,7 @@ def blake3(data: bytes) -> bytes:
 def verify_path(
     volumes: Sequence[str],
     ancestors: Mapping[str, Sequence[str]],
-    secrets: Secrets | None,
+    secrets: Secrets | Keyring | Signer | None,
     *,
     level: str,
     own: bool,
@@ -98,6 +102,7 @@ def verify_path(
 def verify_rows(
     archives: Sequence[Sequence[str]],
     ancestors: Mapping[str, Sequence[str]],
+    secrets: Secrets | Keyring | Signer | None,
     *,
     threads: int,
     progress: Progress,
@@ -105,6 +110,105 @@ def verify_rows(
     """Verify all rows of deltas that verifying their own bytes does not prove: {"archives": [a report as of
     `verify_path` for each], "blocks_decoded": those that several need count once, as long as they are kept}.
     """
+
+@final
+class Keyring:
+    """All keys of an encrypted repository; shows none of them. Thread safe."""
+
+    generation: int
+    suite: int
+    epoch: int
+    epochs: list[tuple[int, int]]
+    slots: list[tuple[str, str, str, str]]
+    signers: list[SignerEntry]
+    authority: bytes
+
+    @staticmethod
+    def create(
+        repository: bytes, secrets: Secrets, *, suite: int, unix_ms: int
+    ) -> tuple[Keyring, list[tuple[str, bytes]], bytes]:
+        """Keys of a new repository and what is to be written: (id, object) of each slot, then the keyring's object."""
+
+    @staticmethod
+    def open(
+        repository: bytes, generation: int, keyring: bytes, slots: Sequence[bytes], secrets: Secrets, *, suite: int
+    ) -> tuple[Keyring, str, bytes | None]:
+        """Open one copy of a generation: keyring, slot that opened, authority that the slot's maker vouched for."""
+
+    def next(
+        self,
+        number: int,
+        slots: Sequence[bytes],
+        *,
+        unix_ms: int,
+        add: Secrets | None,
+        label: str,
+        remove: Sequence[str],
+        new_epoch: bool,
+        signers: Sequence[SignerEntry] | None,
+    ) -> tuple[Keyring, list[tuple[str, bytes]], bytes]:
+        """Make the next generation, as `create`. slots: the objects of this one's."""
+
+    def is_endorsed_by(self, authority: bytes) -> bool:
+        """Whether trust in this authority is trust in the present one."""
+
+    def new_signer(self, name: str, *, write_only: bool) -> tuple[SignerEntry, bytes]:
+        """A new signer, and the content of its file, which is secret."""
+
+    def is_signed(self, digest: bytes, key: bytes, signature: bytes) -> bool:
+        """Whether a signature of the commit with this digest is by a signer that is entered and not revoked."""
+
+    def name_tag(self, name: str) -> str:
+        """What tells snapshots of one name without the name, 32 hexadecimal digits."""
+
+    def new_record(self, record: bytes) -> NewRecord:
+        """Begin to seal the record with this salt (16 bytes)."""
+
+    def open_record(
+        self,
+        data: bytes,
+        *,
+        record: bytes,
+        suite: int,
+        epoch: int,
+        salt: bytes,
+        commitment: bytes,
+        wrapped: bytes | None,
+        public_digest: bytes,
+    ) -> bytes:
+        """The private part of a record."""
+
+@final
+class Signer:
+    """A signer's file: signs commits; of a write-only writer it seals, too, under a session root of its own."""
+
+    name: str
+    repository: bytes
+    key: bytes
+    is_write_only: bool
+
+    @staticmethod
+    def parse(content: bytes) -> Signer:
+        """Read the content of a signer's file; a write-only writer gets a fresh session root each time."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """The signature of the commit with this digest."""
+
+    def new_record(self, record: bytes) -> NewRecord:
+        """As `Keyring.new_record`, under the session root."""
+
+@final
+class NewRecord:
+    """A record that is being sealed."""
+
+    suite: int
+    epoch: int
+    salt: bytes
+    commitment: bytes
+    wrapped: bytes | None
+
+    def seal(self, public_digest: bytes, body: bytes) -> bytes:
+        """Ciphertext and tag of the private part; once only."""
 
 @final
 class Stream:
@@ -136,7 +240,9 @@ class Reader:
     ancestors: list[tuple[str, int, bytes]]
 
     @staticmethod
-    def open(volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]], secrets: Secrets | None) -> Reader:
+    def open(
+        volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]], secrets: Secrets | Keyring | Signer | None
+    ) -> Reader:
         """Open the archive that the volumes are, end to end. secrets: tried on an encrypted one.
 
         ancestors: volumes of each archive that rows may lie in, by the text of its id; others are looked for beside the
@@ -148,6 +254,7 @@ class Reader:
         target: str | int,
         *,
         archive_id: bytes | None,
+        seal: Keyring | None,
         replace: bool,
         sync: bool,
         threads: int,

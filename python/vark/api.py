@@ -57,6 +57,7 @@ def write_archive(
     passphrase: str | bytes | None = None,
     recipients: Sequence[str] = (),
     recovery_code: bool | str = False,
+    keyring: _core.Keyring | None = None,
     progress: ProgressCallback | None = None,
 ) -> WriteReport:
     """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
@@ -89,7 +90,8 @@ def write_archive(
     passphrase, recipients, recovery_code: encrypt the archive; any one of them opens it. recipients: age recipients
         (age1…). recovery_code: a code of `vark.keys.new_recovery_code`, or True to have one made, which is in the
         report (`recovery_code`) and nowhere else: lose the report, and it is lost. A delta on an encrypted base is
-        encrypted with the keys of its base and takes no others.
+        encrypted with the keys of its base and takes no others. keyring: of an encrypted repository, for
+        `vark.repository`.
     progress: called with done and total bytes (or None), ten times a second at most; an exception in it cancels.
     Errors: InvalidArgumentError, NotFoundError, TargetExistsError, SourceError, NoSpaceError, LimitError.
     """
@@ -105,7 +107,7 @@ def write_archive(
         "base": None if base is None else base.reader,
         "fingerprint_key": fingerprint_key,
         "archive_id": None if archive_id is None else archive_id.bytes,
-        "seal": protection(passphrase, recipients, _code(recovery_code)),
+        "seal": keyring or protection(passphrase, recipients, _code(recovery_code)),
         "progress": progress or _heartbeat,
     }
 
@@ -142,8 +144,8 @@ def _code(recovery_code: bool | str) -> str | None:
     return new_recovery_code() if recovery_code else None
 
 
-def _with_code(report: WriteReport, seal: Secrets | None) -> WriteReport:
-    return report if seal is None else replace_fields(report, recovery_code=seal[2])
+def _with_code(report: WriteReport, seal: Secrets | _core.Keyring | None) -> WriteReport:
+    return report if not isinstance(seal, tuple) else replace_fields(report, recovery_code=seal[2])
 
 
 def _index_rows(id_index: bool | int | None) -> int | None:
@@ -289,6 +291,7 @@ def compact_archive(
     target: str | PathLike[str] | int,
     *,
     archive_id: UUID | None = None,
+    keyring: _core.Keyring | None = None,
     threads: int | None = None,
     replace: bool = False,
     sync: bool = True,
@@ -297,13 +300,14 @@ def compact_archive(
     """Write an archive with the same rows as a delta that needs no other archive, out of stored blocks.
 
     What the delta did not change is copied as it lies; only chunks with new rows are coded again. The source is not
-    read.
+    read. keyring: of an encrypted repository, for `vark.repository`.
     Errors: those of `write_archive`, and of reading the archive.
     """
     place = target if isinstance(target, int) else os.fspath(target)
     text = archive.reader.compact(
         place,
         archive_id=None if archive_id is None else archive_id.bytes,
+        seal=keyring,
         replace=replace,
         sync=sync,
         threads=threads or 0,
@@ -321,6 +325,7 @@ def verify_archive(
     passphrase: str | bytes | None = None,
     identities: Sequence[Identity] = (),
     recovery_code: str | None = None,
+    keyring: _core.Keyring | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifyReport:
@@ -328,13 +333,14 @@ def verify_archive(
 
     level: "stored" (checksums of stored bytes) or "full" (digests of all rows, too). own: of a delta, only its own
         bytes, nothing in its ancestors. ancestors, passphrase, identities, recovery_code: as in `open_archive`; level
-        "stored" needs no key, and without one what lies in ancestors is not looked at.
+        "stored" needs no key, and without one what lies in ancestors is not looked at. keyring: of an encrypted
+        repository, for `vark.repository`.
     Errors: as `open_archive`, but for damage.
     """
     text = _core.verify_path(
         volumes_of(path),
         places_of(ancestors),
-        unlocking(passphrase, identities, recovery_code),
+        keyring or unlocking(passphrase, identities, recovery_code),
         level=level,
         own=own,
         threads=threads or 0,
@@ -347,15 +353,17 @@ def verify_deltas(
     archives: Sequence[Sequence[str | PathLike[str]]],
     *,
     ancestors: Mapping[str, Sequence[str | PathLike[str]]],
+    keyring: _core.Keyring | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> tuple[VerifyReport, ...]:
     """Verify all rows of deltas that verifying their own bytes does not prove; return one report each.
 
-    archives: the volumes of each. ancestors: volumes of all archives that they point into, by id. What several of them
-    take from the same block is decoded once. Errors: NotFoundError, StorageError; damage is in the reports.
+    archives: the volumes of each. ancestors: volumes of all archives that they point into, by id. keyring: of an
+    encrypted repository. What several of them take from the same block is decoded once.
+    Errors: NotFoundError, StorageError; damage is in the reports.
     """
     volumes = [volumes_of(archive) for archive in archives]
     places = places_of(ancestors)
-    text = _core.verify_rows(volumes, places, threads=threads or 0, progress=progress or _heartbeat)
+    text = _core.verify_rows(volumes, places, keyring, threads=threads or 0, progress=progress or _heartbeat)
     return tuple(VerifyReport.from_record(record) for record in json.loads(text)["archives"])

@@ -161,6 +161,13 @@ class WrongKeyError(VarkError, PermissionError):
     errno = errno.EACCES
 
 
+class HistoryAlteredError(VarkError, ValueError):
+    """A repository is not as this client has seen or was told: rolled back, forked or in part hidden."""
+
+    default_code = "history-altered"
+    exit_code = ExitCode.DAMAGED
+
+
 class ConflictError(VarkError, RuntimeError):
     """Another writer or collector was in the way again and again; nothing is lost, run it once more."""
 

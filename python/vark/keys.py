@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from os import PathLike
 
 from vark import _core
+from vark._core import Keyring
 from vark.errors import InvalidArgumentError, error_from_os
+
+__all__ = ["Identity", "Keyring", "Secrets", "new_identity", "new_recovery_code", "protection", "unlocking"]
 
 # As in the engine: what is longer is a mistaken file.
 IDENTITY_FILE_BYTES_MAX = 65_536

@@ -162,7 +162,12 @@ def vectors():
     yield "list-twice.json", "list", encode({**LIST, "archives": LIST["archives"] * 2}), "record"
     yield "marker-digest.json", "marker", sealed(MARKER).replace(b'"id":"aa', b'"id":"ab'), "record"
     yield "marker-format.json", "marker", sealed({**MARKER, "format": "other"}), "record"
-    yield "marker-version.json", "marker", sealed({**MARKER, "version": 2}), "unsupported"
+    yield "marker-version.json", "marker", sealed({**MARKER, "version": 3}), "unsupported"
+    keyless = {key: value for key, value in MARKER.items() if key != "fingerprint_key"}
+    yield "marker-sealed.json", "marker", sealed({**keyless, "version": 2, "seal": {"suite": 1}}), None
+    yield "marker-sealed-no-seal.json", "marker", sealed({**keyless, "version": 2}), "record"
+    yield "marker-sealed-suite.json", "marker", sealed({**keyless, "version": 2, "seal": {"suite": "1"}}), "record"
+    yield "commit-sealed.json", "commit", encode({**COMMIT, "seal": {"suite": 1}}), "record"
 
 
 def main():

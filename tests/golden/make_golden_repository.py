@@ -55,7 +55,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "index"
         source.mkdir()
-        repository = vark.Repository.create(target)
+        repository = vark.Repository.create(target, encryption="none")
         for day in days(source):
             report = repository.backup(source, name="index", tags={"day": day})
             files = {path.name: blake3(path.read_bytes()).hexdigest() for path in sorted(source.iterdir())}

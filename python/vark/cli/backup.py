@@ -16,33 +16,51 @@ from vark.units import format_bytes, format_speed
 
 @click.command(short_help="Make a repository.")
 @click.argument("folder", required=False, type=click.Path())
-@options.repository
+@options.repository_place
 @click.option("--volume-bytes", help="Cut archives into files of this size, e.g. 256MiB; default: one file each.")
 @click.option(
     "--encryption",
-    type=click.Choice(["none"]),
-    help="Say that it may be read by all; repositories are not encrypted yet.",
+    type=click.Choice(["aes-256-gcm", "chacha20-poly1305", "none"]),
+    help="Default: aes-256-gcm. `none`: whoever has the folder can read all of it.",
 )
+@secrets.protecting
 @options.as_json
-def init(folder: str | None, repo: str | None, volume_bytes: str | None, encryption: str | None, as_json: bool) -> int:
-    """Make a repository in FOLDER (or --repo), which must be empty or not exist. It is not encrypted.
+def init(folder: str | None, **given: Any) -> int:
+    """Make a repository in FOLDER (or --repo), which must be empty or not exist.
+
+    It is encrypted: any passphrase, key or code that is given here opens it. Without one a passphrase is asked for.
+    Lose them all, and the data are lost.
 
     \b
     vark init backups/
-    VARK_REPOSITORY=backups/ vark init --volume-bytes 256MiB
+    vark init backups/ --recipient age1… --recovery-code
+    VARK_REPOSITORY=backups/ vark init --password-file secret.txt --volume-bytes 256MiB
+    vark init public/ --encryption none
     """
     from vark.repository import Repository
 
-    output = Output(as_json=as_json)
-    place = folder or repo
+    output = Output(as_json=given["as_json"])
+    place = folder or given["repo"]
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
-    _refuse_lost_protection(encryption, "--encryption none makes one all the same")
-    repository = Repository.create(place, volume_bytes=volume_bytes)
-    if as_json:
-        output.line("summary", command="init", repository=place, repository_id=repository.id, encryption="none")
+    is_plain = given["encryption"] == "none"
+    seal = secrets.protection(given, environment=not is_plain)
+    if not seal and not is_plain:
+        passphrase = secrets.ask_passphrase(twice=True)
+        seal = {} if passphrase is None else {"passphrase": passphrase}
+    secrets.show_recovery_code(seal.get("recovery_code"))
+    repository = Repository.create(place, volume_bytes=given["volume_bytes"], encryption=given["encryption"], **seal)
+    fields: dict[str, Any] = {"repository": place, "repository_id": repository.id, "encryption": "none"}
+    text = "none; whoever has the folder can read all of it"
+    if repository.is_encrypted:
+        keys = repository.keys()
+        fields |= {"encryption": given["encryption"] or "aes-256-gcm", "authority": keys.authority}
+        text = f"{fields['encryption']}; opened by {', '.join(slot.type for slot in keys.slots)}\n"
+        text += f"authority: {keys.authority}; note it elsewhere: it tells this repository from a forged one"
+    if output.as_json:
+        output.line("summary", command="init", **fields)
     else:
-        output.data(f"{place}: repository {repository.id}\nencryption: none; whoever has the folder can read all of it")
+        output.data(f"{place}: repository {repository.id}\nencryption: {text}")
     return 0
 
 
@@ -51,7 +69,6 @@ def init(folder: str | None, repo: str | None, volume_bytes: str | None, encrypt
 @options.repository
 @click.option("--name", help="What the snapshots of this source are called.  [default: the name of the one SOURCE]")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag (may be repeated).")
-@click.option("--encryption", type=click.Choice(["none"]), help="Say that the snapshot may be read by all.")
 @click.option("--full", is_flag=True, help="Store everything anew instead of what changed.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted backup.")
 @click.option("--chain-max", type=click.IntRange(0), help="Archives that a snapshot may build on.  [default: 30]")
@@ -68,7 +85,6 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     vark backup -r backups/ products.faiss
     vark backup --name products --tag model=e5 index/ --json
     """
-    _refuse_lost_protection(given["encryption"], "--encryption none backs up all the same")
     output = Output(as_json=given["as_json"])
     repository = options.open_repository(given["repo"])
     tags = options.parse_tags(given["tags"])
@@ -99,13 +115,6 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     if report.partial:
         output.talk("The snapshot is partial: see the warnings above.")
     return exit_for_partial(report.partial)
-
-
-def _refuse_lost_protection(encryption: str | None, way_on: str) -> None:
-    if encryption is None and secrets.is_configured():
-        raise InvalidArgumentError(
-            f"the environment has a passphrase, but repositories are not encrypted yet; nothing was written; {way_on}"
-        )
 
 
 def _warn(output: Output, written: WriteReport | None) -> None:

@@ -38,7 +38,7 @@ RANGE = re.compile(r"(?P<row>-?\d+)|(?P<low>\d+)-(?P<high>\d+)|(?P<first>-?\d*):
 @click.option("--payload/--no-payload", default=True, help="Take the payload's columns along (Arrow, Parquet).")
 @click.option("--shard", help="The shard of a snapshot that has several.")
 @secrets.opening
-@options.repository
+@options.repository_alone
 @options.reference
 @options.as_json
 def cat(source: str, stream: str, **given: Any) -> int:
@@ -82,8 +82,7 @@ def _open(source: str, given: dict[str, Any]) -> Archive:
         return open_archive(source, **secrets.unlocking(given))
     if not given["repo"]:
         raise NotFoundError(f"{source}: no such archive; for a snapshot give --repo or set VARK_REPOSITORY")
-    options.refuse_given(secrets.NAMES, secrets.NOT_OF_REPOSITORIES)
-    repository = options.open_repository(given["repo"], rescue=True)
+    repository = options.open_repository(given["repo"], rescue=True, given=given)
     snapshot = repository.snapshot(source, name=given["name"], at=given["at"])
     return repository.open_archive(snapshot, shard=given["shard"])
 

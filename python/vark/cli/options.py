@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from vark.archive import MEMORY_DEFAULT
-from vark.errors import InvalidArgumentError
+from vark.cli import secrets
+from vark.cli.output import Output
+from vark.errors import InvalidArgumentError, KeyNeededError
 
 if TYPE_CHECKING:
     from vark.repository import Repository
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_META = "vark.cli.options"
+_BELIEFS = {
+    "--encryption": "`none`: it is not encrypted, whatever keys the environment has.",
+    "--authority": "Whose keys to believe, 64 hexadecimal digits; `vark key list` says it where it was made.",
+    "--head": "A commit that must be there (its digest), as `vark show` says it elsewhere.",
+    "--trust": "Write to a repository that is seen for the first time, with nothing but an identity file.",
+    "--accept-history": "Take what is found for true although this client has seen something else.",
+}
 
 ARCHIVE = click.Path(exists=True, dir_okay=False)
 
@@ -51,6 +62,19 @@ def writing(function: Function) -> Function:
 
 
 def repository(function: Function) -> Function:
+    """Add --repo, and what opens an encrypted one, for `open_repository`."""
+    return secrets.opening_repository(repository_alone(function))
+
+
+def repository_alone(function: Function) -> Function:
+    """Add --repo and how much to believe of what is found; for commands that have options for keys already."""
+    for name, help_text in reversed(_BELIEFS.items()):
+        is_flag = name in ("--trust", "--accept-history")
+        function = click.option(name, is_flag=is_flag, help=help_text, expose_value=False, callback=_keep)(function)
+    return repository_place(function)
+
+
+def repository_place(function: Function) -> Function:
     """Add --repo; VARK_REPOSITORY is its default."""
     return click.option(
         "--repo",
@@ -68,13 +92,35 @@ def reference(function: Function) -> Function:
     return click.option("--name", help="Only snapshots of this name.")(function)
 
 
-def open_repository(repo: str | None, *, rescue: bool = False) -> Repository:
-    """Open the repository of --repo. Errors: InvalidArgumentError (none given), RepositoryNotFoundError."""
+def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[str, Any] | None = None) -> Repository:
+    """Open the repository of --repo with the keys that the command was given, or asks for at a terminal.
+
+    given: where the command has options for keys itself.
+    Errors: InvalidArgumentError (none given), RepositoryNotFoundError, KeyNeededError, WrongKeyError.
+    """
     from vark.repository import Repository
 
     if not repo:
         raise InvalidArgumentError("no repository; give --repo or set VARK_REPOSITORY")
-    return Repository.open(repo, rescue=rescue)
+    context = click.get_current_context()
+    beliefs = dict(context.meta.get(_META, {}))
+    is_plain = beliefs.pop("encryption", None) == "none"
+    keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
+    try:
+        opened = Repository.open(repo, rescue=rescue, **keys, **beliefs)
+    except KeyNeededError:
+        passphrase = None if keys or is_plain else secrets.ask_passphrase(twice=False)
+        if passphrase is None:
+            raise
+        opened = Repository.open(repo, rescue=rescue, passphrase=passphrase, **beliefs)
+    output = Output(as_json=bool(context.params.get("as_json")))
+    for text in opened.warnings:
+        output.warn(text)
+    return opened
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    context.meta.setdefault(_META, {})[parameter.name or ""] = value
 
 
 def parse_tags(texts: tuple[str, ...]) -> dict[str, str]:

@@ -30,7 +30,7 @@ CODE_BYTES_MAX = 1_024
 NAMES = ("passphrase", "password_file", "password_command", "identities", "recovery_code", "recovery_code_file")
 PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND = "VARK_PASSWORD", "VARK_PASSWORD_FILE", "VARK_PASSWORD_COMMAND"
 IDENTITY = "VARK_IDENTITY"
-NOT_OF_REPOSITORIES = "for an archive only; repositories are not encrypted yet"
+_UNEXPOSED = "vark.cli.secrets"
 _IDENTITY_PREFIX = "AGE-SECRET-KEY-"
 
 
@@ -38,33 +38,93 @@ def protecting(function: Function) -> Function:
     """Add the options that encrypt what is written."""
     return _add(
         function,
-        click.option(
-            "--recipient", "recipients", multiple=True, metavar="age1…", help="Encrypt to this age recipient."
-        ),
-        click.option("--recipients-file", "recipients_files", multiple=True, help="Encrypt to those listed in a file."),
+        *_recipients("Encrypt to"),
         *_passphrase("Encrypt with a passphrase, asked for at the terminal."),
         click.option("--recovery-code", is_flag=True, help="Make a code that opens it, too, and show it once."),
     )
 
 
-def opening(function: Function) -> Function:
-    """Add the options that open what is encrypted."""
+def adding(function: Function) -> Function:
+    """Add the options of a new way to open a repository, beside those that open it."""
     return _add(
         function,
+        *_recipients("Let it be opened by"),
         click.option(
-            "--identity", "identities", multiple=True, metavar="FILE", help=f"Open with a file of keys, or {IDENTITY}."
+            "--new-passphrase", "passphrase", is_flag=True, help="By a passphrase, asked for at the terminal."
         ),
-        *_passphrase("Open with a passphrase, asked for at the terminal."),
-        click.option("--recovery-code", is_flag=True, help="Open with a recovery code, asked for at the terminal."),
-        click.option("--recovery-code-file", help="Open with the recovery code in a file."),
+        click.option("--new-password-file", "password_file", help="By the passphrase in this file."),
+        click.option("--new-password-command", "password_command", help="By the passphrase that this program prints."),
+        click.option("--new-recovery-code", "recovery_code", is_flag=True, help="By a new code, which is shown once."),
     )
 
 
-def _passphrase(text: str) -> tuple[Callable[[Function], Function], ...]:
+def opening(function: Function) -> Function:
+    """Add the options that open what is encrypted."""
+    return _add(function, *_opening({}))
+
+
+def opening_repository(function: Function) -> Function:
+    """Add the same options, but keep them for `kept`: commands need not know them."""
+    return _add(function, *_opening({"expose_value": False, "callback": _keep}))
+
+
+def kept() -> dict[str, Any]:
+    """Return what was given to the options of `opening_repository` of this command."""
+    return dict(click.get_current_context().meta.get(_UNEXPOSED, {}))
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    name = (parameter.name or "").removeprefix("unlock_")
+    context.meta.setdefault(_UNEXPOSED, {})[name] = value
+
+
+def _opening(how: dict[str, Any]) -> tuple[Callable[[Function], Function], ...]:
+    # Names of their own where the options of something new stand beside them.
+    prefix = "unlock_" if how else ""
     return (
-        click.option("--passphrase", is_flag=True, help=text),
-        click.option("--password-file", help=f"A file with the passphrase, or {PASSWORD_FILE}, or {PASSWORD} itself."),
-        click.option("--password-command", help=f"A program that prints the passphrase, or {PASSWORD_COMMAND}."),
+        click.option(
+            "--identity",
+            f"{prefix}identities",
+            multiple=True,
+            metavar="FILE",
+            help=f"Open with a file of keys, or {IDENTITY}.",
+            **how,
+        ),
+        *_passphrase("Open with a passphrase, asked for at the terminal.", prefix, how),
+        click.option(
+            "--recovery-code",
+            f"{prefix}recovery_code",
+            is_flag=True,
+            help="Open with a recovery code, asked for at the terminal.",
+            **how,
+        ),
+        click.option(
+            "--recovery-code-file", f"{prefix}recovery_code_file", help="Open with the recovery code in a file.", **how
+        ),
+    )
+
+
+def _recipients(text: str) -> tuple[Callable[[Function], Function], ...]:
+    return (
+        click.option("--recipient", "recipients", multiple=True, metavar="age1…", help=f"{text} this age recipient."),
+        click.option("--recipients-file", "recipients_files", multiple=True, help=f"{text} those listed in a file."),
+    )
+
+
+def _passphrase(
+    text: str, prefix: str = "", how: dict[str, Any] | None = None
+) -> tuple[Callable[[Function], Function], ...]:
+    more = how or {}
+    file_help = f"A file with the passphrase, or {PASSWORD_FILE}, or {PASSWORD} itself."
+    return (
+        click.option("--passphrase", f"{prefix}passphrase", is_flag=True, help=text, **more),
+        click.option("--password-file", f"{prefix}password_file", help=file_help, **more),
+        click.option(
+            "--password-command",
+            f"{prefix}password_command",
+            help=f"A program that prints the passphrase, or {PASSWORD_COMMAND}.",
+            **more,
+        ),
     )
 
 
@@ -74,15 +134,16 @@ def _add(function: Function, *decorators: Callable[[Function], Function]) -> Fun
     return function
 
 
-def protection(given: Mapping[str, Any]) -> dict[str, Any]:
+def protection(given: Mapping[str, Any], *, environment: bool = True) -> dict[str, Any]:
     """Return the arguments of `write_archive` that encrypt; none when nothing was asked for.
 
+    environment: whether a passphrase in the environment asks for it, too.
     Errors: InvalidArgumentError, NotFoundError and their like; nothing was written.
     """
     recipients = [_recipient(text, "--recipient") for text in given["recipients"]]
     for path in given["recipients_files"]:
         recipients += _recipients_of(path)
-    passphrase = _passphrase_of(given, twice=True)
+    passphrase = _passphrase_of(given, twice=True, environment=environment)
     found: dict[str, Any] = {}
     if recipients:
         found["recipients"] = list(dict.fromkeys(recipients))
@@ -117,9 +178,12 @@ def unlocking(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def is_configured() -> bool:
-    """Return whether the environment asks for a passphrase."""
-    return any(os.environ.get(name) for name in (PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND))
+def ask_passphrase(*, twice: bool) -> bytes | None:
+    """Return a passphrase that was typed; None where nobody is at a terminal."""
+    if not sys.stdin.isatty():
+        return None
+    _keep_out_of_core_files()
+    return _passphrase_of({"passphrase": True, "password_file": None, "password_command": None}, twice=twice)
 
 
 def show_recovery_code(code: str | None) -> None:
@@ -132,14 +196,14 @@ def show_recovery_code(code: str | None) -> None:
         sys.stderr.flush()
 
 
-def _passphrase_of(given: Mapping[str, Any], *, twice: bool) -> bytes | None:
+def _passphrase_of(given: Mapping[str, Any], *, twice: bool, environment: bool = True) -> bytes | None:
     """Return the passphrase of the one place that was named; those of the command line outrank the environment."""
     named = {
         "--passphrase": given["passphrase"],
         "--password-file": given["password_file"],
         "--password-command": given["password_command"],
     }
-    if not any(value is not None and value is not False for value in named.values()):
+    if environment and not any(value is not None and value is not False for value in named.values()):
         names = (PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND)
         named = {name: os.environ[name] for name in names if name in os.environ}
     places = [(name, value) for name, value in named.items() if value is not None and value is not False]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Check archives or a repository, and name every damage.")
 @click.argument("archives", nargs=-1, type=options.ARCHIVE)
-@options.repository
+@options.repository_alone
 @click.option("--level", type=click.Choice(["structure", "stored", "full"]), default="full", show_default=True)
 @click.option("--budget", help="Repository: begin no further archive after so much, e.g. 50GiB or 10m.")
 @click.option("--max-age", help="Repository: leave out what was found whole since, e.g. 30d.")
@@ -42,7 +42,6 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     """
     output = Output(as_json=given["as_json"])
     if not archives:
-        options.refuse_given(secrets.NAMES, secrets.NOT_OF_REPOSITORIES)
         return _verify_repository(output, level, threads, given)
     options.refuse_given(("budget", "max_age", "snapshot"), "only for a repository; an archive is read as a whole")
     if level == "structure":
@@ -51,7 +50,7 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
 
 
 def _verify_repository(output: Output, level: str, threads: int | None, given: dict[str, Any]) -> int:
-    repository = options.open_repository(given["repo"], rescue=True)
+    repository = options.open_repository(given["repo"], rescue=True, given=given)
     with output.progress("verifying") as progress:
         report = repository.verify(
             level=level,

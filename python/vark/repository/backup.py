@@ -24,16 +24,17 @@ from vark.repository import sessions
 from vark.repository.catalog import Catalog
 from vark.repository.context import Context
 from vark.repository.engine import Written
-from vark.repository.fields import label_fault, tags_fault
+from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.layout import COMMITS
 from vark.repository.ledger import read_ledger
 from vark.repository.objects import create_record, new_uuid7
-from vark.repository.records import Ancestor, Commit, CommittedArchive, new_salt
+from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ArchiveWritten, BackupReport
 from vark.repository.sourcing import describe_shards, signature
 from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
 
 _OURS = frozenset({"archive_id", "base", "fingerprint_key", "replace", "sync"})  # options that the repository decides
+CLOCK_STEP_MS = 100  # more than that a clock has been set back: then it is believed
 ATTEMPTS = 4  # a collection can be in the way of each; more than two in a row take some planning
 
 
@@ -85,7 +86,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     if session is None:
         bases = {name: _base_id(shard) for name, shard in shards.items()}
         session = sessions.begin(
-            context.store, context.id, name=request.name, signature=_signature(request, bases), bases=bases
+            context.store, context.envelope, name=request.name, signature=_signature(request, bases), bases=bases
         )
         _adopt(shards, session)
     superseded: list[str] = []
@@ -97,7 +98,9 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                 _write(context, request, name, shards[name], again=bool(superseded))  # W2
             replaces = superseded[-1] if superseded else None
             commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
-            digest = create_record(context.store, COMMITS, commit.encode(), commit.created_unix_ms)  # W3
+            digest = create_record(
+                context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms
+            )  # W3
             administration = context.reader.administrations.read()  # W4: after the commit record exists
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
             if not stale:
@@ -120,7 +123,7 @@ def _plan(
 ) -> tuple[dict[str, _Shard], sessions.Session | None]:
     """Choose the base of each shard, and find an interrupted run to go on with."""
     shards = {}
-    damaged = read_ledger(context.store, context.id).damaged()
+    damaged = read_ledger(context.store, context.envelope).damaged()
     for name in request.sources:
         base, reason = None, "asked for"
         if not request.full:
@@ -143,7 +146,7 @@ def _plan(
     bases = {name: _base_id(shard) for name, shard in shards.items()}
     session = sessions.find_interrupted(
         context.store,
-        context.id,
+        context.envelope,
         catalog,
         name=request.name,
         signature=_signature(request, bases),
@@ -267,12 +270,14 @@ def _commit(
             )
         )
     newest = base_.newest(catalog, request.name)
+    store_clock = context.store.clock_unix_ms()
+    created = _later(time.time_ns() // 1_000_000, None if newest is None else newest.created_unix_ms)
     return Commit(
         repository=context.id,
         snapshot=snapshot,
         name=request.name,
-        created_unix_ms=time.time_ns() // 1_000_000,
-        store_unix_ms=context.store.clock_unix_ms(),
+        created_unix_ms=created,
+        store_unix_ms=None if store_clock is None else _later(store_clock, newest and newest.store_unix_ms),
         tags=dict(request.tags),
         host=socket.gethostname()[:200],
         source=describe_shards(request.sources),
@@ -284,6 +289,11 @@ def _commit(
         replaces=replaces,
         salt=new_salt(),
     )
+
+
+def _later(now_ms: int, before_ms: int | None) -> int:
+    """Return the time of a snapshot: of several in one millisecond the last one made must look newest."""
+    return before_ms + 1 if before_ms is not None and 0 <= before_ms - now_ms < CLOCK_STEP_MS else now_ms
 
 
 def _report(

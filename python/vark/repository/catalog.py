@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from vark.errors import DamagedError, UnsupportedError, VarkError
+from vark.repository.envelope import Envelope
 from vark.repository.layout import COMMITS, MARKS, content_of_name
 from vark.repository.marks import MarkState, fold
 from vark.repository.objects import read_object
@@ -126,10 +127,11 @@ class Catalog:
 class CatalogReader:
     """Reads catalogs of one repository; records never change, so each is read once."""
 
-    def __init__(self, store: Store, repository: str | None) -> None:
+    def __init__(self, store: Store, envelope: Envelope, check: Callable[[Catalog], None] | None = None) -> None:
         self.store = store
-        self.repository = repository
-        self.administrations = AdministrationReader(store, repository)
+        self.envelope = envelope
+        self._check = check  # of what is found against what was seen before
+        self.administrations = AdministrationReader(store, envelope)
         self._commits: dict[str, Commit] = {}
         self._marks: dict[str, Mark] = {}
         self._vanished = False
@@ -145,6 +147,8 @@ class CatalogReader:
         if self._vanished or any(snapshot.void for snapshot in catalog.snapshots):
             # Another commit may have come to stand for a snapshot after commits were listed.
             catalog = self._read(strict=strict)
+        if self._check is not None:
+            self._check(catalog)
         return catalog
 
     def _read(self, *, strict: bool) -> Catalog:
@@ -175,7 +179,7 @@ class CatalogReader:
                 continue  # not ours
             try:
                 if name not in known:
-                    known[name] = kind.decode(read_object(self.store, name), place=name, repository=self.repository)
+                    known[name] = kind.decode(read_object(self.store, name), place=name, envelope=self.envelope)
                 found[name] = known[name]
             except FileNotFoundError:
                 self._vanished = True  # collected since it was listed

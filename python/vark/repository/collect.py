@@ -264,7 +264,7 @@ def _remove_records(context: Context) -> tuple[int, int]:
 def _remove_sessions(context: Context, request: CollectRequest) -> int:
     """Remove intents that are fulfilled, or too old to be taken up."""
     catalog = context.reader.read(strict=True)
-    known = {session.id: session for session in sessions.all_sessions(context.store, context.id)}
+    known = {session.id: session for session in sessions.all_sessions(context.store, context.envelope)}
     oldest = now_unix_ms(context.store) - request.grace_ms
     removed = 0
     for entry in context.store.list(SESSIONS):

@@ -12,9 +12,10 @@ from vark.repository.base import chain_of
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.engine import Written
+from vark.repository.fields import new_salt
 from vark.repository.layout import COMMITS
 from vark.repository.objects import create_record, new_uuid7
-from vark.repository.records import CommittedArchive, new_salt
+from vark.repository.records import CommittedArchive
 from vark.repository.reports import CompactReport
 from vark.repository.restore import open_archive
 from vark.repository.volumes import write_volumes
@@ -47,7 +48,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
             replaces=snapshot.commit,
             salt=new_salt(),
         )
-        digest = create_record(context.store, COMMITS, commit.encode(), commit.created_unix_ms)  # W3
+        digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
         if context.safe(tuple(commit.needed())):  # W4
             _settle(context, snapshot, digest)
             return CompactReport(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vark.errors import DamagedError
+from vark.errors import DamagedError, InvalidArgumentError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, CatalogReader, Snapshot
 from vark.repository.engine import Engine
+from vark.repository.envelope import Envelope
+from vark.repository.history import History
+from vark.repository.keystore import OpenKeys
 from vark.repository.marks import write_mark
 from vark.repository.objects import settle
 from vark.repository.records import Ancestor
@@ -17,17 +20,35 @@ from vark.stores import Store
 
 @dataclass(slots=True)
 class Context:
-    """An open repository, for its parts. id: None where the marker is lost and only reading is possible."""
+    """An open repository, for its parts. id: empty where the marker is lost and only reading is possible.
+
+    keys, history: of a sealed one. is_trusted: whether anything vouches for who made it.
+    """
 
     store: Store
     id: str
     fingerprint_key: bytes
     volume_bytes: int | None
     engine: Engine
+    envelope: Envelope
+    keys: OpenKeys | None = None
+    history: History | None = None
+    is_trusted: bool = True
     reader: CatalogReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reader = CatalogReader(self.store, self.id or None)
+        self.replace_envelope(self.envelope)
+
+    def replace_envelope(self, envelope: Envelope) -> None:
+        """Read and write records by other keys from now on."""
+        self.envelope = envelope
+        self.reader = CatalogReader(self.store, envelope, None if self.history is None else self.history.check)
+
+    def sealed_keys(self) -> OpenKeys:
+        """Return the keys. Errors: InvalidArgumentError (it is not encrypted)."""
+        if self.keys is None:
+            raise InvalidArgumentError("this repository is not encrypted; it has no keys")
+        return self.keys
 
     def sizes_of(self, ancestors: tuple[Ancestor, ...]) -> dict[str, tuple[int, ...]]:
         """Return the bytes of the volumes of archives. Errors: DamagedError where one is not as its record says."""
@@ -45,7 +66,7 @@ class Context:
     def mark(self, catalog: Catalog, action: str, snapshot: str, **fields: object) -> str:
         """Create a mark that wins over all that is known of the snapshot."""
         last = catalog.last_word_unix_ms(snapshot)
-        return write_mark(self.store, self.id, action, snapshot, after_unix_ms=last, **fields)  # type: ignore[arg-type]
+        return write_mark(self.store, self.envelope, action, snapshot, after_unix_ms=last, **fields)  # type: ignore[arg-type]
 
     def settle(self, catalog: Catalog, snapshots: Iterable[Snapshot]) -> None:
         """Make durable what is known of these snapshots: those who said it may have died before it was."""

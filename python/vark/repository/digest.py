@@ -7,6 +7,11 @@ from vark import _core
 PIECE_BYTES = 1 << 20
 
 
+def digest_bytes(data: bytes) -> bytes:
+    """Return the BLAKE3 of `data`."""
+    return _core.blake3(data)
+
+
 def digest_hex(data: bytes) -> str:
     """Return the BLAKE3 of `data` as 64 hexadecimal digits."""
     return _core.blake3(data).hex()

@@ -16,6 +16,7 @@ from uuid import UUID
 import vark.api
 from vark.archive import Archive
 from vark.errors import InvalidArgumentError
+from vark.keys import Keyring
 from vark.repository.layout import volume_name
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.stores import Store
@@ -43,9 +44,12 @@ class Written:
 
 
 class Engine:
-    """The engine of this package."""
+    """The engine of this package. keyring: of an encrypted repository, whose archives it seals and opens."""
 
     deltas = True
+
+    def __init__(self, keyring: Keyring | None = None) -> None:
+        self.keyring = keyring
 
     def write(
         self,
@@ -63,7 +67,8 @@ class Engine:
             descriptor,
             archive_id=UUID(archive_id),
             base=base,
-            fingerprint_key=fingerprint_key,
+            fingerprint_key=fingerprint_key or None,
+            keyring=self.keyring,
             sync=False,
             **options,
         )
@@ -88,7 +93,9 @@ class Engine:
         unknown = sorted(options.keys() - {"threads", "progress"})
         if unknown:
             raise InvalidArgumentError(f"{unknown[0]}: compacting has no such option; leave it out")
-        report = vark.api.compact_archive(archive, descriptor, archive_id=UUID(archive_id), sync=False, **options)
+        report = vark.api.compact_archive(
+            archive, descriptor, archive_id=UUID(archive_id), keyring=self.keyring, sync=False, **options
+        )
         raw_bytes = sum(stream.raw_bytes for stream in archive.streams)
         return Written(report.root, report.archive_bytes, raw_bytes, archive.partial)
 
@@ -101,7 +108,7 @@ class Engine:
         try:
             volumes = places.volumes(archive.id, archive.volumes)
             ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            opened = Archive(volumes, ancestors=ancestors)
+            opened = Archive(volumes, ancestors=ancestors, secrets=self.keyring)
         except BaseException:
             places.close()
             raise
@@ -112,7 +119,7 @@ class Engine:
         """Return the id and the root that the archive itself says."""
         places = Places(store)
         try:
-            with Archive(places.volumes(archive.id, archive.volumes)) as opened:
+            with Archive(places.volumes(archive.id, archive.volumes), secrets=self.keyring) as opened:
                 return str(opened.archive_id), opened.root
         finally:
             places.close()
@@ -135,7 +142,9 @@ class Engine:
         try:
             volumes = places.volumes(archive.id, archive.volumes)
             ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            return vark.api.verify_archive(volumes, level=level, own=own, ancestors=ancestors, threads=threads)
+            return vark.api.verify_archive(
+                volumes, level=level, own=own, ancestors=ancestors, keyring=self.keyring, threads=threads
+            )
         finally:
             places.close()
 
@@ -152,7 +161,7 @@ class Engine:
         try:
             volumes = [places.volumes(archive.id, archive.volumes) for archive in archives]
             ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            return vark.api.verify_deltas(volumes, ancestors=ancestors, threads=threads)
+            return vark.api.verify_deltas(volumes, ancestors=ancestors, keyring=self.keyring, threads=threads)
         finally:
             places.close()
 

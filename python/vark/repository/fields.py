@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from vark.errors import DamagedError, InvalidArgumentError, UnsupportedError
 from vark.names import name_fault
+from vark.repository.digest import digest_hex
 
 RECORD_BYTES_MAX = 1 << 20
 INTEGER_MAX = (1 << 63) - 1
@@ -64,6 +66,27 @@ def decode_record(data: bytes, *, place: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         refuse("no JSON object")
     return values
+
+
+def encode_digested(values: Mapping[str, Any]) -> bytes:
+    """Return a record whose name is not its content, with a digest of itself inside."""
+    return encode_record({**values, "digest": digest_hex(encode_record(values))})
+
+
+def split_digested(data: bytes, *, place: str) -> dict[str, Any]:
+    """Return the values of such a record after comparing its digest, without it. Errors: DamagedError."""
+    values = decode_record(data, place=place)
+    fields = Fields(values, place=place)
+    found = fields.hexadecimal("digest", 64)
+    rest = {key: value for key, value in values.items() if key != "digest"}
+    if encode_digested(rest) != data or digest_hex(encode_record(rest)) != found:
+        fields.refuse("its digest is another, or it is not in the canonical form")
+    return rest
+
+
+def new_salt() -> str:
+    """Return what makes the content, and so the name, of a record unique."""
+    return secrets.token_hex(16)
 
 
 class Fields:

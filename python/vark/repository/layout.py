@@ -9,7 +9,8 @@ from vark.repository.digest import digest_hex
 
 MARKER = "vark.json"
 ARCHIVES, COMMITS, MARKS = "archives", "commits", "marks"
-ROOTS, LISTS, SESSIONS, REPORTS = "root", "condemned", "sessions", "reports"
+ROOTS, LISTS, SESSIONS, REPORTS, KEYS = "root", "condemned", "sessions", "reports", "keys"
+KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
 VOLUMES_MAX = 1_000_000
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -17,6 +18,7 @@ _VOLUME = re.compile(rf"archives/({_UUID})/(\d{{6}})\.vark")
 _RECORD = re.compile(r"(commits|marks|reports)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
 _ROOT = re.compile(r"root/(\d{20})\.json")
 _LIST = re.compile(r"condemned/([0-9a-f]{64})\.json")
+_KEY = re.compile(r"keys/(\d{20})/(keyring|[0-9a-f]{32})-([0-2])\.json")
 _SESSION = re.compile(r"sessions/([0-9a-f]{32})/intent\.json")
 
 
@@ -51,6 +53,17 @@ def root_generation(name: str) -> int | None:
     """Return the generation that an object's name says, or None."""
     match = _ROOT.fullmatch(name)
     return None if match is None else int(match[1])
+
+
+def key_name(generation: int, what: str, copy: int) -> str:
+    """Return the object that holds one copy of a key slot (`what`: its id) or of the keyring (`"keyring"`)."""
+    return f"{KEYS}/{generation:020d}/{what}-{copy}.json"
+
+
+def key_of(name: str) -> tuple[int, str, int] | None:
+    """Return (generation, slot id or "keyring", copy) of a key object's name, or None."""
+    match = _KEY.fullmatch(name)
+    return None if match is None else (int(match[1]), match[2], int(match[3]))
 
 
 def content_of_name(name: str) -> str | None:

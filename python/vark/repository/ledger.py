@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vark.errors import VarkError
-from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.envelope import Envelope
+from vark.repository.fields import new_salt
 from vark.repository.layout import REPORTS, content_of_name
 from vark.repository.objects import create_record, read_object
-from vark.repository.records import VERSION, new_salt, read_repository
+from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
 
 LEVELS = ("structure", "stored", "full")
@@ -63,14 +64,14 @@ class Ledger:
         return max((self._whole[archive, item] for item in deep_enough if (archive, item) in self._whole), default=None)
 
 
-def read_ledger(store: Store, repository: str | None, faults: dict[str, VarkError] | None = None) -> Ledger:
+def read_ledger(store: Store, envelope: Envelope, faults: dict[str, VarkError] | None = None) -> Ledger:
     """Return the ledger; entries that cannot be read go into `faults`."""
     found: list[tuple[int, str, list[LedgerEntry]]] = []
     for item in store.list(REPORTS):
         if content_of_name(item.name) is None:
             continue
         try:
-            entries = _decode(read_object(store, item.name), place=item.name, repository=repository)
+            entries = _decode(read_object(store, item.name), place=item.name, envelope=envelope)
         except VarkError as error:
             if faults is not None:
                 faults[item.name] = error
@@ -79,14 +80,14 @@ def read_ledger(store: Store, repository: str | None, faults: dict[str, VarkErro
     return Ledger([entry for _, _, entries in sorted(found, key=lambda item: item[:2]) for entry in entries])
 
 
-def write_ledger(store: Store, repository: str, entries: list[LedgerEntry]) -> None:
+def write_ledger(store: Store, envelope: Envelope, entries: list[LedgerEntry]) -> None:
     """Keep what was read now."""
     for first in range(0, len(entries), ENTRIES_MAX):
         now = time.time_ns() // 1_000_000
         values: Mapping[str, Any] = {
             "kind": "report",
             "version": VERSION,
-            "repository": repository,
+            "repository": envelope.repository,
             "created_unix_ms": now,
             "archives": [
                 {"id": entry.archive, "level": entry.level, "bytes": entry.byte_count, "ok": entry.ok}
@@ -94,13 +95,13 @@ def write_ledger(store: Store, repository: str, entries: list[LedgerEntry]) -> N
             ],
             "salt": new_salt(),
         }
-        create_record(store, REPORTS, encode_record(values), now)
+        create_record(store, REPORTS, envelope.encode(values), now)
 
 
-def _decode(data: bytes, *, place: str, repository: str | None) -> list[LedgerEntry]:
-    fields = Fields(decode_record(data, place=place), place=place)
+def _decode(data: bytes, *, place: str, envelope: Envelope) -> list[LedgerEntry]:
+    fields = envelope.decode(data, place=place)
     fields.check_kind("report", version=VERSION)
-    read_repository(fields, repository)
+    read_repository(fields, envelope.repository)
     unix_ms = fields.unix_ms("created_unix_ms")
     entries = []
     for part in fields.parts("archives"):

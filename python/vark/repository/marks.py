@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from vark.repository.fields import UNIX_MS_MAX
+from vark.repository.envelope import Envelope
+from vark.repository.fields import UNIX_MS_MAX, new_salt
 from vark.repository.layout import MARKS
 from vark.repository.objects import create_record
-from vark.repository.records import Mark, new_salt
+from vark.repository.records import Mark
 from vark.stores import Store
 
 
@@ -66,7 +67,7 @@ def fold(marks: Iterable[tuple[str, Mark]]) -> dict[str, MarkState]:
 
 def write_mark(
     store: Store,
-    repository: str,
+    envelope: Envelope,
     action: str,
     snapshot: str,
     *,
@@ -84,9 +85,10 @@ def write_mark(
         client = max(client, later)
     else:
         store_clock = max(store_clock, later)
+    assert envelope.repository is not None
     mark = Mark(
         action=action,
-        repository=repository,
+        repository=envelope.repository,
         snapshot=snapshot,
         commit=commit,
         created_unix_ms=client,
@@ -96,4 +98,4 @@ def write_mark(
         reason=reason,
         salt=new_salt(),
     )
-    return create_record(store, MARKS, mark.encode(), client)
+    return create_record(store, MARKS, mark.encode(envelope), client)

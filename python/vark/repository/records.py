@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vark.repository.digest import digest_hex
-from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.envelope import Envelope
+from vark.repository.fields import Fields, encode_digested, split_digested
 from vark.repository.layout import VOLUMES_MAX
 
 FORMAT = "vark-repository"
 VERSION = 1
+VERSION_SEALED = 2  # of the marker: spec/CRYPTO.md, section 7
 ARCHIVE_BYTES_MIN = 192
 ACTIONS = ("forget", "undelete", "hold", "release", "tag", "untag")
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What makes a folder a repository. fingerprint_key: 32 bytes (hex) under which rows are fingerprinted."""
+    """What makes a folder a repository.
+
+    fingerprint_key: 32 bytes (hex) under which rows are fingerprinted; None where the keyring has it. suite: what new
+    objects are sealed with; None in a repository that is not encrypted.
+    """
 
     id: str
-    fingerprint_key: str
+    fingerprint_key: str | None
     created_unix_ms: int
     volume_bytes: int | None
+    suite: int | None = None
 
     def encode(self) -> bytes:
         """Return the bytes of the object; `digest` is over all other fields, for its name promises nothing."""
-        values = {
+        values: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.suite is None else VERSION_SEALED,
             "id": self.id,
-            "fingerprint_key": self.fingerprint_key,
             "created_unix_ms": self.created_unix_ms,
             "volume_bytes": self.volume_bytes,
         }
-        return encode_sealed(values)
+        if self.suite is None:
+            values["fingerprint_key"] = self.fingerprint_key
+        else:
+            values["seal"] = {"suite": self.suite}
+        return encode_digested(values)
 
     @classmethod
     def decode(cls, data: bytes, *, place: str) -> Marker:
         """Read a marker. Errors: DamagedError, UnsupportedError."""
-        fields = decode_sealed(data, place=place)
+        fields = Fields(split_digested(data, place=place), place=place)
         if fields.text("format") != FORMAT:
             fields.refuse(f"format: expected {FORMAT!r}")
+        is_sealed = fields.values.get("version") == VERSION_SEALED
         fields.values.setdefault("kind", FORMAT)
-        fields.check_kind(FORMAT, version=VERSION)
+        fields.check_kind(FORMAT, version=VERSION_SEALED if is_sealed else VERSION)
         volume = fields.values.get("volume_bytes")
+        suite = None
+        if is_sealed:
+            suite = Fields(fields.object("seal"), place=f"{place}: seal").integer("suite", 0, 0xFFFF)
         return cls(
             id=fields.hexadecimal("id", 32),
-            fingerprint_key=fields.hexadecimal("fingerprint_key", 64),
+            fingerprint_key=None if is_sealed else fields.hexadecimal("fingerprint_key", 64),
             created_unix_ms=fields.unix_ms("created_unix_ms"),
             volume_bytes=None if volume is None else fields.integer("volume_bytes", 1),
+            suite=suite,
         )
 
 
@@ -162,9 +175,9 @@ class Commit:
             yield archive.as_ancestor()
         yield from self.closure
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
-        return encode_record(
+        return envelope.encode(
             {
                 "kind": "commit",
                 "version": VERSION,
@@ -187,12 +200,12 @@ class Commit:
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Commit:
-        """Read a commit. repository: whose it must be; None takes any. Errors: DamagedError, UnsupportedError."""
-        fields = Fields(decode_record(data, place=place), place=place)
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> Commit:
+        """Read a commit. Errors: DamagedError, UnsupportedError, WrongKeyError."""
+        fields = envelope.decode(data, place=place)
         fields.check_kind("commit", version=VERSION)
         commit = cls(
-            repository=read_repository(fields, repository),
+            repository=read_repository(fields, envelope.repository),
             snapshot=fields.hexadecimal("snapshot", 32),
             name=fields.label("name"),
             created_unix_ms=fields.unix_ms("created_unix_ms"),
@@ -238,9 +251,9 @@ class Mark:
         """The time that counts: the store's, or the client's where the store has none."""
         return self.created_unix_ms if self.store_unix_ms is None else self.store_unix_ms
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
-        return encode_record(
+        return envelope.encode(
             {
                 "kind": self.action,
                 "version": VERSION,
@@ -257,16 +270,16 @@ class Mark:
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Mark:
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> Mark:
         """Read a mark. Errors: DamagedError, UnsupportedError."""
-        fields = Fields(decode_record(data, place=place), place=place)
+        fields = envelope.decode(data, place=place)
         action = fields.check_kind(*ACTIONS, version=VERSION)
         keys = tuple(fields.items("keys"))
         if not all(isinstance(key, str) and len(key) <= 255 for key in keys):
             fields.refuse("keys: expected texts")
         return cls(
             action=action,
-            repository=read_repository(fields, repository),
+            repository=read_repository(fields, envelope.repository),
             snapshot=fields.hexadecimal("snapshot", 32),
             commit=fields.optional_hexadecimal("commit", 64),
             created_unix_ms=fields.unix_ms("created_unix_ms"),
@@ -284,24 +297,3 @@ def read_repository(fields: Fields, expected: str | None) -> str:
     if expected is not None and found != expected:
         fields.refuse(f"repository: {found}, expected {expected}: it belongs to another")
     return found
-
-
-def encode_sealed(values: Mapping[str, Any]) -> bytes:
-    """Return a record whose name is not its content, with a digest of itself inside."""
-    return encode_record({**values, "digest": digest_hex(encode_record(values))})
-
-
-def decode_sealed(data: bytes, *, place: str) -> Fields:
-    """Return the fields of such a record after comparing its digest. Errors: DamagedError."""
-    values = decode_record(data, place=place)
-    fields = Fields(values, place=place)
-    found = fields.hexadecimal("digest", 64)
-    rest = {key: value for key, value in values.items() if key != "digest"}
-    if encode_sealed(rest) != data or digest_hex(encode_record(rest)) != found:
-        fields.refuse("its digest is another, or it is not in the canonical form")
-    return fields
-
-
-def new_salt() -> str:
-    """Return what makes the content, and so the name, of a record unique."""
-    return secrets.token_hex(16)

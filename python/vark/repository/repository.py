@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from typing import Any
 
 from vark.archive import Archive
-from vark.errors import (
-    DamagedError,
-    NotFoundError,
-    ObjectExistsError,
-    RepositoryNotFoundError,
-    TargetExistsError,
-    VarkError,
-)
-from vark.repository import marking
+from vark.errors import DamagedError, InvalidArgumentError, RepositoryNotFoundError
+from vark.keys import Identity, protection, unlocking
+from vark.repository import marking, opening
 from vark.repository import restore as restore_
 from vark.repository.backup import BackupRequest, backup
 from vark.repository.base import CHAIN_MAX, WASTE_MAX
@@ -30,9 +21,8 @@ from vark.repository.context import Context
 from vark.repository.diff import diff
 from vark.repository.engine import Engine
 from vark.repository.layout import MARKER
-from vark.repository.objects import read_object
+from vark.repository.opening import Opened, Place, Trust
 from vark.repository.reading import Progress
-from vark.repository.records import Marker
 from vark.repository.references import LATEST, find_snapshot
 from vark.repository.reports import (
     BackupReport,
@@ -43,16 +33,14 @@ from vark.repository.reports import (
     RepositoryVerifyReport,
     StatsReport,
 )
+from vark.repository.rotation import KeyChangeReport, KeysReport, change_keys, keys_report
 from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
 from vark.repository.verify import make_request, verify
 from vark.retention import Policy
 from vark.selection import Selection
-from vark.stores import LocalStore, Store
 from vark.types import RestoreReport
 from vark.units import parse_bytes, parse_duration
-
-Place = str | PathLike[str] | Store
 
 
 class Repository:
@@ -61,62 +49,112 @@ class Repository:
     Nothing needs a lock. What `backup` has reported is durable, and only `forget` and then `gc` can take it away.
     """
 
-    def __init__(self, store: Store, marker: Marker, *, engine: Engine | None = None) -> None:
-        self.store = store
-        self.marker = marker
-        self._context = Context(
-            store, marker.id, bytes.fromhex(marker.fingerprint_key), marker.volume_bytes, engine or Engine()
-        )
+    def __init__(self, opened: Opened) -> None:
+        self.store = opened.context.store
+        self.marker = opened.marker
+        self.warnings = opened.warnings
+        self._context = opened.context
 
     @classmethod
-    def create(cls, place: Place, *, volume_bytes: int | str | None = None, engine: Engine | None = None) -> Repository:
+    def create(
+        cls,
+        place: Place,
+        *,
+        passphrase: str | bytes | None = None,
+        recipients: Sequence[str] = (),
+        recovery_code: str | None = None,
+        encryption: str | None = None,
+        volume_bytes: int | str | None = None,
+        engine: Engine | None = None,
+    ) -> Repository:
         """Make a repository in an empty folder (which may not exist yet) or store, and return it.
 
+        passphrase, recipients, recovery_code: any one of them opens it. recipients: age recipients (age1…).
+        recovery_code: one of `vark.keys.new_recovery_code`; note it first. encryption: "none" for a repository that
+        whoever holds the storage can read; else "aes-256-gcm" (default) or "chacha20-poly1305".
         volume_bytes: cut archives into objects of this many bytes (at least 1 MiB); None for one object an archive.
-        Errors: TargetExistsError (a repository, or anything else, is there), InvalidArgumentError.
+        Errors: TargetExistsError (a repository, or anything else, is there), InvalidArgumentError (nothing to encrypt
+        it with, and not encryption="none").
         """
-        store = _store(place)
         limit = None if volume_bytes is None else max(parse_bytes(volume_bytes, name="volume_bytes"), 1 << 20)
-        if any(entry.name == MARKER for entry in store.list("")):
-            raise TargetExistsError(f"{_shown(place)}: there is a repository already; open it")
-        if store.list(""):
-            raise TargetExistsError(f"{_shown(place)}: not empty; choose an empty folder or prefix")
-        marker = Marker(secrets.token_hex(16), secrets.token_hex(32), time.time_ns() // 1_000_000, limit)
-        try:
-            store.create(MARKER, marker.encode())
-        except ObjectExistsError as error:
-            raise TargetExistsError(f"{_shown(place)}: there is a repository already; open it") from error
-        return cls(store, marker, engine=engine)
+        seal = protection(passphrase, recipients, recovery_code)
+        return cls(opening.create(place, volume_bytes=limit, seal=seal, encryption=encryption, engine=engine))
 
     @classmethod
-    def open(cls, place: Place, *, rescue: bool = False, engine: Engine | None = None) -> Repository:
+    def open(
+        cls,
+        place: Place,
+        *,
+        passphrase: str | bytes | None = None,
+        identities: Sequence[Identity] = (),
+        recovery_code: str | None = None,
+        authority: str | None = None,
+        head: str | None = None,
+        trust: bool = False,
+        accept_history: bool = False,
+        rescue: bool = False,
+        engine: Engine | None = None,
+    ) -> Repository:
         """Open a repository.
 
-        rescue: look and restore although the marker is damaged or lost; nothing can be written then.
-        Errors: RepositoryNotFoundError, DamagedError, UnsupportedError.
+        passphrase, identities, recovery_code: of an encrypted one; any one that fits opens it. identities: age identity
+        files, by path or by content. authority: who may change its keys, as `keys().authority` says it elsewhere: keys
+        of anyone else are refused. trust: write to a repository that this client sees for the first time with nothing
+        but an identity. head: a commit that must be there. accept_history: take what is found for true although it is
+        not what this client has seen. rescue: look and restore although the marker is damaged or lost; nothing can be
+        written then.
+        What is odd, but no error, is in `warnings`.
+        Errors: RepositoryNotFoundError, DamagedError, UnsupportedError, KeyNeededError, WrongKeyError,
+        HistoryAlteredError (not as this client has seen it).
         """
-        store = _store(place)
-        try:
-            marker = Marker.decode(read_object(store, MARKER), place=MARKER)
-        except NotFoundError as error:
-            if rescue and store.list("commits"):
-                return cls(store, Marker("", "", 0, None), engine=engine)
-            raise RepositoryNotFoundError(
-                f"{_shown(place)}: no repository; `vark init` makes one", code="no-repository"
-            ) from error
-        except VarkError:
-            if not rescue:
-                raise
-            marker = Marker("", "", 0, None)
-        return cls(store, marker, engine=engine)
+        secrets = unlocking(passphrase, identities, recovery_code)
+        believed = Trust(authority, head, trust, accept_history)
+        return cls(opening.open_(place, secrets=secrets, trust=believed, rescue=rescue, engine=engine))
 
     @property
     def id(self) -> str:
         """The id of the repository, 32 hexadecimal digits."""
         return self.marker.id
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the repository is encrypted."""
+        return self._context.keys is not None
+
     def __repr__(self) -> str:
-        return f"Repository({_shown(self.store)}, id {self.id})"
+        return f"Repository({opening.shown(self.store)}, id {self.id})"
+
+    def keys(self) -> KeysReport:
+        """Tell who can open an encrypted repository, and since when. Errors: InvalidArgumentError (it is not)."""
+        return keys_report(self._context)
+
+    def add_key(
+        self,
+        *,
+        passphrase: str | bytes | None = None,
+        recipients: Sequence[str] = (),
+        recovery_code: str | None = None,
+        label: str = "",
+    ) -> KeyChangeReport:
+        """Add ways to open an encrypted repository; nothing is encrypted anew. Errors: InvalidArgumentError."""
+        add = protection(passphrase, recipients, recovery_code)
+        if add is None:
+            raise InvalidArgumentError("nothing to add; give a passphrase, recipients or a recovery code")
+        return change_keys(self._writable(), add=add, label=label)
+
+    def remove_key(self, *slots: str) -> KeyChangeReport:
+        """Remove ways to open an encrypted repository, by id, its first digits or label.
+
+        What is written from now on is protected from whoever had them; what was written before is not.
+        Errors: InvalidArgumentError (no such slot, or the last one).
+        """
+        if not slots:
+            raise InvalidArgumentError("no key slot; name one by its id or label")
+        return change_keys(self._writable(), remove=slots)
+
+    def new_epoch(self) -> KeyChangeReport:
+        """Encrypt what is written from now on under a new root key."""
+        return change_keys(self._writable(), new_epoch=True)
 
     def backup(
         self,
@@ -377,14 +415,10 @@ class Repository:
     def _writable(self) -> Context:
         if not self.id:
             raise RepositoryNotFoundError(f"{MARKER}: damaged or lost; restore it from a copy before writing")
+        if not self._context.is_trusted:
+            raise InvalidArgumentError(
+                "nothing vouches for the authority over the keys of this repository, which this client sees for the "
+                "first time; compare it with what `vark key list` says where it was made and give it (--authority), or "
+                "say that you trust it (--trust)"
+            )
         return self._context
-
-
-def _store(place: Place) -> Store:
-    return LocalStore(place) if isinstance(place, (str, PathLike)) else place
-
-
-def _shown(place: object) -> str:
-    if isinstance(place, (str, PathLike)):
-        return os.fspath(place)
-    return str(getattr(place, "root", type(place).__name__))

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from vark.errors import DamagedError, NotFoundError, ObjectExistsError, VarkError
 from vark.repository.digest import digest_hex
-from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.envelope import Envelope
+from vark.repository.fields import new_salt
 from vark.repository.layout import ROOTS, list_name, root_generation, root_name
 from vark.repository.objects import create_list, read_object
-from vark.repository.records import VERSION, decode_sealed, encode_sealed, new_salt, read_repository
+from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
 
 Read = TypeVar("Read")
@@ -42,9 +43,9 @@ class Root:
     write_id: str
     created_unix_ms: int
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
-        return encode_sealed(
+        return envelope.encode_digested(
             {
                 "kind": "root",
                 "version": VERSION,
@@ -61,15 +62,15 @@ class Root:
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Root:
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> Root:
         """Read a generation. Errors: DamagedError, UnsupportedError."""
-        fields = decode_sealed(data, place=place)
+        fields = envelope.decode_digested(data, place=place)
         fields.check_kind("root", version=VERSION)
         phase = fields.text("phase")
         if phase not in PHASES:
             fields.refuse(f"phase: expected one of {PHASES}")
         root = cls(
-            repository=read_repository(fields, repository),
+            repository=read_repository(fields, envelope.repository),
             generation=fields.integer("generation"),
             epoch=fields.integer("epoch"),
             phase=phase,
@@ -93,30 +94,33 @@ class ArchiveList:
     epoch: int
     archives: dict[str, int]
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
         archives = [{"id": archive, "bytes": size} for archive, size in sorted(self.archives.items())]
         values: dict[str, Any] = {"kind": self.kind, "version": VERSION, "repository": self.repository}
-        return encode_record({**values, "epoch": self.epoch, "archives": archives, "salt": new_salt()})
+        return envelope.encode({**values, "epoch": self.epoch, "archives": archives, "salt": new_salt()})
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> ArchiveList:
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> ArchiveList:
         """Read a list. Errors: DamagedError, UnsupportedError."""
-        fields = Fields(decode_record(data, place=place), place=place)
+        fields = envelope.decode(data, place=place)
         kind = fields.check_kind("condemned", "sweep", version=VERSION)
         fields.hexadecimal("salt", 32)
         parts = fields.parts("archives")
         archives = {part.uuid("id"): part.integer("bytes") for part in parts}
         if len(archives) != len(parts):
             fields.refuse("archives: one is there twice")
-        return cls(kind, read_repository(fields, repository), fields.integer("epoch"), archives)
+        return cls(kind, read_repository(fields, envelope.repository), fields.integer("epoch"), archives)
 
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """The newest root with its lists. root: None before the first collection, which counts as generation 0."""
+    """The newest root with its lists. root: None before the first collection, which counts as
+    generation 0.
+    """
 
     root: Root | None
+    root_digest: str | None  # BLAKE3 of the object that the root is
     condemned: dict[str, int]  # of an epoch that is still in phase condemned
     sweep: dict[str, int]  # of an epoch that is in phase sweep: what may be deleted now
     swept: frozenset[str]  # on any sweep list there ever was
@@ -140,16 +144,17 @@ class Administration:
 class AdministrationReader:
     """Reads the administrative state of one repository; lists never change, so each is read once."""
 
-    def __init__(self, store: Store, repository: str | None) -> None:
+    def __init__(self, store: Store, envelope: Envelope) -> None:
         self.store = store
-        self.repository = repository
+        self.envelope = envelope
         self._lists: dict[str, ArchiveList] = {}
+        self._digests: dict[int, str] = {}
 
     def read(self) -> Administration:
         """Return the newest state. Errors: DamagedError, UnsupportedError: then nobody may write or collect."""
         newest = max(self.generations(), default=None)
         if newest is None:
-            return Administration(None, {}, {}, frozenset())
+            return Administration(None, None, {}, {}, frozenset())
         return self._administration(self.read_root(newest))
 
     def read_what_is_readable(self, faults: dict[str, VarkError]) -> Administration:
@@ -166,7 +171,7 @@ class AdministrationReader:
                 whole = _tried(faults, list_name(digest), partial(self.read_list, digest, kind)) is not None and whole
             if whole:
                 return self._administration(root)
-        return Administration(None, {}, {}, frozenset())
+        return Administration(None, None, {}, {}, frozenset())
 
     def generations(self) -> list[int]:
         """Return the numbers of all roots."""
@@ -176,7 +181,9 @@ class AdministrationReader:
     def read_root(self, generation: int) -> Root:
         """Return one generation. Errors: NotFoundError, DamagedError, UnsupportedError."""
         name = root_name(generation)
-        root = Root.decode(read_object(self.store, name), place=name, repository=self.repository)
+        data = read_object(self.store, name)
+        root = Root.decode(data, place=name, envelope=self.envelope)
+        self._digests[generation] = digest_hex(data)
         if root.generation != generation:
             raise DamagedError(f"{name}: says generation {root.generation}; restore it from a copy", layer="record")
         return root
@@ -189,7 +196,7 @@ class AdministrationReader:
                 data = read_object(self.store, name)
             except NotFoundError as error:  # lists are never deleted
                 raise DamagedError(f"{name}: missing; restore it from another copy", layer="record") from error
-            self._lists[digest] = ArchiveList.decode(data, place=name, repository=self.repository)
+            self._lists[digest] = ArchiveList.decode(data, place=name, envelope=self.envelope)
         if self._lists[digest].kind != kind:
             raise DamagedError(f"{list_name(digest)}: not a list of kind {kind}", layer="record")
         return self._lists[digest]
@@ -201,34 +208,38 @@ class AdministrationReader:
             condemned = self.read_list(root.list, "condemned").archives
         elif root.phase == "sweep" and root.list is not None:
             sweep = self.read_list(root.list, "sweep").archives
-        return Administration(root, condemned, sweep, swept)
+        return Administration(root, self._digests[root.generation], condemned, sweep, swept)
 
     def advance(
         self, found: Administration, phase: str, archives: dict[str, int] | None = None
     ) -> Administration | None:
         """Create the next generation in `phase`, with the list `archives`; None when somebody else was first."""
-        assert self.repository is not None
+        assert self.envelope.repository is not None
         before, digest = found.root, None
         epoch = (0 if before is None else before.epoch) + (phase == "condemned")
         sweeps = () if before is None else before.sweeps
         if phase != "idle":
-            digest = create_list(self.store, ArchiveList(phase, self.repository, epoch, archives or {}).encode())
+            digest = create_list(
+                self.store, ArchiveList(phase, self.envelope.repository, epoch, archives or {}).encode(self.envelope)
+            )
         if phase == "sweep" and digest is not None:
             sweeps = (*self._merged(sweeps, epoch), digest)
         root = Root(
-            repository=self.repository,
+            repository=self.envelope.repository,
             generation=found.generation + 1,
             epoch=epoch,
             phase=phase,
             list=digest,
             sweeps=sweeps,
-            previous=None if before is None else digest_hex(before.encode()),
+            previous=found.root_digest,
             write_id=new_salt(),
             created_unix_ms=time.time_ns() // 1_000_000,
         )
         name = root_name(root.generation)
+        data = root.encode(self.envelope)
+        self._digests[root.generation] = digest_hex(data)
         try:
-            self.store.create(name, root.encode())
+            self.store.create(name, data)
         except ObjectExistsError:
             # Our own, when an earlier attempt landed and its reply was lost.
             if self.read_root(root.generation).write_id != root.write_id:
@@ -239,16 +250,16 @@ class AdministrationReader:
         """Return lists in force that name the same archives in fewer objects."""
         if len(sweeps) < SWEEPS_MAX:
             return sweeps
-        assert self.repository is not None
+        assert self.envelope.repository is not None
         kept: list[str] = []
-        merged = ArchiveList("sweep", self.repository, epoch, {})
+        merged = ArchiveList("sweep", self.envelope.repository, epoch, {})
         for digest in sweeps:
             archives = self.read_list(digest, "sweep").archives
             if len(merged.archives) + len(archives) <= LIST_ARCHIVES_MAX:
                 merged = replace(merged, archives={**merged.archives, **archives})
             else:
                 kept.append(digest)
-        return (*kept, create_list(self.store, merged.encode()))
+        return (*kept, create_list(self.store, merged.encode(self.envelope)))
 
 
 def _tried(faults: dict[str, VarkError], name: str, read: Callable[[], Read]) -> Read | None:

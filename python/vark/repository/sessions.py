@@ -15,10 +15,11 @@ from pathlib import Path
 
 from vark.errors import VarkError
 from vark.repository.catalog import Catalog
-from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.envelope import Envelope
+from vark.repository.fields import new_salt
 from vark.repository.layout import SESSIONS, session_name, session_of
 from vark.repository.objects import new_uuid7, read_object
-from vark.repository.records import VERSION, new_salt, read_repository
+from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
 
 _ACTIVE: set[str] = set()  # of this process
@@ -37,9 +38,9 @@ class Session:
     archives: Mapping[str, tuple[str, str | None]]
     created_unix_ms: int
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
-        return encode_record(
+        return envelope.encode(
             {
                 "kind": "session",
                 "version": VERSION,
@@ -57,13 +58,13 @@ class Session:
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Session:
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> Session:
         """Read an intent. Errors: DamagedError, UnsupportedError."""
-        fields = Fields(decode_record(data, place=place), place=place)
+        fields = envelope.decode(data, place=place)
         fields.check_kind("session", version=VERSION)
         return cls(
             id=fields.hexadecimal("session", 32),
-            repository=read_repository(fields, repository),
+            repository=read_repository(fields, envelope.repository),
             name=fields.label("name"),
             host=fields.text("host", 255),
             process=fields.text("process", 255),
@@ -75,11 +76,12 @@ class Session:
         )
 
 
-def begin(store: Store, repository: str, *, name: str, signature: str, bases: Mapping[str, str | None]) -> Session:
+def begin(store: Store, envelope: Envelope, *, name: str, signature: str, bases: Mapping[str, str | None]) -> Session:
     """Write the intent of a new backup: a fresh id for the archive of each shard."""
+    assert envelope.repository is not None
     session = Session(
         id=new_salt(),
-        repository=repository,
+        repository=envelope.repository,
         name=name,
         host=socket.gethostname(),
         process=_process(os.getpid()),
@@ -88,7 +90,7 @@ def begin(store: Store, repository: str, *, name: str, signature: str, bases: Ma
         created_unix_ms=time.time_ns() // 1_000_000,
     )
     _ACTIVE.add(session.id)
-    store.create(session_name(session.id), session.encode())
+    store.create(session_name(session.id), session.encode(envelope))
     return session
 
 
@@ -99,7 +101,7 @@ def end(session: Session) -> None:
 
 def find_interrupted(
     store: Store,
-    repository: str,
+    envelope: Envelope,
     catalog: Catalog,
     *,
     name: str,
@@ -115,7 +117,7 @@ def find_interrupted(
         return None
     dead = catalog.administration.dead
     found = []
-    for session in all_sessions(store, repository):
+    for session in all_sessions(store, envelope):
         same = (session.name, session.signature, session.host) == (name, signature, socket.gethostname())
         if not same or is_fulfilled(session, catalog) or is_running(session):
             continue
@@ -130,14 +132,14 @@ def find_interrupted(
     return newest
 
 
-def all_sessions(store: Store, repository: str | None) -> list[Session]:
+def all_sessions(store: Store, envelope: Envelope) -> list[Session]:
     """Return all intents that can be read; the others do not matter."""
     found = []
     for entry in store.list(SESSIONS):
         if session_of(entry.name) is not None:
             with contextlib.suppress(VarkError):
                 data = read_object(store, entry.name)
-                found.append(Session.decode(data, place=entry.name, repository=repository))
+                found.append(Session.decode(data, place=entry.name, envelope=envelope))
     return found
 
 

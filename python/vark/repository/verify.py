@@ -67,7 +67,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     context = replace(context)  # a fresh reader: what was read earlier may be damaged since
     catalog = context.reader.read()
     faults = _records(context, catalog)
-    ledger = read_ledger(context.store, context.id or None, faults)
+    ledger = read_ledger(context.store, context.envelope, faults)
     damaged = {name: _damaged(name, error) for name, error in faults.items() if isinstance(error, FINDINGS)}
     unread = {name: error.message for name, error in faults.items() if name not in damaged}
     needed = _needed(context, catalog, request)
@@ -86,8 +86,8 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
         for archive in sorted(broken - {entry.archive for entry in entries})
     ]
     if context.id and entries:
-        write_ledger(context.store, context.id, entries)
-        ledger = read_ledger(context.store, context.id)
+        write_ledger(context.store, context.envelope, entries)
+        ledger = read_ledger(context.store, context.envelope)
     return RepositoryVerifyReport(
         level=request.level,
         archive_count=sum(entry.byte_count > 0 for entry in entries),
@@ -151,7 +151,7 @@ def _records(context: Context, catalog: Catalog) -> dict[str, VarkError]:
     for name in sorted(lists):
 
         def decode(data: bytes, place: str = name) -> object:
-            return ArchiveList.decode(data, place=place, repository=context.id or None)
+            return ArchiveList.decode(data, place=place, envelope=context.envelope)
 
         check(name, decode)
     return faults

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod error;
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "SIMD by run-time detection"))]
 pub mod kernels;
+pub mod keyring;
 pub mod limits;
 pub mod names;
 pub mod pipeline;

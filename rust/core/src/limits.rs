@@ -65,6 +65,13 @@ pub const SLOTS_MAX: usize = 64;
 pub const SLOTS_BYTES_MAX: usize = 16_384;
 /// An age file of one stanza has some 330.
 pub const WRAPPED_KEY_CHARS_MAX: usize = 4_096;
+/// A keyring or key slot of a repository; as every record of one.
+pub const KEY_OBJECT_BYTES_MAX: usize = 1_048_576;
+/// Each epoch is one rotation.
+pub const EPOCHS_MAX: usize = 4_096;
+pub const ENDORSEMENTS_MAX: usize = 1_024;
+pub const SIGNERS_MAX: usize = 1_024;
+pub const SIGNER_FILE_BYTES_MAX: usize = 65_536;
 /// Longer input is a mistaken file.
 pub const PASSPHRASE_BYTES_MAX: usize = 1_024;
 pub const IDENTITY_FILE_BYTES_MAX: usize = 65_536;

@@ -6,6 +6,7 @@ mod buffers;
 mod errors;
 mod inputs;
 mod keygen;
+mod keyring;
 mod pack;
 mod progress;
 mod reader;
@@ -19,6 +20,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("debug_build", cfg!(debug_assertions))?;
     module.add_class::<reader::Reader>()?;
     module.add_class::<reader::Stream>()?;
+    module.add_class::<keyring::OpenKeyring>()?;
+    module.add_class::<keyring::NewRecord>()?;
+    module.add_class::<keyring::Signer>()?;
     module.add_function(wrap_pyfunction!(keygen::new_identity, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;

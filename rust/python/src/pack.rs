@@ -2,9 +2,10 @@
 
 use crate::errors::{invalid, to_py};
 use crate::inputs::{BytesArgument, layout, member, object, stream};
+use crate::keyring::KeysArgument;
 use crate::progress::Reporter;
 use crate::reader::Reader;
-use crate::secrets::{SecretsArgument, sealing_of};
+use crate::secrets::sealing_of;
 use pyo3::prelude::*;
 use serde::Deserialize;
 use std::fs::File;
@@ -50,7 +51,7 @@ pub fn pack(
     id_index: Option<i64>,
     fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
-    seal: Option<SecretsArgument<'_>>,
+    seal: Option<KeysArgument<'_>>,
     replace: bool,
     sync: bool,
     threads: usize,
@@ -62,8 +63,17 @@ pub fn pack(
     let mut members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
     let mut streams = streams.iter().map(stream).collect::<PyResult<Vec<_>>>()?;
     let plan: PlanArgument = serde_json::from_str(plan).map_err(|error| invalid("plan argument", error.to_string()))?;
+    let (seal, fingerprint_key) = match &seal {
+        None => (None, fingerprint_key),
+        Some(KeysArgument::Secrets(secrets)) => (Some(sealing_of(py, secrets)?), fingerprint_key),
+        // A repository's archives have fingerprints, under a key that Python does not see.
+        Some(KeysArgument::Keyring(keys)) => (Some(keys.get().sealing()?), Some(*keys.get().keyring.fingerprint_key())),
+        Some(KeysArgument::Signer(signer)) => {
+            let (sealing, key) = signer.get().sealing()?;
+            (Some(sealing), Some(key))
+        }
+    };
     let base = base.map(|reader| reader.get().base(fingerprint_key)).transpose()?;
-    let seal = seal.as_ref().map(|seal| sealing_of(py, seal)).transpose()?;
     let options = PackOptions {
         base,
         seal,

@@ -2,9 +2,9 @@
 
 use crate::buffers::{BufferTarget, duplicate};
 use crate::errors::{invalid, to_py};
+use crate::keyring::{Keys, KeysArgument, OpenKeyring};
 use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
-use crate::secrets::{SecretsArgument, secrets_of};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +26,6 @@ use vark_core::pipeline::scrub::scrub;
 use vark_core::pipeline::touched::touched;
 use vark_core::pipeline::verify::{self, Level, Scope};
 use vark_core::pipeline::view::read_plan_text;
-use vark_core::seal::Secrets;
 use vark_core::store::ReadAt;
 use vark_core::store::counted::Counts;
 use vark_core::stream::StreamDescription;
@@ -102,10 +101,10 @@ impl Reader {
         py: Python<'_>,
         volumes: Vec<PathBuf>,
         ancestors: Places,
-        secrets: Option<SecretsArgument<'_>>,
+        secrets: Option<KeysArgument<'_>>,
     ) -> PyResult<Self> {
-        let secrets = secrets.as_ref().map(secrets_of).transpose()?.unwrap_or_default();
-        let opened = py.detach(|| open_sealed(&volumes, &ancestors, &secrets));
+        let keys = Keys::of(secrets.as_ref())?;
+        let opened = py.detach(|| open_sealed(&volumes, &ancestors, &keys));
         let (archive, counts) = opened.map_err(|error| to_py(&error))?;
         Ok(Self {
             archive_id: archive.id().0,
@@ -127,13 +126,14 @@ impl Reader {
         Ok(ancestors.map(|other| (other.id.to_string(), other.archive_bytes, other.root)).collect())
     }
 
-    #[pyo3(signature = (target, *, archive_id, replace, sync, threads, progress))]
+    #[pyo3(signature = (target, *, archive_id, seal, replace, sync, threads, progress))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
     fn compact(
         &self,
         py: Python<'_>,
         target: TargetArgument,
         archive_id: Option<[u8; 16]>,
+        seal: Option<Py<OpenKeyring>>,
         replace: bool,
         sync: bool,
         threads: usize,
@@ -141,10 +141,11 @@ impl Reader {
     ) -> PyResult<String> {
         let reader = self.get()?;
         let output = output(target, replace, sync)?;
+        let seal = seal.map(|keys| keys.get().sealing()).transpose()?;
         let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
-            compact::compact(&reader, output, archive_id.map(ArchiveId), None, threads, report)
+            compact::compact(&reader, output, archive_id.map(ArchiveId), seal.as_ref(), threads, report)
         });
         json(&reporter.finish(result)?)
     }
@@ -352,35 +353,37 @@ pub fn verify_path(
     py: Python<'_>,
     volumes: Vec<PathBuf>,
     ancestors: Places,
-    secrets: Option<SecretsArgument<'_>>,
+    secrets: Option<KeysArgument<'_>>,
     level: &str,
     own: bool,
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let secrets = secrets.as_ref().map(secrets_of).transpose()?.unwrap_or_default();
+    let keys = Keys::of(secrets.as_ref())?;
     let (level, scope) = (level_of(level)?, scope_of(own));
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         let report = &mut |done, total| reporter.report(done, total);
-        verify_files(&volumes, &ancestors, &secrets, level, scope, threads, report)
+        verify_files(&volumes, &ancestors, &keys, level, scope, threads, report)
     });
     json(&reporter.finish(result)?)
 }
 
 #[pyfunction]
-#[pyo3(signature = (archives, ancestors, *, threads, progress))]
+#[pyo3(signature = (archives, ancestors, secrets, *, threads, progress))]
 pub fn verify_rows(
     py: Python<'_>,
     archives: Vec<Vec<PathBuf>>,
     ancestors: Places,
+    secrets: Option<KeysArgument<'_>>,
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let keys = Keys::of(secrets.as_ref())?;
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         let report = &mut |done, total| reporter.report(done, total);
-        vark_core::pipeline::verify_rows::verify_rows(&archives, &ancestors, threads, report)
+        vark_core::pipeline::verify_rows::verify_rows(&archives, &ancestors, &keys, threads, report)
     });
     json(&reporter.finish(result)?)
 }
@@ -388,7 +391,7 @@ pub fn verify_rows(
 fn verify_files(
     volumes: &[PathBuf],
     ancestors: &Places,
-    secrets: &Secrets,
+    keys: &Keys,
     level: Level,
     scope: Scope,
     threads: usize,
@@ -396,7 +399,7 @@ fn verify_files(
 ) -> vark_core::error::Result<verify::VerifyReport> {
     let source = open_volumes(volumes)?;
     let archive_bytes = source.byte_count();
-    let opened = open_sealed(volumes, ancestors, secrets).map(|(archive, _)| archive);
+    let opened = open_sealed(volumes, ancestors, keys).map(|(archive, _)| archive);
     if level == Level::Stored && opened.as_ref().is_err_and(needs_other_key) {
         return scrub(Arc::new(source), progress);
     }

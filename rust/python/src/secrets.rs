@@ -4,8 +4,7 @@ use crate::errors::{invalid, to_py};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use vark_core::archive::Sealing;
-use vark_core::error::Result;
-use vark_core::seal::{Argon2Cost, Identity, Recipient, RecoveryCode, Secrets, SlotKind, Suite};
+use vark_core::seal::{Identity, Recipient, RecoveryCode, Secrets, Suite, Ways};
 
 /// Passphrase; recipients or contents of identity files; recovery code.
 pub type SecretsArgument<'py> = (Option<Bound<'py, PyBytes>>, Vec<Bound<'py, PyBytes>>, Option<Bound<'py, PyString>>);
@@ -20,22 +19,23 @@ pub fn secrets_of((passphrase, identities, code): &SecretsArgument<'_>) -> PyRes
     Ok(secrets)
 }
 
-/// What seals a new one: a slot for each. Deriving a key from a passphrase takes a second.
-pub fn sealing_of(py: Python<'_>, (passphrase, recipients, code): &SecretsArgument<'_>) -> PyResult<Sealing> {
-    let code = code.as_ref().map(code_of).transpose()?;
-    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_bytes());
+/// A slot for each.
+pub fn ways_of((passphrase, recipients, code): &SecretsArgument<'_>) -> PyResult<Ways> {
     let parse = |text: &Bound<'_, PyBytes>| {
         let text = std::str::from_utf8(text.as_bytes()).map_err(|_| invalid("recipient", "is not UTF-8"))?;
         Recipient::parse(text).map_err(|error| to_py(&error))
     };
-    let recipients = recipients.iter().map(parse).collect::<PyResult<Vec<_>>>()?;
-    let make = || -> Result<Sealing> {
-        let mut ways: Vec<SlotKind<'_>> = recipients.into_iter().map(SlotKind::Recipient).collect();
-        ways.extend(passphrase.map(|passphrase| SlotKind::Passphrase(passphrase, Argon2Cost::default())));
-        ways.extend(code.as_ref().map(SlotKind::Recovery));
-        Sealing::single(Suite::Aes256Gcm, ways)
-    };
-    py.detach(make).map_err(|error| to_py(&error))
+    Ok(Ways {
+        passphrase: passphrase.as_ref().map(|passphrase| passphrase.as_bytes().to_vec().into()),
+        recipients: recipients.iter().map(parse).collect::<PyResult<Vec<_>>>()?,
+        recovery: code.as_ref().map(code_of).transpose()?,
+    })
+}
+
+/// What seals a new single archive. Deriving a key from a passphrase takes a second.
+pub fn sealing_of(py: Python<'_>, secrets: &SecretsArgument<'_>) -> PyResult<Sealing> {
+    let given = ways_of(secrets)?;
+    py.detach(|| Sealing::single(Suite::Aes256Gcm, given.kinds())).map_err(|error| to_py(&error))
 }
 
 fn code_of(text: &Bound<'_, PyString>) -> PyResult<RecoveryCode> {

@@ -2,13 +2,13 @@
 //! number, whatever archive they are of, so that a block that many archives take rows from is decoded once.
 
 use super::kept::Shared;
-use super::open::{Places, open_archive};
+use super::open::{Places, open_sealed};
 use super::packer::Progress;
 use super::rows::{ReadState, RowReader};
 use super::verify::{Check, Level, VerifyReport, verify_opened};
 use super::verify_blocks::Located;
 use super::workers::{thread_count, with_pool};
-use crate::archive::Archive;
+use crate::archive::{Archive, KeySource};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use serde::Serialize;
@@ -37,10 +37,11 @@ pub struct RowsReport {
 pub fn verify_rows(
     archives: &[Vec<PathBuf>],
     places: &Places,
+    keys: &dyn KeySource,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<RowsReport> {
-    let opened = archives.iter().map(|volumes| open_archive(volumes, places).map(|(archive, _)| archive));
+    let opened = archives.iter().map(|volumes| open_sealed(volumes, places, keys).map(|(archive, _)| archive));
     verify_rows_of(opened.collect(), threads, progress)
 }
 

@@ -10,6 +10,7 @@ mod passphrase;
 mod recovery;
 mod secret;
 mod session;
+mod signing;
 mod slot;
 mod suite;
 #[cfg(test)]
@@ -20,13 +21,15 @@ pub use identity::{Identity, Recipient};
 pub use object::{Binding, ObjectKey, ObjectType, Part};
 pub use passphrase::Argon2Cost;
 pub use recovery::RecoveryCode;
-pub use secret::{Purpose, Secret, derive, random};
+pub use secret::{Purpose, Secret, derive, hmac_sha256, random};
 pub use session::{EpochRecipient, epoch_identity, unwrap_session_root};
+pub use signing::{Domain, SigningKey, is_signed_by};
 pub use slot::{
-    Argon2Fields, KmsFields, Opened, Slot, SlotKind, Unlock, check_single_anchor, new_slot, open_slots, single_anchor,
+    Argon2Fields, KmsFields, Opened, Slot, SlotKind, Unlock, check_single_anchor, hex, new_slot, open_slots,
+    single_anchor, unhex,
 };
 pub use suite::Suite;
-pub use unlock::Secrets;
+pub use unlock::{Secrets, Ways};
 
 use crate::error::{Error, ErrorKind, Layer};
 

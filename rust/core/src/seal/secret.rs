@@ -100,7 +100,7 @@ impl Purpose {
     }
 }
 
-const PREFIX: &[u8] = b"vark-seal-v1 ";
+pub(super) const PREFIX: &[u8] = b"vark-seal-v1 ";
 
 /// `KDF(key, salt, purpose, context, 32)`; an empty salt is that of RFC 5869.
 pub fn derive(key: &Secret, salt: &[u8], purpose: Purpose, context: &[u8]) -> Secret {
@@ -133,7 +133,7 @@ pub(super) fn hkdf_sha256(key: &[u8], salt: &[u8], info: &[&[u8]], out: &mut [u8
     debug_assert!(filled.is_ok(), "the length is one of ours");
 }
 
-pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
     for part in parts {
         context.update(part);

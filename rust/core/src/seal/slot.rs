@@ -302,12 +302,13 @@ pub fn check_single_anchor(opened: &Opened) -> Result<()> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower case, as all records have it.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Lower case only, as all records have it.
-fn unhex<const COUNT: usize>(text: &str) -> Option<[u8; COUNT]> {
+pub fn unhex<const COUNT: usize>(text: &str) -> Option<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
     if text.len() != 2 * COUNT {
         return None;

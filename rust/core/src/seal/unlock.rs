@@ -4,7 +4,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Identity, RecoveryCode, Secret, Slot, Unlock, check_single_anchor, open_slots};
+use super::{
+    Argon2Cost, Identity, Recipient, RecoveryCode, Secret, Slot, SlotKind, Unlock, check_single_anchor, open_slots,
+};
 use crate::error::Result;
 
 /// Wiped when dropped; shows nothing of itself.
@@ -20,16 +22,21 @@ impl Secrets {
         self.passphrase.is_none() && self.identities.is_empty() && self.recovery.is_none()
     }
 
+    /// In the order in which they are tried.
+    pub fn unlocks(&self) -> Vec<Unlock<'_>> {
+        let mut unlocks: Vec<Unlock<'_>> = self.identities.iter().map(Unlock::Identity).collect();
+        unlocks.extend(self.recovery.as_ref().map(Unlock::Recovery));
+        // Last: it alone takes time.
+        unlocks.extend(self.passphrase.as_ref().map(|passphrase| Unlock::Passphrase(passphrase)));
+        unlocks
+    }
+
     /// The access key of a single archive.
     ///
     /// # Errors
     /// Those of `open_slots`; `Damaged` at layer `Seal` for a slot that was put there.
     pub fn open_single(&self, slots: &[Slot]) -> Result<Secret> {
-        let mut unlocks: Vec<Unlock<'_>> = self.identities.iter().map(Unlock::Identity).collect();
-        unlocks.extend(self.recovery.as_ref().map(Unlock::Recovery));
-        // Last: it alone takes time.
-        unlocks.extend(self.passphrase.as_ref().map(|passphrase| Unlock::Passphrase(passphrase)));
-        let opened = open_slots(slots, &unlocks, &[0; 16])?;
+        let opened = open_slots(slots, &self.unlocks(), &[0; 16])?;
         check_single_anchor(&opened)?;
         Ok(opened.access_key)
     }
@@ -38,5 +45,29 @@ impl Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(…)")
+    }
+}
+
+/// Ways to open something new: a slot for each.
+#[derive(Default)]
+pub struct Ways {
+    pub passphrase: Option<Zeroizing<Vec<u8>>>,
+    pub recipients: Vec<Recipient>,
+    pub recovery: Option<RecoveryCode>,
+}
+
+impl Ways {
+    pub fn kinds(&self) -> Vec<SlotKind<'_>> {
+        let mut kinds: Vec<SlotKind<'_>> = self.recipients.iter().copied().map(SlotKind::Recipient).collect();
+        let passphrase = self.passphrase.as_ref();
+        kinds.extend(passphrase.map(|passphrase| SlotKind::Passphrase(passphrase, Argon2Cost::default())));
+        kinds.extend(self.recovery.as_ref().map(SlotKind::Recovery));
+        kinds
+    }
+}
+
+impl fmt::Debug for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ways(…)")
     }
 }

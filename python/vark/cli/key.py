@@ -1,0 +1,116 @@
+"""`vark key list | add | remove | new-epoch`: who can open an encrypted repository, and from when on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vark.cli import options, secrets
+from vark.cli.output import Output, as_record
+from vark.errors import InvalidArgumentError
+from vark.types import text_table
+
+if TYPE_CHECKING:
+    from vark.repository.rotation import KeyChangeReport
+
+_DIGITS = 12
+
+
+@click.group(short_help="Say who can open an encrypted repository.")
+def key() -> None:
+    """Keys of an encrypted repository. Each change writes a new generation of keys; data stay as they are.
+
+    \b
+    vark key list
+    vark key add --recipient age1… --label "laptop of Ben"
+    vark key remove "laptop of Ben"
+    """
+
+
+@key.command("list", short_help="List who can open it.")
+@options.repository
+@options.as_json
+def list_(repo: str | None, as_json: bool) -> int:
+    """List the key slots, the epochs, and the authority: the key that tells this repository from a forged one."""
+    output = Output(as_json=as_json)
+    report = options.open_repository(repo, rescue=True).keys()
+    if as_json:
+        output.line("summary", command="key list", **as_record(report))
+        return 0
+    rows = [
+        (
+            slot.id[:_DIGITS],
+            slot.type,
+            slot.label,
+            slot.recipient,
+            "opened it now" if slot.id == report.opened_by else "",
+        )
+        for slot in report.slots
+    ]
+    output.data(text_table(("slot", "type", "label", "recipient", ""), rows))
+    for epoch in report.epochs:
+        since = datetime.fromtimestamp(epoch.created_unix_ms / 1000, UTC).isoformat(timespec="seconds")
+        output.data(f"epoch {epoch.number}: since {since}{', active' if epoch.is_active else ''}")
+    output.data(f"key generation {report.generation}\nauthority {report.authority}")
+    return 0
+
+
+@key.command(short_help="Let one more open it.")
+@options.repository
+@secrets.adding
+@click.option("--label", default="", help="What to call it, e.g. whose it is.")
+@options.as_json
+def add(repo: str | None, label: str, as_json: bool, **given: Any) -> int:
+    """Add ways to open the repository. Nothing is encrypted anew; all data can be read by them.
+
+    \b
+    vark key add --recipient age1… --label "laptop of Ben"
+    vark key add --new-recovery-code --label safe
+    """
+    new = secrets.protection(given, environment=False)
+    if not new:
+        raise InvalidArgumentError("key add: give --recipient, --new-passphrase, --new-recovery-code or the like")
+    repository = options.open_repository(repo)
+    secrets.show_recovery_code(new.get("recovery_code"))
+    _tell("key add", repository.add_key(**new, label=label), Output(as_json=as_json))
+    return 0
+
+
+@key.command(short_help="Take a way to open it away.")
+@click.argument("slots", nargs=-1, required=True)
+@options.repository
+@options.as_json
+def remove(slots: tuple[str, ...], repo: str | None, as_json: bool) -> int:
+    """Remove the key slots SLOTS: ids, their first digits, or labels. What is written from then on is safe from them.
+
+    \b
+    vark key remove "laptop of Ben"
+    """
+    _tell("key remove", options.open_repository(repo).remove_key(*slots), Output(as_json=as_json))
+    return 0
+
+
+@key.command("new-epoch", short_help="Encrypt under a new root key from now on.")
+@options.repository
+@options.as_json
+def new_epoch(repo: str | None, as_json: bool) -> int:
+    """Begin a new epoch: what is written from now on has another root key.
+
+    \b
+    vark key new-epoch
+    """
+    _tell("key new-epoch", options.open_repository(repo).new_epoch(), Output(as_json=as_json))
+    return 0
+
+
+def _tell(command: str, report: KeyChangeReport, output: Output) -> None:
+    if output.as_json:
+        output.line("summary", command=command, **as_record(report))
+        return
+    for what, slots in (("added", report.added), ("removed", report.removed)):
+        for slot in slots:
+            output.data(f"{what} {slot.id[:_DIGITS]}  {slot.type}  {slot.label}".rstrip())
+    output.data(f"key generation {report.generation}, epoch {report.epoch}")
+    output.data(f"protected: {report.protects}\nnot protected: {report.does_not_protect}")

@@ -1,0 +1,155 @@
+"""Key objects of a sealed repository: each kept three times, a generation written whole or not at all.
+
+Spec CRYPTO 7. Bytes go to the engine and come from it; no key is ever seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from vark.errors import (
+    ConflictError,
+    DamagedError,
+    KeyNeededError,
+    NotFoundError,
+    ObjectExistsError,
+    UnsupportedError,
+    VarkError,
+    WrongKeyError,
+)
+from vark.keys import Keyring, Secrets
+from vark.repository.digest import digest_hex
+from vark.repository.layout import KEY_COPIES, KEYS, key_name, key_of
+from vark.repository.objects import read_object
+from vark.stores import Store
+
+KEYRING = "keyring"
+Written = tuple[Keyring, list[tuple[str, bytes]], bytes]
+_REFUSALS = (DamagedError, WrongKeyError, UnsupportedError)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKeys:
+    """Keys that were opened. slots: the objects of their generation. digest: BLAKE3 of the keyring's object.
+
+    slot: which one opened. anchor: the authority for which its maker vouched, None of a recipient. unfinished: later
+    generations that nobody finished.
+    """
+
+    keyring: Keyring
+    slots: tuple[bytes, ...]
+    digest: str
+    slot: str
+    anchor: bytes | None
+    unfinished: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class _Generation:
+    keyring: list[str] = field(default_factory=list)
+    slots: dict[str, list[str]] = field(default_factory=dict)
+
+
+def open_keys(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKeys:
+    """Open the keyring that is in force.
+
+    Errors: KeyNeededError, WrongKeyError, DamagedError (no copy is whole), UnsupportedError.
+    """
+    generations = _list(store)
+    complete = [number for number, found in generations.items() if found.keyring]
+    if not complete:
+        raise DamagedError(f"{KEYS}: no keyring is there; restore it from another copy", layer="seal")
+    number = max(complete)
+    found = generations[number]
+    slots = {slot: _whole(store, names, None) for slot, names in found.slots.items()}
+    unfinished = tuple(sorted(later for later in generations if later > number))
+    failures: list[VarkError] = []
+    for variant in range(KEY_COPIES):
+        # The first round has the first copy of each; later ones only where copies are not the same.
+        chosen = [copies[min(variant, len(copies) - 1)] for copies in slots.values() if copies]
+        if variant and all(len(copies) <= variant for copies in slots.values()):
+            break
+        for data in _whole(store, found.keyring, failures):
+            try:
+                keyring, slot, anchor = Keyring.open(
+                    bytes.fromhex(repository), number, data, chosen, secrets, suite=suite
+                )
+            except _REFUSALS as error:
+                failures.append(error)
+                continue
+            own = tuple(data for slot_id, copies in slots.items() for data in copies[:1] if _is_of(keyring, slot_id))
+            return OpenKeys(keyring, own, digest_hex(data), slot, None if anchor is None else bytes(anchor), unfinished)
+    raise _first(failures)
+
+
+def write_keys(store: Store, written: Written) -> OpenKeys:
+    """Create the objects of a new generation, durably: slots first, then the keyring, whose copy 2 decides.
+
+    Errors: ConflictError (another rotation was faster; nothing has changed), StorageError.
+    """
+    keyring, slots, data = written
+    number = keyring.generation
+    for slot, content in slots:
+        for copy in range(KEY_COPIES):
+            store.create(key_name(number, slot, copy), content)
+    for copy in reversed(range(KEY_COPIES)):
+        name = key_name(number, KEYRING, copy)
+        try:
+            store.create(name, data)
+        except ObjectExistsError as error:
+            # Our own, when an earlier attempt landed and its reply was lost.
+            if read_object(store, name) != data:
+                raise ConflictError(f"{name}: another change of keys was faster; look, and try again") from error
+    return OpenKeys(keyring, tuple(content for _, content in slots), digest_hex(data), "", bytes(keyring.authority))
+
+
+def next_number(store: Store) -> int:
+    """Return the number after the highest generation of which there is any object."""
+    return max(_list(store), default=0) + 1
+
+
+def remove_older(store: Store, generation: int) -> int:
+    """Delete the objects of generations before this one; return how many. What is finished later is left alone."""
+    names = [entry.name for entry in store.list(KEYS)]
+    old = [name for name in names if (found := key_of(name)) is not None and found[0] < generation]
+    for name in old:
+        store.delete(name)
+    return len(old)
+
+
+def _list(store: Store) -> dict[int, _Generation]:
+    found: dict[int, _Generation] = {}
+    for entry in sorted(store.list(KEYS), key=lambda entry: entry.name):
+        parts = key_of(entry.name)
+        if parts is None:
+            continue
+        generation = found.setdefault(parts[0], _Generation())
+        if parts[1] == KEYRING:
+            generation.keyring.append(entry.name)
+        else:
+            generation.slots.setdefault(parts[1], []).append(entry.name)
+    return found
+
+
+def _whole(store: Store, names: list[str], failures: list[VarkError] | None) -> list[bytes]:
+    """Return the different contents of the copies that can be read, in the order of the copies."""
+    found: dict[bytes, None] = {}
+    for name in names:
+        try:
+            found.setdefault(read_object(store, name))
+        except (NotFoundError, DamagedError) as error:
+            if failures is not None:
+                failures.append(error)
+    return list(found)
+
+
+def _is_of(keyring: Keyring, slot: str) -> bool:
+    return any(slot == known for known, _, _, _ in keyring.slots)
+
+
+def _first(failures: list[VarkError]) -> VarkError:
+    """Return what to say: that nothing fits outranks a damaged copy, for then no other copy would help."""
+    by_rank: Mapping[type[VarkError], int] = {KeyNeededError: 0, WrongKeyError: 1}
+    rank: Callable[[VarkError], int] = lambda error: by_rank.get(type(error), 2)  # noqa: E731
+    return min(failures, key=rank)

@@ -1,0 +1,182 @@
+"""A repository made or opened: its marker, and the way in: plain, or with keys and a memory of what was seen."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+from vark.errors import (
+    DamagedError,
+    InvalidArgumentError,
+    KeyNeededError,
+    NotFoundError,
+    ObjectExistsError,
+    RepositoryNotFoundError,
+    TargetExistsError,
+    VarkError,
+)
+from vark.keys import Keyring, Secrets
+from vark.repository.context import Context
+from vark.repository.engine import Engine
+from vark.repository.envelope import Envelope, SealedEnvelope
+from vark.repository.fields import Fields, decode_record
+from vark.repository.history import History
+from vark.repository.keystore import OpenKeys, open_keys, write_keys
+from vark.repository.layout import KEYS, MARKER, key_of
+from vark.repository.objects import read_object
+from vark.repository.records import Marker
+from vark.repository.state import ClientState
+from vark.stores import LocalStore, Store
+
+Place = str | PathLike[str] | Store
+SUITES = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
+NOTHING_TO_SEAL = (
+    "a repository is encrypted unless you say otherwise: give a passphrase, recipients or a recovery code, "
+    'or encryption="none" (on the command line: --passphrase, --recipient …, or --encryption none)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How much a caller believes of what it finds. authority, head: what it was told, to be compared.
+
+    trust: believe the authority over keys. accept_history: believe commits and roots, whatever was seen before.
+    """
+
+    authority: str | None = None
+    head: str | None = None
+    trust: bool = False
+    accept_history: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository's marker and context. warnings: what is odd, but no error."""
+
+    marker: Marker
+    context: Context
+    warnings: tuple[str, ...] = field(default=())
+
+
+def create(
+    place: Place, *, volume_bytes: int | None, seal: Secrets | None, encryption: str | None, engine: Engine | None
+) -> Opened:
+    """Make a repository. Errors: TargetExistsError, InvalidArgumentError."""
+    suite = _suite(seal, encryption)
+    store = store_of(place)
+    names = [entry.name for entry in store.list("")]
+    if MARKER in names:
+        raise TargetExistsError(f"{shown(place)}: there is a repository already; open it")
+    if names and all(key_of(name) for name in names):
+        raise TargetExistsError(
+            f"{shown(place)}: keys of a repository that nobody finished to make; delete {KEYS}/ first"
+        )
+    if names:
+        raise TargetExistsError(f"{shown(place)}: not empty; choose an empty folder or prefix")
+    now = time.time_ns() // 1_000_000
+    repository = secrets.token_hex(16)
+    fingerprint_key = secrets.token_hex(32) if suite is None else None
+    marker = Marker(repository, fingerprint_key, now, volume_bytes, suite)
+    keys = None
+    if suite is not None and seal is not None:
+        # Before the marker: a repository without its keys must not exist.
+        keys = write_keys(store, Keyring.create(bytes.fromhex(repository), seal, suite=suite, unix_ms=now))
+    try:
+        store.create(MARKER, marker.encode())
+    except ObjectExistsError as error:
+        raise TargetExistsError(f"{shown(place)}: there is a repository already; open it") from error
+    if keys is None:
+        return Opened(marker, _plain(store, marker, engine))
+    return _sealed(store, marker, keys, Trust(trust=True), engine)
+
+
+def open_(place: Place, *, secrets: Secrets | None, trust: Trust, rescue: bool, engine: Engine | None) -> Opened:
+    """Open a repository. Errors: RepositoryNotFoundError, DamagedError, KeyNeededError, WrongKeyError."""
+    store = store_of(place)
+    try:
+        marker = Marker.decode(read_object(store, MARKER), place=MARKER)
+    except NotFoundError as error:
+        if not rescue or not store.list("commits"):
+            raise RepositoryNotFoundError(
+                f"{shown(place)}: no repository; `vark init` makes one", code="no-repository"
+            ) from error
+        marker = _rescued(store)
+    except VarkError:
+        if not rescue:
+            raise
+        marker = _rescued(store)
+    if marker.suite is None:
+        if secrets is not None:
+            raise DamagedError(
+                f"{shown(place)}: it is not encrypted, though a key was given; somebody may have put another "
+                "repository in the place of yours. Open it without a key if it never was encrypted",
+                layer="seal",
+            )
+        return Opened(marker, _plain(store, marker, engine))
+    if secrets is None:
+        raise KeyNeededError(f"{shown(place)}: is encrypted; give a passphrase, an identity file or a recovery code")
+    keys = open_keys(store, marker.id, marker.suite, secrets)
+    return _sealed(store, marker, keys, trust, engine)
+
+
+def _suite(seal: Secrets | None, encryption: str | None) -> int | None:
+    if encryption == "none":
+        if seal is not None:
+            raise InvalidArgumentError('encryption="none", and a key was given; leave out one of them')
+        return None
+    if seal is None:
+        raise InvalidArgumentError(NOTHING_TO_SEAL)
+    suite = SUITES.get(encryption or "aes-256-gcm")
+    if suite is None:
+        raise InvalidArgumentError(f"encryption {encryption!r}; expected none, {' or '.join(SUITES)}")
+    return suite
+
+
+def _plain(store: Store, marker: Marker, engine: Engine | None) -> Context:
+    key = bytes.fromhex(marker.fingerprint_key or "")
+    return Context(store, marker.id, key, marker.volume_bytes, engine or Engine(), Envelope(marker.id or None))
+
+
+def _sealed(store: Store, marker: Marker, keys: OpenKeys, trust: Trust, engine: Engine | None) -> Opened:
+    history = History(ClientState(marker.id), accept=trust.accept_history)
+    known = history.check_keys(keys, authority=trust.authority, trust=trust.trust)
+    engine = engine or Engine()
+    engine.keyring = keys.keyring
+    envelope = SealedEnvelope(marker.id, keys.keyring)
+    context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, keys, history, known)
+    history.head = trust.head
+    warnings = [
+        f"key generation {number} was not finished; {keys.keyring.generation} is in force" for number in keys.unfinished
+    ]
+    if not known:
+        warnings.append(
+            f"nothing vouches for the authority of this repository, {bytes(keys.keyring.authority).hex()}: this client "
+            "sees it for the first time, and trusts what it finds"
+        )
+    return Opened(marker, context, tuple(warnings))
+
+
+def _rescued(store: Store) -> Marker:
+    """Return a marker in the place of one that is lost: only reading is possible then, unless keys say who it is."""
+    for entry in store.list(KEYS):
+        found = key_of(entry.name)
+        if found is not None and found[1] == "keyring":
+            fields = Fields(decode_record(read_object(store, entry.name), place=entry.name), place=entry.name)
+            return Marker(fields.hexadecimal("repository", 32), None, 0, None, SUITES["aes-256-gcm"])
+    return Marker("", "", 0, None)
+
+
+def store_of(place: Place) -> Store:
+    """Return the store that a place is."""
+    return LocalStore(place) if isinstance(place, (str, PathLike)) else place
+
+
+def shown(place: Any) -> str:
+    """Return a place as messages name it."""
+    if isinstance(place, (str, PathLike)):
+        return os.fspath(place)
+    return str(getattr(place, "root", type(place).__name__))
