@@ -155,8 +155,8 @@ class Keyring:
     def new_signer(self, name: str, *, write_only: bool) -> tuple[SignerEntry, bytes]:
         """A new signer, and the content of its file, which is secret."""
 
-    def is_signed(self, digest: bytes, key: bytes, signature: bytes) -> bool:
-        """Whether a signature of the commit with this digest is by a signer that is entered and not revoked."""
+    def signer_of(self, digest: bytes, key: bytes, signature: bytes) -> SignerEntry | None:
+        """The signer of the commit with this digest: one that is entered, whether or not it was revoked since."""
 
     def name_tag(self, name: str) -> str:
         """What tells snapshots of one name without the name, 32 hexadecimal digits."""

@@ -57,7 +57,7 @@ def write_archive(
     passphrase: str | bytes | None = None,
     recipients: Sequence[str] = (),
     recovery_code: bool | str = False,
-    keyring: _core.Keyring | None = None,
+    keyring: _core.Keyring | _core.Signer | None = None,
     progress: ProgressCallback | None = None,
 ) -> WriteReport:
     """Back up `source` into one archive and return what was done. The archive appears when it is complete and durable.
@@ -144,7 +144,7 @@ def _code(recovery_code: bool | str) -> str | None:
     return new_recovery_code() if recovery_code else None
 
 
-def _with_code(report: WriteReport, seal: Secrets | _core.Keyring | None) -> WriteReport:
+def _with_code(report: WriteReport, seal: Secrets | _core.Keyring | _core.Signer | None) -> WriteReport:
     return report if not isinstance(seal, tuple) else replace_fields(report, recovery_code=seal[2])
 
 
@@ -325,7 +325,7 @@ def verify_archive(
     passphrase: str | bytes | None = None,
     identities: Sequence[Identity] = (),
     recovery_code: str | None = None,
-    keyring: _core.Keyring | None = None,
+    keyring: _core.Keyring | _core.Signer | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> VerifyReport:
@@ -353,7 +353,7 @@ def verify_deltas(
     archives: Sequence[Sequence[str | PathLike[str]]],
     *,
     ancestors: Mapping[str, Sequence[str | PathLike[str]]],
-    keyring: _core.Keyring | None = None,
+    keyring: _core.Keyring | _core.Signer | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> tuple[VerifyReport, ...]:

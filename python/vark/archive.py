@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vark import by_id
 from vark import payload as payload_
 from vark import probes as probes_
-from vark._core import Keyring, Reader
+from vark._core import Keyring, Reader, Signer
 from vark.adapters import LoadRequest, adapter_for_layout
 from vark.arrays import read_npy
 from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
@@ -48,7 +48,7 @@ class Archive:
         path: str | PathLike[str] | Sequence[str | PathLike[str]],
         *,
         ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
-        secrets: Secrets | Keyring | None = None,
+        secrets: Secrets | Keyring | Signer | None = None,
     ) -> None:
         volumes = volumes_of(path)
         self.path = volumes[0]

@@ -7,14 +7,28 @@ from collections.abc import Sequence
 from os import PathLike
 
 from vark import _core
-from vark._core import Keyring
+from vark._core import Keyring, NewRecord, Signer
 from vark.errors import InvalidArgumentError, error_from_os
 
-__all__ = ["Identity", "Keyring", "Secrets", "new_identity", "new_recovery_code", "protection", "unlocking"]
+__all__ = [
+    "Identity",
+    "Keyring",
+    "NewRecord",
+    "Secrets",
+    "Signer",
+    "SignerEntry",
+    "new_identity",
+    "new_recovery_code",
+    "protection",
+    "signer_of",
+    "unlocking",
+]
 
 # As in the engine: what is longer is a mistaken file.
 IDENTITY_FILE_BYTES_MAX = 65_536
 Identity = str | bytes | PathLike[str]
+# Name, Ed25519 public key, write only, when it was revoked.
+SignerEntry = tuple[str, bytes, bool, int | None]
 # As the engine takes them: passphrase; recipients, or contents of identity files; recovery code.
 Secrets = tuple[bytes | None, Sequence[bytes], str | None]
 
@@ -37,6 +51,19 @@ def unlocking(
     if passphrase is None and not identities and recovery_code is None:
         return None
     return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code
+
+
+def signer_of(signer: Identity | None) -> Signer | None:
+    """Return the signer of a file, given by path or content. Errors: InvalidArgumentError, NotFoundError."""
+    if signer is None:
+        return None
+    if isinstance(signer, bytes):
+        return Signer.parse(signer)
+    try:
+        with open(signer, "rb") as file:
+            return Signer.parse(file.read(IDENTITY_FILE_BYTES_MAX + 1))
+    except OSError as error:
+        raise error_from_os(error, f"signer file {os.fspath(signer)}") from error
 
 
 def new_recovery_code() -> str:

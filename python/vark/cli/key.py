@@ -1,15 +1,17 @@
-"""`vark key list | add | remove | new-epoch`: who can open an encrypted repository, and from when on."""
+"""`vark key list | add | remove | new-epoch | signer`: who can open an encrypted repository, and from when on."""
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vark.cli import options, secrets
+from vark.cli.keygen import write_secret
 from vark.cli.output import Output, as_record
-from vark.errors import InvalidArgumentError
+from vark.errors import InvalidArgumentError, TargetExistsError
 from vark.types import text_table
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def list_(repo: str | None, as_json: bool) -> int:
     for epoch in report.epochs:
         since = datetime.fromtimestamp(epoch.created_unix_ms / 1000, UTC).isoformat(timespec="seconds")
         output.data(f"epoch {epoch.number}: since {since}{', active' if epoch.is_active else ''}")
+    for one in report.signers:
+        state = "revoked" if one.revoked_unix_ms is not None else "write-only" if one.is_write_only else "signs"
+        output.data(f"signer {one.name}: {state}, public key {one.key}")
     output.data(f"key generation {report.generation}\nauthority {report.authority}")
     return 0
 
@@ -102,6 +107,58 @@ def new_epoch(repo: str | None, as_json: bool) -> int:
     vark key new-epoch
     """
     _tell("key new-epoch", options.open_repository(repo).new_epoch(), Output(as_json=as_json))
+    return 0
+
+
+@key.group(short_help="Say who signs snapshots.")
+def signer() -> None:
+    """Signers of an encrypted repository: they prove whose snapshots are whose; write-only ones read nothing back."""
+
+
+@signer.command("add", short_help="Enter one, and write its file.")
+@click.argument("name")
+@click.argument("file", type=click.Path())
+@click.option("--write-only", is_flag=True, help="It needs no other key, can add snapshots, and can read nothing back.")
+@options.repository
+@options.as_json
+def add_signer(name: str, file: str, write_only: bool, repo: str | None, as_json: bool) -> int:
+    """Enter the signer NAME and write its secret FILE, which must not exist; only its owner can read it.
+
+    \b
+    vark key signer add backup-host writer.json --write-only
+    vark backup -r backups/ --signer writer.json products.faiss
+    """
+    output = Output(as_json=as_json)
+    if os.path.lexists(file):
+        raise TargetExistsError(f"{file}: exists; a signer's file is never replaced")
+    report = options.open_repository(repo).add_signer(name, write_only=write_only)
+    write_secret(file, report.content)
+    if as_json:
+        output.line("summary", command="key signer add", signer_file=file, **as_record(report))
+    else:
+        what = "write-only, " if write_only else ""
+        output.data(f"{file}: signer {name}, {what}public key {report.signer.key}")
+    return 0
+
+
+@signer.command("revoke", short_help="Believe it no longer.")
+@click.argument("name")
+@click.option("--discard", is_flag=True, help="Refuse what a write-only one has made, too; `vark gc` frees it.")
+@options.repository
+@options.as_json
+def revoke_signer(name: str, discard: bool, repo: str | None, as_json: bool) -> int:
+    """Revoke the signer NAME. For snapshots that a write-only one has made, this client vouches first.
+
+    \b
+    vark key signer revoke backup-host
+    """
+    output = Output(as_json=as_json)
+    report = options.open_repository(repo).revoke_signer(name, keep=not discard)
+    if as_json:
+        output.line("summary", command="key signer revoke", **as_record(report))
+    else:
+        output.data(f"revoked {report.signer.name}, public key {report.signer.key}")
+        output.data(f"vouched for {len(report.kept)} of its snapshots")
     return 0
 
 

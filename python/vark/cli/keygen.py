@@ -29,7 +29,7 @@ def keygen(file: str, as_json: bool) -> int:
 
     identity, recipient = new_identity()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(file, f"# created: {now}\n# public key: {recipient}\n{identity}\n".encode())
+    write_secret(file, f"# created: {now}\n# public key: {recipient}\n{identity}\n".encode())
     output = Output(as_json=as_json)
     if as_json:
         output.line("summary", command="keygen", identity_file=file, recipient=recipient)
@@ -38,7 +38,7 @@ def keygen(file: str, as_json: bool) -> int:
     return 0
 
 
-def _write(path: str, content: bytes) -> None:
+def write_secret(path: str, content: bytes) -> None:
     """Write a new file of mode 600; nothing stays under its name when that fails. Errors: TargetExistsError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

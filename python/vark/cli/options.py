@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _META = "vark.cli.options"
+SIGNER = "VARK_SIGNER"
 _BELIEFS = {
+    "--signer": "Sign snapshots with this file of `vark key signer add`, or VARK_SIGNER. Write-only: no key.",
     "--encryption": "`none`: it is not encrypted, whatever keys the environment has.",
     "--authority": "Whose keys to believe, 64 hexadecimal digits; `vark key list` says it where it was made.",
     "--head": "A commit that must be there (its digest), as `vark show` says it elsewhere.",
@@ -106,6 +110,9 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     beliefs = dict(context.meta.get(_META, {}))
     is_plain = beliefs.pop("encryption", None) == "none"
     keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
+    signer = beliefs.pop("signer", None) or (None if is_plain else os.environ.get(SIGNER))
+    if signer is not None:
+        keys["signer"] = Path(signer)
     try:
         opened = Repository.open(repo, rescue=rescue, **keys, **beliefs)
     except KeyNeededError:

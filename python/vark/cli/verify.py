@@ -15,6 +15,8 @@ from vark.units import format_bytes, format_speed
 if TYPE_CHECKING:
     from vark.repository.reports import RepositoryVerifyReport
 
+_OF_REPOSITORY = ("budget", "max_age", "snapshot", "signed_by")
+
 
 @click.command(short_help="Check archives or a repository, and name every damage.")
 @click.argument("archives", nargs=-1, type=options.ARCHIVE)
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--budget", help="Repository: begin no further archive after so much, e.g. 50GiB or 10m.")
 @click.option("--max-age", help="Repository: leave out what was found whole since, e.g. 30d.")
 @click.option("--snapshot", help="Repository: only what this snapshot needs.")
+@click.option("--signed-by", multiple=True, metavar="KEY", help="Repository: demand a signature by this key or signer.")
 @secrets.opening
 @click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
 @options.as_json
@@ -43,7 +46,9 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     output = Output(as_json=given["as_json"])
     if not archives:
         return _verify_repository(output, level, threads, given)
-    options.refuse_given(("budget", "max_age", "snapshot"), "only for a repository; an archive is read as a whole")
+    options.refuse_given(
+        ("budget", "max_age", "snapshot", "signed_by"), "only for a repository; an archive is read as a whole"
+    )
     if level == "structure":
         raise InvalidArgumentError('--level: an archive is verified at "stored" or "full"')
     return _verify_archives(archives, level, threads, output, secrets.unlocking(given))
@@ -57,6 +62,7 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
             budget=given["budget"],
             max_age=given["max_age"],
             snapshot=given["snapshot"],
+            signed_by=given["signed_by"],
             threads=threads,
             progress=progress,
         )

@@ -35,6 +35,7 @@ from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
 
 _OURS = frozenset({"archive_id", "base", "fingerprint_key", "replace", "sync"})  # options that the repository decides
 CLOCK_STEP_MS = 100  # more than that a clock has been set back: then it is believed
+HEADS_MAX = 64
 ATTEMPTS = 4  # a collection can be in the way of each; more than two in a row take some planning
 
 
@@ -104,7 +105,8 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
             administration = context.reader.administrations.read()  # W4: after the commit record exists
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
             if not stale:
-                for old in superseded:
+                # A write-only client makes no marks; a collector forgets what was superseded.
+                for old in superseded if not context.is_write_only else ():
                     context.mark(context.reader.read(), "forget", commit.snapshot, commit=old, reason="superseded")
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
             superseded.append(digest)
@@ -126,7 +128,9 @@ def _plan(
     damaged = read_ledger(context.store, context.envelope).damaged()
     for name in request.sources:
         base, reason = None, "asked for"
-        if not request.full:
+        if context.is_write_only:
+            reason = "a write-only client cannot read what it would build on"
+        elif not request.full:
             found = base_.choose(
                 context.store,
                 catalog,
@@ -141,7 +145,7 @@ def _plan(
         if base is not None and not context.engine.deltas:
             base, reason = None, "this build of the engine writes no deltas"
         shards[name] = _Shard("", base, reason or None)
-    if not request.resume:
+    if not request.resume or context.is_write_only:
         return shards, None
     bases = {name: _base_id(shard) for name, shard in shards.items()}
     session = sessions.find_interrupted(
@@ -237,7 +241,11 @@ def _write_archive(context: Context, request: BackupRequest, name: str, shard: _
 
 def _open_base(context: Context, base: base_.Base) -> Archive:
     rest = {key: value for key, value in base.sizes.items() if key != base.archive.id}
-    return context.engine.open(context.store, base.archive, rest)
+    opened = context.engine.open(context.store, base.archive, rest)
+    if opened.root != base.archive.root:  # of an archive by a write-only client only its commit proves who made it
+        opened.close()
+        raise DamagedError(f"archive {base.archive.id}: it says another root than its commit; restore it from a copy")
+    return opened
 
 
 def _commit(
@@ -272,23 +280,32 @@ def _commit(
     newest = base_.newest(catalog, request.name)
     store_clock = context.store.clock_unix_ms()
     created = _later(time.time_ns() // 1_000_000, None if newest is None else newest.created_unix_ms)
+    before = None if newest is None else newest.store_unix_ms
+    store_time = None if store_clock is None else _later(store_clock, before)
     return Commit(
         repository=context.id,
         snapshot=snapshot,
         name=request.name,
         created_unix_ms=created,
-        store_unix_ms=None if store_clock is None else _later(store_clock, newest and newest.store_unix_ms),
+        store_unix_ms=store_time,
         tags=dict(request.tags),
         host=socket.gethostname()[:200],
         source=describe_shards(request.sources),
         partial=partial,
         root_generation=generation,
-        heads=() if newest is None else (newest.commit,),
+        heads=_heads(catalog) if context.is_write_only else () if newest is None else (newest.commit,),
         archives=tuple(archives),
         closure=tuple(closure.values()),
         replaces=replaces,
         salt=new_salt(),
     )
+
+
+def _heads(catalog: Catalog) -> tuple[str, ...]:
+    """Return the newest commits that no other names: a write-only client cannot tell which of them has its name."""
+    named = {parent for commit in catalog.commits.values() for parent in (*commit.heads, commit.replaces)}
+    ends = [digest for digest in catalog.commits if digest not in named]
+    return tuple(sorted(ends, key=lambda digest: catalog.commits[digest].unix_ms)[-HEADS_MAX:])
 
 
 def _later(now_ms: int, before_ms: int | None) -> int:

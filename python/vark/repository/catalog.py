@@ -88,6 +88,7 @@ class Catalog:
     snapshots: tuple[Snapshot, ...]
     faults: dict[str, VarkError] = field(default_factory=dict)
     commit_names: dict[str, str] = field(default_factory=dict)  # digest -> object
+    refused: Mapping[str, Commit] = field(default_factory=dict)  # of a writer who is believed no more: as if not there
     lasting: frozenset[str] = frozenset()  # snapshots with a commit that is neither void nor forgotten by itself
 
     def records_of(self, snapshot: Snapshot) -> list[str]:
@@ -162,10 +163,12 @@ class CatalogReader:
         commits = self._records(COMMITS, self._commits, Commit, faults, strict=strict)
         read = self.administrations
         administration = read.read() if strict else read.read_what_is_readable(faults)
-        by_digest = {content_of_name(name) or name: commit for name, commit in commits.items()}
+        found = {content_of_name(name) or name: commit for name, commit in commits.items()}
+        refused = {digest: commit for digest, commit in found.items() if commit.refused}
+        by_digest = {digest: commit for digest, commit in found.items() if not commit.refused}
         names = {content_of_name(name) or name: name for name in commits}
         states = fold(marks.items())
-        catalog = Catalog(administration, by_digest, marks, states, (), faults, names)
+        catalog = Catalog(administration, by_digest, marks, states, (), faults, names, refused=refused)
         catalog.snapshots = _snapshots(catalog)
         return catalog
 

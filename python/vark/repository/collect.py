@@ -241,7 +241,7 @@ def _remove_records(context: Context) -> tuple[int, int]:
     commit_entries = context.store.list(COMMITS)
     catalog = _read(context)
     gone = set()
-    for digest, commit in catalog.commits.items():
+    for digest, commit in [*catalog.commits.items(), *catalog.refused.items()]:
         ids = {archive.id for archive in commit.archives}
         if ids <= catalog.administration.swept and not ids & there:
             gone.add(digest)

@@ -23,6 +23,7 @@ class Context:
     """An open repository, for its parts. id: empty where the marker is lost and only reading is possible.
 
     keys, history: of a sealed one. is_trusted: whether anything vouches for who made it.
+    is_write_only: it can add snapshots, and read none.
     """
 
     store: Store
@@ -34,6 +35,7 @@ class Context:
     keys: OpenKeys | None = None
     history: History | None = None
     is_trusted: bool = True
+    is_write_only: bool = False
     reader: CatalogReader = field(init=False)
 
     def __post_init__(self) -> None:

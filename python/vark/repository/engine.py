@@ -16,7 +16,7 @@ from uuid import UUID
 import vark.api
 from vark.archive import Archive
 from vark.errors import InvalidArgumentError
-from vark.keys import Keyring
+from vark.keys import Keyring, Signer
 from vark.repository.layout import volume_name
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.stores import Store
@@ -44,11 +44,13 @@ class Written:
 
 
 class Engine:
-    """The engine of this package. keyring: of an encrypted repository, whose archives it seals and opens."""
+    """The engine of this package. keyring: of an encrypted repository, whose archives it seals and
+    opens; a signer that is write-only opens none.
+    """
 
     deltas = True
 
-    def __init__(self, keyring: Keyring | None = None) -> None:
+    def __init__(self, keyring: Keyring | Signer | None = None) -> None:
         self.keyring = keyring
 
     def write(
@@ -90,6 +92,7 @@ class Engine:
 
         options: threads, progress. Errors: InvalidArgumentError for another; it would have no effect.
         """
+        assert not isinstance(self.keyring, Signer)  # who can read nothing compacts nothing
         unknown = sorted(options.keys() - {"threads", "progress"})
         if unknown:
             raise InvalidArgumentError(f"{unknown[0]}: compacting has no such option; leave it out")

@@ -11,8 +11,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from vark.errors import DamagedError, VarkError
-from vark.keys import Keyring
+from vark.errors import DamagedError, KeyNeededError, VarkError
+from vark.keys import Keyring, NewRecord, Signer, SignerEntry
 from vark.repository.digest import digest_bytes
 from vark.repository.fields import Fields, decode_record, encode_digested, encode_record, new_salt, split_digested
 
@@ -25,6 +25,19 @@ _PRIVATE: Mapping[str, tuple[str, ...]] = {
     "session": ("name", "host", "process", "signature"),
     **dict.fromkeys(("root", "condemned", "sweep", "report"), ()),
 }
+# What stands in the place of what a write-only client cannot read.
+_NOTHING: Mapping[str, Any] = {
+    "name": "?",
+    "tags": {},
+    "host": "",
+    "source": {},
+    "keys": [],
+    "reason": "",
+    "process": "",
+    "signature": "0" * 64,
+}
+# What an envelope adds and takes away again.
+_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused"})
 _PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {"commit": ("shard", "raw_bytes"), "session": ("shard",)}
 
 
@@ -52,6 +65,11 @@ class Envelope:
         rest = split_digested(data, place=place)
         return Fields(self._opened(rest, encode_record(rest), place), place=place)
 
+    def signer(self, fields: Fields) -> tuple[str, str]:
+        """Return who is proved to have signed a commit (its key, "" for nobody), and why it is not to be believed."""
+        del fields
+        return "", ""
+
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
 
@@ -64,11 +82,15 @@ class Envelope:
 
 
 class SealedEnvelope(Envelope):
-    """Records of a sealed repository: a plain one is refused, and so is one that was altered or moved."""
+    """Records of a sealed repository: a plain one is refused, and so is one that was altered or moved.
 
-    def __init__(self, repository: str, keyring: Keyring) -> None:
+    signer: signs commits, too.
+    """
+
+    def __init__(self, repository: str, keyring: Keyring, signer: Signer | None = None) -> None:
         super().__init__(repository)
         self._keyring = keyring
+        self._signer = signer
 
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         public, private = _parted(values)
@@ -76,17 +98,11 @@ class SealedEnvelope(Envelope):
         if public["kind"] == "commit":
             public["name_tag"] = self._keyring.name_tag(str(private["name"]))
             public["key_generation"] = self._keyring.generation
-        record = self._keyring.new_record(bytes.fromhex(public["salt"]))
-        seal: dict[str, Any] = {
-            "suite": record.suite,
-            "root_kind": EPOCH_ROOT,
-            "epoch": record.epoch,
-            "salt": bytes(record.salt).hex(),
-            "commitment": bytes(record.commitment).hex(),
-        }
-        public["seal"] = seal
-        data = record.seal(digest_bytes(encode_record(public)), encode_record(private))
-        return {**public, "seal": {**seal, "data": base64.b64encode(data).decode()}}
+            if self._signer is not None:
+                private["signed_by"] = bytes(self._signer.key).hex()
+        sealed = _sealed(self._keyring.new_record(bytes.fromhex(public["salt"])), public, private)
+        is_signed = public["kind"] == "commit" and self._signer is not None
+        return _signed(sealed, self._signer) if is_signed and self._signer is not None else sealed
 
     def _opened(self, values: dict[str, Any], data: bytes, place: str) -> dict[str, Any]:
         if "seal" not in values:
@@ -97,17 +113,44 @@ class SealedEnvelope(Envelope):
         if not isinstance(kind, str) or kind not in _PRIVATE:
             return values  # refused by whoever asked for a kind
         seal = Fields(values["seal"], place=f"{place}: seal")
-        # Of another root_kind the tag proves nothing.
-        seal.integer("root_kind", EPOCH_ROOT, EPOCH_ROOT)
+        is_session = seal.integer("root_kind", EPOCH_ROOT, SESSION_ROOT) == SESSION_ROOT
+        signer = self._signer_of(values, place)
+        if is_session and (kind != "commit" or signer is None):
+            # Anyone can seal under a session root: only the signature says who did.
+            _refuse(place, "is sealed by a write-only client, without a signature of one that is entered")
         body = self._body(values, seal, place)
-        found = _joined(kind, values, decode_record(body, place=place), place)
-        if kind == "commit" and values.get("name_tag") != self._keyring.name_tag(str(found["name"])):
+        private = decode_record(body, place=place)
+        found = _joined(kind, values, private, place)
+        if kind != "commit":
+            return found
+        key = "" if signer is None else bytes(signer[1]).hex()
+        if private.get("signed_by", key) != key:
+            _refuse(place, "its signature is gone, or is of another than its writer")
+        name_tag = None if is_session else self._keyring.name_tag(str(found["name"]))
+        if values.get("name_tag") != name_tag:
             _refuse(place, "its name_tag is not that of its name")
-        return found
+        revoked = signer is not None and signer[3] is not None
+        refused = f"by the write-only signer {signer[0]}, who was revoked" if signer and revoked and is_session else ""
+        return {**found, "signer": "" if revoked else key, "refused": refused}
+
+    def signer(self, fields: Fields) -> tuple[str, str]:
+        return str(fields.values["signer"]), str(fields.values["refused"])
+
+    def _signer_of(self, values: dict[str, Any], place: str) -> SignerEntry | None:
+        """Return who signed a record; None where nobody did, or one who is not entered."""
+        if values.get("signature") is None:
+            return None
+        signature = Fields(values["signature"], place=f"{place}: signature")
+        key = bytes.fromhex(signature.hexadecimal("key", 64))
+        digest = digest_bytes(encode_record({name: value for name, value in values.items() if name != "signature"}))
+        return self._keyring.signer_of(digest, key, bytes.fromhex(signature.hexadecimal("signature", 128)))
 
     def _body(self, values: dict[str, Any], seal: Fields, place: str) -> bytes:
         public = dict(values)
         public.pop("signature", None)
+        wrapped = None
+        if seal.values.get("root_kind") == SESSION_ROOT:
+            wrapped = bytes.fromhex(seal.hexadecimal("wrapped", 160))
         public["seal"] = {key: value for key, value in seal.values.items() if key != "data"}
         text = seal.values.get("data")
         try:
@@ -122,13 +165,70 @@ class SealedEnvelope(Envelope):
                 epoch=seal.integer("epoch", 1, 0xFFFF_FFFF),
                 salt=bytes.fromhex(seal.hexadecimal("salt", 64)),
                 commitment=bytes.fromhex(seal.hexadecimal("commitment", 64)),
-                wrapped=None,
+                wrapped=wrapped,
                 public_digest=digest_bytes(encode_record(public)),
             )
         except DamagedError:
             _refuse(place, "was altered, or belongs to another place or key")
         except VarkError as error:
             raise type(error)(f"{place}: {error.message}", code=error.code, layer=error.layer) from None
+
+
+class WriteOnlyEnvelope(Envelope):
+    """Records of a sealed repository for a client that can add some and read none: of others it sees the public part.
+
+    What it sees is not proved. In the place of private fields it has what fits their rules and says nothing.
+    """
+
+    def __init__(self, repository: str, signer: Signer) -> None:
+        super().__init__(repository)
+        self._signer = signer
+
+    def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        public, private = _parted(values)
+        if public["kind"] not in ("commit", "session"):
+            raise KeyNeededError("a write-only client can only add snapshots; open the repository with a key")
+        public.setdefault("salt", new_salt())
+        sealed = _sealed(self._signer.new_record(bytes.fromhex(public["salt"])), public, private)
+        return _signed(sealed, self._signer) if public["kind"] == "commit" else sealed
+
+    def _opened(self, values: dict[str, Any], data: bytes, place: str) -> dict[str, Any]:
+        del data
+        kind = values.get("kind")
+        if "seal" not in values:
+            _refuse(place, "is not encrypted, in a repository that is; it was put here")
+        if not isinstance(kind, str) or kind not in _PRIVATE:
+            return values
+        found = {key: value for key, value in values.items() if key not in _PRIVATE[kind]}
+        found.update({key: _NOTHING[key] for key in _PRIVATE[kind]})
+        if kind in _PRIVATE_OF_ARCHIVES:
+            items = Fields(found, place=place).items("archives")
+            several = len(items) > 1
+            found["archives"] = [
+                {**item, "shard": str(number) if several else "", "raw_bytes": 0} if isinstance(item, dict) else item
+                for number, item in enumerate(items)
+            ]
+        return found
+
+
+def _sealed(record: NewRecord, public: dict[str, Any], private: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is stored of a record: its public part, and the private one sealed."""
+    seal: dict[str, Any] = {
+        "suite": record.suite,
+        "root_kind": EPOCH_ROOT if record.wrapped is None else SESSION_ROOT,
+        "epoch": record.epoch,
+        "salt": bytes(record.salt).hex(),
+        "commitment": bytes(record.commitment).hex(),
+    }
+    if record.wrapped is not None:
+        seal["wrapped"] = bytes(record.wrapped).hex()
+    data = record.seal(digest_bytes(encode_record({**public, "seal": seal})), encode_record(private))
+    return {**public, "seal": {**seal, "data": base64.b64encode(data).decode()}}
+
+
+def _signed(values: dict[str, Any], signer: Signer) -> dict[str, Any]:
+    signature = bytes(signer.sign(digest_bytes(encode_record(values)))).hex()
+    return {**values, "signature": {"key": bytes(signer.key).hex(), "signature": signature}}
 
 
 def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -147,7 +247,11 @@ def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _joined(kind: str, public: dict[str, Any], private: dict[str, Any], place: str) -> dict[str, Any]:
     """Return the record that two parts are of; each key is in one of them, where it belongs."""
-    found = {key: value for key, value in public.items() if key not in ("seal", "name_tag", "key_generation")}
+    found = {
+        key: value
+        for key, value in public.items()
+        if key not in ("seal", "name_tag", "key_generation", "signer", "refused")
+    }
     for key in _PRIVATE[kind]:
         if key in found or key not in private:
             _refuse(place, f"{key}: expected in its private part alone")

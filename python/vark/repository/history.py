@@ -63,7 +63,8 @@ class History:
         """Compare root, commits and marks with what was seen; remember what is new. Errors: HistoryAlteredError."""
         administration = catalog.administration
         generation, digest = administration.generation, administration.root_digest or ""
-        there = {content_of_name(name) for name in (*catalog.faults, *catalog.marks)} | catalog.commits.keys()
+        there = {content_of_name(name) for name in (*catalog.faults, *catalog.marks)}
+        there |= catalog.commits.keys() | catalog.refused.keys()
         with self.state.changing() as change:
             seen = change.seen
             if self.head is not None and self.head not in catalog.commits:

@@ -18,11 +18,12 @@ from vark.errors import (
     RepositoryNotFoundError,
     TargetExistsError,
     VarkError,
+    WrongKeyError,
 )
-from vark.keys import Keyring, Secrets
+from vark.keys import Keyring, Secrets, Signer
 from vark.repository.context import Context
 from vark.repository.engine import Engine
-from vark.repository.envelope import Envelope, SealedEnvelope
+from vark.repository.envelope import Envelope, SealedEnvelope, WriteOnlyEnvelope
 from vark.repository.fields import Fields, decode_record
 from vark.repository.history import History
 from vark.repository.keystore import OpenKeys, open_keys, write_keys
@@ -94,7 +95,15 @@ def create(
     return _sealed(store, marker, keys, Trust(trust=True), engine)
 
 
-def open_(place: Place, *, secrets: Secrets | None, trust: Trust, rescue: bool, engine: Engine | None) -> Opened:
+def open_(
+    place: Place,
+    *,
+    secrets: Secrets | None,
+    signer: Signer | None,
+    trust: Trust,
+    rescue: bool,
+    engine: Engine | None,
+) -> Opened:
     """Open a repository. Errors: RepositoryNotFoundError, DamagedError, KeyNeededError, WrongKeyError."""
     store = store_of(place)
     try:
@@ -110,17 +119,21 @@ def open_(place: Place, *, secrets: Secrets | None, trust: Trust, rescue: bool, 
             raise
         marker = _rescued(store)
     if marker.suite is None:
-        if secrets is not None:
+        if secrets is not None or signer is not None:
             raise DamagedError(
                 f"{shown(place)}: it is not encrypted, though a key was given; somebody may have put another "
                 "repository in the place of yours. Open it without a key if it never was encrypted",
                 layer="seal",
             )
         return Opened(marker, _plain(store, marker, engine))
+    if signer is not None and bytes(signer.repository).hex() != marker.id:
+        raise WrongKeyError(f"{shown(place)}: the signer file is of another repository")
+    if secrets is None and signer is not None and signer.is_write_only:
+        return _write_only(store, marker, signer, trust, engine)
     if secrets is None:
         raise KeyNeededError(f"{shown(place)}: is encrypted; give a passphrase, an identity file or a recovery code")
     keys = open_keys(store, marker.id, marker.suite, secrets)
-    return _sealed(store, marker, keys, trust, engine)
+    return _sealed(store, marker, keys, trust, engine, signer)
 
 
 def _suite(seal: Secrets | None, encryption: str | None) -> int | None:
@@ -141,12 +154,28 @@ def _plain(store: Store, marker: Marker, engine: Engine | None) -> Context:
     return Context(store, marker.id, key, marker.volume_bytes, engine or Engine(), Envelope(marker.id or None))
 
 
-def _sealed(store: Store, marker: Marker, keys: OpenKeys, trust: Trust, engine: Engine | None) -> Opened:
+def _write_only(store: Store, marker: Marker, signer: Signer, trust: Trust, engine: Engine | None) -> Opened:
+    engine = engine or Engine()
+    engine.keyring = signer
+    history = History(ClientState(marker.id), accept=trust.accept_history, head=trust.head)
+    envelope = WriteOnlyEnvelope(marker.id, signer)
+    context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, None, history, True, True)
+    return Opened(marker, context)
+
+
+def _sealed(
+    store: Store,
+    marker: Marker,
+    keys: OpenKeys,
+    trust: Trust,
+    engine: Engine | None,
+    signer: Signer | None = None,
+) -> Opened:
     history = History(ClientState(marker.id), accept=trust.accept_history)
     known = history.check_keys(keys, authority=trust.authority, trust=trust.trust)
     engine = engine or Engine()
     engine.keyring = keys.keyring
-    envelope = SealedEnvelope(marker.id, keys.keyring)
+    envelope = SealedEnvelope(marker.id, keys.keyring, signer)
     context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, keys, history, known)
     history.head = trust.head
     warnings = [

@@ -28,6 +28,7 @@ class VerifyRequest:
     """What is asked for. budget_bytes, budget_seconds: no further archive is begun when they are used up.
 
     max_age_ms: archives found whole at this level since then are left out. snapshots: only what these need.
+    signed_by: commits that none of these keys (hex) has signed count as damaged.
     """
 
     level: str = "full"
@@ -37,6 +38,7 @@ class VerifyRequest:
     snapshots: tuple[Snapshot, ...] | None = None
     threads: int | None = None
     progress: Progress | None = None
+    signed_by: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vark.repository.envelope import Envelope
@@ -146,7 +146,11 @@ class CommittedArchive:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit record. Times: created_unix_ms by the client, store_unix_ms by the store where it has a clock."""
+    """A commit record. Times: created_unix_ms by the client, store_unix_ms by the store where it has a clock.
+
+    signer: the public key (hex) that is proved to have signed it, "" where none is. refused: why it is not to
+    be believed, "" where it is.
+    """
 
     repository: str
     snapshot: str
@@ -163,6 +167,8 @@ class Commit:
     closure: tuple[Ancestor, ...]
     replaces: str | None
     salt: str
+    signer: str = field(default="", compare=False)
+    refused: str = field(default="", compare=False)
 
     @property
     def unix_ms(self) -> int:
@@ -204,6 +210,7 @@ class Commit:
         """Read a commit. Errors: DamagedError, UnsupportedError, WrongKeyError."""
         fields = envelope.decode(data, place=place)
         fields.check_kind("commit", version=VERSION)
+        signer, refused = envelope.signer(fields)
         commit = cls(
             repository=read_repository(fields, envelope.repository),
             snapshot=fields.hexadecimal("snapshot", 32),
@@ -220,6 +227,8 @@ class Commit:
             closure=tuple(Ancestor.read(part) for part in fields.parts("closure")),
             replaces=fields.optional_hexadecimal("replaces", 64),
             salt=fields.hexadecimal("salt", 32),
+            signer=signer,
+            refused=refused,
         )
         ids = [archive.id for archive in commit.needed()]
         if not commit.archives or len(set(ids)) != len(ids):

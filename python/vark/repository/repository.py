@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from os import PathLike
 from typing import Any
 
 from vark.archive import Archive
-from vark.errors import DamagedError, InvalidArgumentError, RepositoryNotFoundError
-from vark.keys import Identity, protection, unlocking
+from vark.errors import DamagedError, InvalidArgumentError, KeyNeededError, RepositoryNotFoundError
+from vark.keys import Identity, protection, signer_of, unlocking
 from vark.repository import marking, opening
 from vark.repository import restore as restore_
 from vark.repository.backup import BackupRequest, backup
@@ -33,7 +34,17 @@ from vark.repository.reports import (
     RepositoryVerifyReport,
     StatsReport,
 )
-from vark.repository.rotation import KeyChangeReport, KeysReport, change_keys, keys_report
+from vark.repository.rotation import (
+    KeyChangeReport,
+    KeysReport,
+    RevokeReport,
+    SignerReport,
+    add_signer,
+    change_keys,
+    keys_report,
+    revoke_signer,
+    signing_keys,
+)
 from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
 from vark.repository.verify import make_request, verify
@@ -90,6 +101,7 @@ class Repository:
         recovery_code: str | None = None,
         authority: str | None = None,
         head: str | None = None,
+        signer: Identity | None = None,
         trust: bool = False,
         accept_history: bool = False,
         rescue: bool = False,
@@ -98,18 +110,23 @@ class Repository:
         """Open a repository.
 
         passphrase, identities, recovery_code: of an encrypted one; any one that fits opens it. identities: age identity
-        files, by path or by content. authority: who may change its keys, as `keys().authority` says it elsewhere: keys
-        of anyone else are refused. trust: write to a repository that this client sees for the first time with nothing
-        but an identity. head: a commit that must be there. accept_history: take what is found for true although it is
-        not what this client has seen. rescue: look and restore although the marker is damaged or lost; nothing can be
-        written then.
+        files, by path or by content. signer: a file of `add_signer`, by path or content, which signs new snapshots; one
+        that is write-only needs no key, and can add snapshots but read none.
+        authority: who may change its keys, as `keys().authority` says it elsewhere: keys of anyone else are refused.
+        trust: write to a repository that this client sees for the first time with nothing but an identity. head: a
+        commit that must be there. accept_history: take what is found for true although this client has seen something
+        else. rescue: look and restore although the marker is damaged or lost; nothing can be written then.
         What is odd, but no error, is in `warnings`.
         Errors: RepositoryNotFoundError, DamagedError, UnsupportedError, KeyNeededError, WrongKeyError,
         HistoryAlteredError (not as this client has seen it).
         """
         secrets = unlocking(passphrase, identities, recovery_code)
         believed = Trust(authority, head, trust, accept_history)
-        return cls(opening.open_(place, secrets=secrets, trust=believed, rescue=rescue, engine=engine))
+        return cls(
+            opening.open_(
+                place, secrets=secrets, signer=signer_of(signer), trust=believed, rescue=rescue, engine=engine
+            )
+        )
 
     @property
     def id(self) -> str:
@@ -152,6 +169,20 @@ class Repository:
             raise InvalidArgumentError("no key slot; name one by its id or label")
         return change_keys(self._writable(), remove=slots)
 
+    def add_signer(self, name: str, *, write_only: bool = False) -> SignerReport:
+        """Enter who may sign snapshots, and return the content of its file, which is secret and kept nowhere else.
+
+        write_only: it needs no other key, can add snapshots, and can read nothing back.
+        """
+        return add_signer(self._writable(), name, write_only=write_only)
+
+    def revoke_signer(self, name: str, *, keep: bool = True) -> RevokeReport:
+        """Revoke a signer. keep: first vouch for the snapshots that a write-only one has made.
+
+        Those that nobody vouched for are refused from then on, and freed by `gc`.
+        """
+        return revoke_signer(self._writable(), name, keep=keep)
+
     def new_epoch(self) -> KeyChangeReport:
         """Encrypt what is written from now on under a new root key."""
         return change_keys(self._writable(), new_epoch=True)
@@ -179,7 +210,7 @@ class Repository:
         """
         sources = {"": source}
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
-        return backup(self._writable(), request)
+        return backup(self._writable(adds_only=True), request)
 
     def backup_shards(
         self,
@@ -196,10 +227,11 @@ class Repository:
         """Make one snapshot of several sources (shard -> source), each an archive, committed together or not at all."""
         check_shards(sources)
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
-        return backup(self._writable(), request)
+        return backup(self._writable(adds_only=True), request)
 
     def catalog(self) -> Catalog:
         """Return all that commits and marks say, with what could not be read in `faults`."""
+        self._refuse_write_only()
         return self._context.reader.read()
 
     def snapshots(
@@ -286,6 +318,7 @@ class Repository:
         budget: str | int | None = None,
         max_age: str | float | None = None,
         snapshot: str | Snapshot | None = None,
+        signed_by: Sequence[str] = (),
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> RepositoryVerifyReport:
@@ -296,6 +329,8 @@ class Repository:
         come first, and at least one is read. max_age: leave out what was found whole since, e.g. "30d".
         "full" decodes every block and puts together every chunk of every snapshot, deltas as a restore reads them; a
         delta that needs an archive which is damaged or could not be read is in `unproved`. snapshot: only its needs.
+        signed_by: public keys (64 hexadecimal digits, or minisign's base64), or names of signers: commits that none of
+        them has signed are called damaged.
         What was read is kept in the ledger: a backup builds on nothing that it calls damaged, and damage is taken back
         only by a reading as deep as that which found it. Damage is in the report, not an exception; what cannot be
         read for another reason is in `unread`.
@@ -304,7 +339,8 @@ class Repository:
         request = make_request(
             level=level, budget=budget, max_age=max_age, snapshots=only, threads=threads, progress=progress
         )
-        return verify(self._context, request)
+        self._refuse_write_only()
+        return verify(self._context, replace(request, signed_by=signing_keys(self._context, signed_by)))
 
     def tag(
         self, reference: str | Snapshot, tags: Mapping[str, str] | None = None, *, remove: Sequence[str] = ()
@@ -412,7 +448,15 @@ class Repository:
     def _resolve(self, reference: str | Snapshot, name: str | None, at: str | datetime | None) -> Snapshot:
         return reference if isinstance(reference, Snapshot) else self.snapshot(reference, name=name, at=at)
 
-    def _writable(self) -> Context:
+    def _refuse_write_only(self) -> None:
+        if self._context.is_write_only:
+            raise KeyNeededError(
+                "a write-only client can add snapshots, and read nothing back; open the repository with a key"
+            )
+
+    def _writable(self, *, adds_only: bool = False) -> Context:
+        if not adds_only:
+            self._refuse_write_only()
         if not self.id:
             raise RepositoryNotFoundError(f"{MARKER}: damaged or lost; restore it from a copy before writing")
         if not self._context.is_trusted:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from vark.errors import InvalidArgumentError, NotFoundError, VarkError
+from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, VarkError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
@@ -66,7 +66,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     start = time.monotonic()
     context = replace(context)  # a fresh reader: what was read earlier may be damaged since
     catalog = context.reader.read()
-    faults = _records(context, catalog)
+    faults = _records(context, catalog, request.signed_by)
     ledger = read_ledger(context.store, context.envelope, faults)
     damaged = {name: _damaged(name, error) for name, error in faults.items() if isinstance(error, FINDINGS)}
     unread = {name: error.message for name, error in faults.items() if name not in damaged}
@@ -119,7 +119,7 @@ def _damaged(name: str, error: VarkError) -> DamagedObject:
     return DamagedObject(name, "missing" if is_missing else error.message, missing=is_missing)
 
 
-def _records(context: Context, catalog: Catalog) -> dict[str, VarkError]:
+def _records(context: Context, catalog: Catalog, signed_by: frozenset[str]) -> dict[str, VarkError]:
     """Read every small object, those of the catalog have been read; return what is wrong with which."""
     faults = dict(catalog.faults)
 
@@ -130,6 +130,12 @@ def _records(context: Context, catalog: Catalog) -> dict[str, VarkError]:
             faults[name] = error
 
     check(MARKER, lambda data: Marker.decode(data, place=MARKER))
+    for digest, commit in catalog.commits.items() if signed_by else ():
+        if commit.signer not in signed_by and not catalog.is_void(commit):
+            who = commit.signer[:16] + "…" if commit.signer else "nobody"
+            faults[catalog.commit_names[digest]] = DamagedError(
+                f"signed by {who}, not by whom you named", layer="record"
+            )
     administrations = context.reader.administrations
     lists = {
         list_name(content_of_name(entry.name) or "")

@@ -194,9 +194,9 @@ impl OpenKeyring {
         Ok((signer_argument(&signer), PyBytes::new(py, content.as_bytes())))
     }
 
-    /// Whether a signature of a commit is by a signer that is entered and not revoked.
-    fn is_signed(&self, digest: [u8; 32], key: [u8; 32], signature: &[u8]) -> bool {
-        self.keyring.is_signed(&digest, &key, signature)
+    /// The signer of a commit with this digest: one that is entered, whether or not it was revoked since.
+    fn signer_of(&self, digest: [u8; 32], key: [u8; 32], signature: &[u8]) -> Option<SignerArgument> {
+        self.keyring.signer_of(&digest, &key, signature).map(signer_argument)
     }
 
     fn name_tag(&self, name: &str) -> String {

@@ -84,10 +84,10 @@ impl Keyring {
         Ok((signer, text))
     }
 
-    /// Whether a signature of a commit is by a signer that is entered and not revoked.
-    pub fn is_signed(&self, digest: &[u8; 32], key: &[u8; 32], signature: &[u8]) -> bool {
-        let is_known = self.signers.iter().any(|one| one.key == *key && one.revoked_unix_ms.is_none());
-        is_known && is_signed_by(key, Domain::Commit, &[&self.repository, digest], signature)
+    /// The signer of a commit with this digest: one that is entered, whether or not it was revoked since.
+    pub fn signer_of(&self, digest: &[u8; 32], key: &[u8; 32], signature: &[u8]) -> Option<&Signer> {
+        let signer = self.signers.iter().find(|one| one.key == *key)?;
+        is_signed_by(key, Domain::Commit, &[&self.repository, digest], signature).then_some(signer)
     }
 }
 
