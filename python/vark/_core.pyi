@@ -111,6 +111,38 @@ def verify_rows(
     `verify_path` for each], "blocks_decoded": those that several need count once, as long as they are kept}.
     """
 
+def id_hashes(key: bytes, ids: Sequence[int]) -> bytes:
+    """The hashes of ids (their bits as unsigned 64-bit numbers) under a key of 32 bytes, 16 bytes each."""
+
+def survey(reader: Reader, lists: Sequence[tuple[bytes, bytes]]) -> str:
+    """What an archive holds of ids. lists: key and hashes (one after another) of each list. JSON:
+
+    {"members": [{"name", "layout", "rows", "row_count", "removes", "fault"}], "found": [[list, hash in hex]],
+    "unknown": [{"name", "reason"}]}
+    """
+
+def erase_rows(
+    reader: Reader,
+    target: str | int,
+    lists: Sequence[tuple[bytes, bytes]],
+    *,
+    streams: Sequence[tuple[str, str, str, int, Bytes]],
+    dropped: Sequence[str],
+    metadata: str,
+    base: Reader | None,
+    fingerprint_key: bytes | None,
+    archive_id: bytes | None,
+    sync: bool,
+    threads: int,
+    memory_bytes: int,
+    progress: Progress,
+) -> str:
+    """Write an archive without the rows of the ids. streams: in the place of those of their names; dropped: names of
+    streams that go; metadata: JSON object of the entries that these make otherwise.
+
+    Report: {"archive": as of `pack`, "survey": as of `survey`, "streams": [{"name", "rows", "bytes"}]}
+    """
+
 @final
 class Keyring:
     """All keys of an encrypted repository; shows none of them. Thread safe."""

@@ -52,7 +52,9 @@ class Archive:
     ) -> None:
         volumes = volumes_of(path)
         self.path = volumes[0]
-        self._reader = Reader.open(volumes, places_of(ancestors), secrets)
+        self._places = places_of(ancestors)
+        self._volumes = volumes
+        self._reader = Reader.open(volumes, self._places, secrets)
         self._records = list(self._reader.streams)
 
     def __enter__(self) -> Self:
@@ -77,6 +79,11 @@ class Archive:
     def reader(self) -> Reader:
         """The engine's side of the archive; for `vark.api` and adapters, not part of the stable interface."""
         return self._reader
+
+    @property
+    def places(self) -> dict[str, list[str]]:
+        """Where this archive and those that were named as its ancestors lie: id -> volumes."""
+        return {**self._places, str(self.archive_id): self._volumes}
 
     @property
     def archive_id(self) -> UUID:

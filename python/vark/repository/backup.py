@@ -16,6 +16,7 @@ from vark.errors import (
     InvalidArgumentError,
     NoSpaceError,
     NotFoundError,
+    RefusedError,
     SourceError,
     VarkError,
 )
@@ -24,6 +25,8 @@ from vark.repository import sessions
 from vark.repository.catalog import Catalog
 from vark.repository.context import Context
 from vark.repository.engine import Written
+from vark.repository.erase import rewrite_name
+from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.layout import COMMITS
 from vark.repository.ledger import read_ledger
@@ -82,6 +85,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     request.check()
     start = time.monotonic()
     catalog = context.reader.read(strict=True)  # W1
+    erased = ErasureFilter(context, request.name)
     shards, session = _plan(context, catalog, request)
     resumed = session is not None
     if session is None:
@@ -96,7 +100,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
         generation, stale = catalog.administration.generation, set(shards)
         for _ in range(ATTEMPTS):
             for name in stale:
-                _write(context, request, name, shards[name], again=bool(superseded))  # W2
+                _write(context, request, name, shards[name], erased, again=bool(superseded))  # W2
             replaces = superseded[-1] if superseded else None
             commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
             digest = create_record(
@@ -108,6 +112,8 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                 # A write-only client makes no marks; a collector forgets what was superseded.
                 for old in superseded if not context.is_write_only else ():
                     context.mark(context.reader.read(), "forget", commit.snapshot, commit=old, reason="superseded")
+                if erased.settle(partial=commit.partial):
+                    rewrite_name(context, request.name)  # an erasure came meanwhile, and may not have seen this one
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
             superseded.append(digest)
             generation = administration.generation
@@ -180,7 +186,9 @@ def _adopt(shards: Mapping[str, _Shard], session: sessions.Session) -> None:
         shards[name].archive_id = archive_id
 
 
-def _write(context: Context, request: BackupRequest, name: str, shard: _Shard, *, again: bool) -> None:
+def _write(
+    context: Context, request: BackupRequest, name: str, shard: _Shard, erased: ErasureFilter, *, again: bool
+) -> None:
     """Write the archive of one shard: in full, when its base cannot be read or a delta against it fails.
 
     A delta is a saving: what stands in its way must not keep a backup from being made.
@@ -190,8 +198,8 @@ def _write(context: Context, request: BackupRequest, name: str, shard: _Shard, *
         if shard.base is not None:
             try:
                 with _open_base(context, shard.base) as base:
-                    _write_archive(context, request, name, shard, base)
-            except (NoSpaceError, CancelledError, SourceError):
+                    _write_archive(context, request, name, shard, base, erased)
+            except (NoSpaceError, CancelledError, SourceError, RefusedError):
                 raise  # a full archive would fare no better
             except VarkError as error:
                 # What is wrong with the source or an option fails again, as itself.
@@ -199,7 +207,7 @@ def _write(context: Context, request: BackupRequest, name: str, shard: _Shard, *
                 shard.reason = f"{'its base cannot be read' if unreadable else 'its delta failed'}: {error}"
                 shard.base, shard.archive_id, failure = None, str(new_uuid7()), error
         if shard.base is None:
-            _write_archive(context, request, name, shard, None)
+            _write_archive(context, request, name, shard, None, erased)
     except SourceError as error:
         if not again:
             if failure is not None:
@@ -214,18 +222,28 @@ def _write(context: Context, request: BackupRequest, name: str, shard: _Shard, *
         shard.reason = str(delta.get("reason") or "nothing of the base could be used")
 
 
-def _write_archive(context: Context, request: BackupRequest, name: str, shard: _Shard, base: Archive | None) -> None:
+def _write_archive(
+    context: Context,
+    request: BackupRequest,
+    name: str,
+    shard: _Shard,
+    base: Archive | None,
+    erased: ErasureFilter,
+) -> None:
     """Write one archive, under another id when its own turns out to be taken."""
 
-    def write(descriptor: int) -> Written:
+    def write_as(descriptor: int, archive_id: str) -> Written:
         return context.engine.write(
             request.sources[name],
             descriptor,
-            archive_id=shard.archive_id,
+            archive_id=archive_id,
             base=base,
             fingerprint_key=context.fingerprint_key,
             options=request.options,
         )
+
+    def write(descriptor: int) -> Written:
+        return erased.write(descriptor, shard.archive_id, write_as, base, threads=request.options.get("threads"))
 
     for attempt in range(2):
         try:

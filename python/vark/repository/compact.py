@@ -12,6 +12,7 @@ from vark.repository.base import chain_of
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.engine import Written
+from vark.repository.erasures import read_erasures
 from vark.repository.fields import new_salt
 from vark.repository.layout import COMMITS
 from vark.repository.objects import create_record, new_uuid7
@@ -33,6 +34,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         raise RefusedError(f"snapshot {snapshot.id[:12]}: void or forgotten; there is nothing to keep")
     if not snapshot.closure:
         raise InvalidArgumentError(f"snapshot {snapshot.id[:12]}: it points into no other archive already")
+    known = read_erasures(context.store, context.id)
     for _ in range(ATTEMPTS):
         catalog = context.reader.read(strict=True)  # W1
         old = catalog.commits.get(snapshot.commit)
@@ -50,7 +52,12 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         )
         digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
         if context.safe(tuple(commit.needed())):  # W4
-            _settle(context, snapshot, digest)
+            settle_replaced(context, snapshot, digest, done="compacted")
+            if read_erasures(context.store, context.id).keys() - known.keys():
+                raise ConflictError(
+                    f"snapshot {snapshot.id[:12]}: rows were erased while it was compacted, and may be in it again; "
+                    "run the erasure again"
+                )
             return CompactReport(
                 snapshot=snapshot.id,
                 commit=digest,
@@ -90,19 +97,22 @@ def _rewritten(
     )
 
 
-def _settle(context: Context, snapshot: Snapshot, digest: str) -> None:
-    """Forget what was replaced, now that the new commit is safe; or the new one, when all was forgotten meanwhile."""
+def settle_replaced(context: Context, snapshot: Snapshot, digest: str, *, done: str) -> None:
+    """Forget what was replaced, now that the new commit is safe; or the new one, when all was forgotten meanwhile.
+
+    done: what the new commit is, for people. Errors: ConflictError.
+    """
     catalog = context.reader.read(strict=True)
     if snapshot.commit not in catalog.commits and not _superseded(context, snapshot.commit):
         # Collected while this ran, and its forget mark may have gone with it: it must not come back by the back door.
-        context.mark(catalog, "forget", snapshot.id, reason="forgotten while it was compacted")
-        raise ConflictError(f"snapshot {snapshot.id[:12]}: forgotten and collected while it was compacted")
+        context.mark(catalog, "forget", snapshot.id, reason=f"forgotten while it was {done}")
+        raise ConflictError(f"snapshot {snapshot.id[:12]}: forgotten and collected while it was {done}")
     if snapshot.id in {item.id for item in catalog.snapshots if item.forgotten_unix_ms is None}:
         for item in catalog.snapshots:
             if item.id == snapshot.id:
                 for old in set(item.superseded) - {digest}:
                     if catalog.forgotten(old) is None:
-                        context.mark(catalog, "forget", snapshot.id, commit=old, reason="compacted")
+                        context.mark(catalog, "forget", snapshot.id, commit=old, reason=done)
 
 
 def _superseded(context: Context, digest: str) -> bool:

@@ -14,7 +14,9 @@ from typing import Any
 from uuid import UUID
 
 import vark.api
+from vark import erasing
 from vark.archive import Archive
+from vark.erasing import Lists, Survey
 from vark.errors import InvalidArgumentError
 from vark.keys import Keyring, Signer
 from vark.repository.layout import volume_name
@@ -74,18 +76,7 @@ class Engine:
             sync=False,
             **options,
         )
-        delta = None if report.delta is None else {"base": report.delta.base, "rows_new": report.delta.rows_new}
-        if report.delta is not None and delta is not None:
-            delta.update(reason=None, rows_copied=report.delta.rows - report.delta.rows_new)
-        return Written(
-            root=report.root,
-            archive_bytes=report.archive_bytes,
-            raw_bytes=report.raw_bytes,
-            partial=report.partial,
-            report=report,
-            delta=delta,
-            ancestors=tuple(Ancestor(item.archive_id, item.archive_bytes, item.root) for item in report.ancestors),
-        )
+        return _written(report)
 
     def compact(self, archive: Archive, descriptor: int, *, archive_id: str, options: Mapping[str, Any]) -> Written:
         """Write a full archive out of the stored blocks of `archive` and of those that it points into.
@@ -101,6 +92,43 @@ class Engine:
         )
         raw_bytes = sum(stream.raw_bytes for stream in archive.streams)
         return Written(report.root, report.archive_bytes, raw_bytes, archive.partial)
+
+    def survey(self, archive: Archive, lists: Lists) -> Survey:
+        """Tell what an archive holds of some ids."""
+        return erasing.survey(archive, lists)
+
+    def erase(
+        self,
+        archive: Archive,
+        descriptor: int,
+        lists: Lists,
+        *,
+        seen: Survey,
+        archive_id: str,
+        base: Archive | None,
+        fingerprint_key: bytes,
+        threads: int | None,
+    ) -> tuple[Written, Mapping[str, tuple[int, int]]]:
+        """Write `archive` without the rows of the ids: a delta against `base`, or a full archive.
+
+        Return what was written, and of each stream the rows and bytes that are not what they were.
+        """
+        erased = erasing.erase_archive(
+            archive,
+            descriptor,
+            lists,
+            seen=seen,
+            base=base,
+            fingerprint_key=fingerprint_key,
+            archive_id=UUID(archive_id),
+            sync=False,
+            threads=threads,
+        )
+        return _written(erased.report), erased.changed
+
+    def open_file(self, path: str, base: Archive | None) -> Archive:
+        """Open an archive that is no object yet, a delta on `base` or a full one."""
+        return Archive(path, ancestors=None if base is None else base.places)
 
     def open(self, store: Store, archive: CommittedArchive, sizes: Mapping[str, Sequence[int]]) -> Archive:
         """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes.
@@ -167,6 +195,21 @@ class Engine:
             return vark.api.verify_deltas(volumes, ancestors=ancestors, keyring=self.keyring, threads=threads)
         finally:
             places.close()
+
+
+def _written(report: WriteReport) -> Written:
+    delta = None if report.delta is None else {"base": report.delta.base, "rows_new": report.delta.rows_new}
+    if report.delta is not None and delta is not None:
+        delta.update(reason=None, rows_copied=report.delta.rows - report.delta.rows_new)
+    return Written(
+        root=report.root,
+        archive_bytes=report.archive_bytes,
+        raw_bytes=report.raw_bytes,
+        partial=report.partial,
+        report=report,
+        delta=delta,
+        ancestors=tuple(Ancestor(item.archive_id, item.archive_bytes, item.root) for item in report.ancestors),
+    )
 
 
 class Places:

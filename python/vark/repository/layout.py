@@ -11,11 +11,12 @@ MARKER = "vark.json"
 ARCHIVES, COMMITS, MARKS = "archives", "commits", "marks"
 ROOTS, LISTS, SESSIONS, REPORTS, KEYS = "root", "condemned", "sessions", "reports", "keys"
 KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
+ERASURES = "erasures"
 VOLUMES_MAX = 1_000_000
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VOLUME = re.compile(rf"archives/({_UUID})/(\d{{6}})\.vark")
-_RECORD = re.compile(r"(commits|marks|reports)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
+_RECORD = re.compile(r"(commits|marks|reports|erasures)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
 _ROOT = re.compile(r"root/(\d{20})\.json")
 _LIST = re.compile(r"condemned/([0-9a-f]{64})\.json")
 _KEY = re.compile(r"keys/(\d{20})/(keyring|[0-9a-f]{32})-([0-2])\.json")

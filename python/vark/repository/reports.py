@@ -76,6 +76,61 @@ class CollectReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedArchive:
+    """An archive that was written without erased rows, or would be. rows: of members and of the payload.
+
+    changed: stream -> rows and bytes that are not what they were (of the payload all bytes, which are written anew).
+    not_erased: what was not looked into.
+    """
+
+    archive_id: str
+    replaces: str
+    shard: str
+    base: str | None
+    rows: int
+    changed: Mapping[str, tuple[int, int]]
+    archive_bytes: int
+    archive_bytes_before: int
+    documents: tuple[str, ...]
+    not_erased: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedSnapshot:
+    """A snapshot and the commit that stands for it now. held: the hold stays. forgotten: it stays in the trash."""
+
+    snapshot: str
+    name: str
+    unix_ms: int
+    commit: str
+    replaces: str
+    held: bool
+    forgotten: bool
+    archives: tuple[ErasedArchive, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EraseReport:
+    """What was erased, or would be. found_count: of the ids, those that some snapshot held.
+
+    bytes_before: of the archives in whose place others stand; they stay until `gc` has come by after the trash window.
+    uncommitted: archives that no commit names; they may hold the rows, and go with `gc` after the grace period.
+    """
+
+    confirmed: bool
+    erasures: tuple[str, ...]
+    id_count: int
+    found_count: int
+    snapshots: tuple[ErasedSnapshot, ...]
+    row_count: int
+    bytes_changed: int
+    bytes_rewritten: int
+    bytes_before: int
+    uncommitted: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class CompactReport:
     """What compacting did. closure_bytes_before: bytes of the archives that the snapshot no longer needs."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import PathLike
@@ -21,6 +21,8 @@ from vark.repository.compact import compact
 from vark.repository.context import Context
 from vark.repository.diff import diff
 from vark.repository.engine import Engine
+from vark.repository.erase import EraseRequest, erase
+from vark.repository.erase_filter import lift
 from vark.repository.layout import MARKER
 from vark.repository.opening import Opened, Place, Trust
 from vark.repository.reading import Progress
@@ -30,6 +32,7 @@ from vark.repository.reports import (
     CollectReport,
     CompactReport,
     DiffReport,
+    EraseReport,
     ForgetReport,
     RepositoryVerifyReport,
     StatsReport,
@@ -428,6 +431,36 @@ class Repository:
         """
         _, snapshot = self._for_marking(reference)
         return compact(self._context, snapshot, options={"threads": threads, "progress": progress})
+
+    def erase(
+        self,
+        ids: Iterable[int],
+        *,
+        name: str | Sequence[str] | None = None,
+        confirm: bool = False,
+        reason: str = "",
+        leave_unknown: bool = False,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> EraseReport:
+        """Erase the rows of these ids from the snapshots of a name, or of all; only tell what would be unless `confirm`.
+
+        Rows become tombstones or are left out, links to them are replaced, payload rows, fingerprints and entries of
+        the index of ids go. Snapshots keep their ids, times, tags and holds; those in the trash are erased, too. Later
+        backups of the name leave the ids out until the source does not hold them any more. What was replaced is
+        destroyed by `gc` after the trash window (at once with `trash=0`).
+        leave_unknown: members whose ids nobody can see stay as they are, and are listed; else they are refused.
+        Errors: RefusedError (rows that cannot be erased; nothing was written), DamagedError, ConflictError.
+        """
+        names = () if name is None else (name,) if isinstance(name, str) else tuple(name)
+        request = EraseRequest(
+            tuple(int(number) for number in ids), names, confirm, reason, leave_unknown, threads, progress
+        )
+        return erase(self._writable(), request)
+
+    def lift_erasure(self, name: str) -> int:
+        """End the erasures in force for a name: later backups keep what they find. Return how many ids they had."""
+        return lift(self._writable(), name)[0]
 
     def diff(self, before: str | Snapshot, after: str | Snapshot, *, name: str | None = None) -> DiffReport:
         """Tell how two snapshots differ: rows by position and by id, parameters, documents, columns of the payload.

@@ -3,6 +3,7 @@
 
 #[expect(unsafe_code, reason = "memory and descriptors lent by Python; the binding's only unsafe")]
 mod buffers;
+mod erase;
 mod errors;
 mod inputs;
 mod keygen;
@@ -23,6 +24,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<keyring::OpenKeyring>()?;
     module.add_class::<keyring::NewRecord>()?;
     module.add_class::<keyring::Signer>()?;
+    module.add_function(wrap_pyfunction!(erase::id_hashes, module)?)?;
+    module.add_function(wrap_pyfunction!(erase::survey, module)?)?;
+    module.add_function(wrap_pyfunction!(erase::erase_rows, module)?)?;
     module.add_function(wrap_pyfunction!(keygen::new_identity, module)?)?;
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;

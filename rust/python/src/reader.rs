@@ -88,7 +88,7 @@ impl Reader {
         Ok(Base { reader: self.get()?, key: key.map(FingerprintKey) })
     }
 
-    fn get(&self) -> PyResult<Arc<RowReader>> {
+    pub fn get(&self) -> PyResult<Arc<RowReader>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clone().ok_or_else(|| invalid("archive", "is closed; open it again"))
     }

@@ -4,6 +4,7 @@ pub mod coding;
 pub mod compact;
 pub mod delta;
 pub mod equal;
+pub mod erase;
 mod feeder;
 pub mod id_index;
 mod kept;

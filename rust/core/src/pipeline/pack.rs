@@ -98,6 +98,33 @@ pub fn pack(
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
 }
 
+/// A plan for streams that are there already, and whether something is missing from them.
+pub(super) struct Planned {
+    pub plan: Plan,
+    pub is_partial: bool,
+}
+
+/// Writes one archive of streams as they are, under a plan that fits them.
+///
+/// # Errors
+/// As `pack`.
+pub(super) fn pack_planned(
+    output: Output,
+    streams: &mut [StreamInput],
+    planned: Planned,
+    options: &PackOptions,
+    progress: Progress<'_>,
+) -> Result<PackReport> {
+    let started = Instant::now();
+    if let Some(base) = &options.base {
+        base.check(options.order)?;
+    }
+    let run = Run { planned: Some(planned), ..Run::new(options)? };
+    check_streams(streams, options, run.sealing.as_ref())?;
+    let report = output.with(|sink| attempts(sink, &mut [], streams, &run, progress))?;
+    Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
+}
+
 /// Names are checked before anything is read: a backup must not fail for them at its end.
 fn check_names(members: &[MemberInput], options: &PackOptions) -> Result<()> {
     let named = |member: &MemberInput| Member {
@@ -246,13 +273,16 @@ impl Pass<'_> {
         members: &mut [MemberInput],
         streams: &mut [StreamInput],
     ) -> Result<Outcome> {
-        let mut plan = Plan {
-            version: 1,
-            members: Vec::new(),
-            folders: self.options.folders.clone(),
-            skipped: self.options.skipped.iter().chain(self.left_out).cloned().collect(),
+        let mut plan = match &self.run.planned {
+            Some(planned) => planned.plan.clone(),
+            None => Plan {
+                version: 1,
+                members: Vec::new(),
+                folders: self.options.folders.clone(),
+                skipped: self.options.skipped.iter().chain(self.left_out).cloned().collect(),
+            },
         };
-        let mut changed = false;
+        let mut changed = self.run.planned.as_ref().is_some_and(|planned| planned.is_partial);
         let alone = members.len() == 1;
         let member_count = members.len();
         let shared_hint = packer.total_bytes.unwrap_or(0);

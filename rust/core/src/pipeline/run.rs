@@ -1,7 +1,7 @@
 //! What all attempts of a backup have in common: base, keys, and how each begins an archive.
 
 use super::delta::{Base, FingerprintKey};
-use super::pack::PackOptions;
+use super::pack::{PackOptions, Planned};
 use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -11,6 +11,8 @@ pub(super) struct Run<'a> {
     pub sealing: Option<Sealing>,
     pub base: Option<Base>,
     pub fingerprint_key: Option<FingerprintKey>,
+    /// The plan of a backup that has no members to split.
+    pub planned: Option<Planned>,
 }
 
 impl<'a> Run<'a> {
@@ -25,7 +27,7 @@ impl<'a> Run<'a> {
         let own = sealing.as_ref().and_then(Sealing::fingerprint_key).map(FingerprintKey);
         let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
         let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
-        Ok(Self { options, sealing, base, fingerprint_key: key_of(options.fingerprint_key) })
+        Ok(Self { options, sealing, base, fingerprint_key: key_of(options.fingerprint_key), planned: None })
     }
 
     /// A writer of a new archive: each attempt has a salt of its own.

@@ -1,0 +1,181 @@
+"""Erasures: which ids are to be in no snapshot, kept as keyed hashes, and for which names that has come to an end.
+
+spec/REPOSITORY.md, section 6. A list that cannot be read is an error: what it says must not be let in again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vark import _core
+from vark.erasing import HASH_BYTES
+from vark.repository.fields import Fields, decode_record, encode_record
+from vark.repository.layout import ERASURES, content_of_name
+from vark.repository.objects import create_record, read_object
+from vark.repository.records import VERSION, new_salt, read_repository
+from vark.stores import Store
+
+ERASE, END = "erase", "end-erasure"
+HASHES_MAX = 25_000  # of one record, which has at most a MiB
+PURPOSE = b"vark-erasure-v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Ids that are erased from the snapshots of some names, or an end of that.
+
+    names: none for all of them. erasure: of an end, the digest of the record whose hashes they are.
+    """
+
+    action: str
+    repository: str
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+    erasure: str | None
+    reason: str
+    created_unix_ms: int
+    store_unix_ms: int | None
+    salt: str
+
+    def encode(self) -> bytes:
+        """Return the bytes of the object."""
+        return encode_record(
+            {
+                "kind": self.action,
+                "version": VERSION,
+                "repository": self.repository,
+                "names": list(self.names),
+                "hashes": list(self.hashes),
+                "erasure": self.erasure,
+                "reason": self.reason,
+                "created_unix_ms": self.created_unix_ms,
+                "store_unix_ms": self.store_unix_ms,
+                "salt": self.salt,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Erasure:
+        """Read a record. Errors: DamagedError, UnsupportedError."""
+        fields = Fields(decode_record(data, place=place), place=place)
+        action = fields.check_kind(ERASE, END, version=VERSION)
+        names = tuple(part.label("name") for part in _named(fields))
+        if len(set(names)) != len(names):
+            fields.refuse("names: one is there twice")
+        erasure = fields.optional_hexadecimal("erasure", 64)
+        if (erasure is None) != (action == ERASE):
+            fields.refuse("erasure: expected the digest of a list in the record of an end, and there alone")
+        hashes = fields.hexadecimals("hashes", 2 * HASH_BYTES)
+        if not 1 <= len(hashes) <= HASHES_MAX:
+            fields.refuse(f"hashes: {len(hashes)}; expected 1 to {HASHES_MAX}")
+        return cls(
+            action=action,
+            repository=read_repository(fields, repository),
+            names=names,
+            hashes=hashes,
+            erasure=erasure,
+            reason=fields.text("reason"),
+            created_unix_ms=fields.unix_ms("created_unix_ms"),
+            store_unix_ms=fields.optional_unix_ms("store_unix_ms"),
+            salt=fields.hexadecimal("salt", 32),
+        )
+
+    def covers(self, name: str) -> bool:
+        """Return whether it speaks of the snapshots of a name."""
+        return not self.names or name in self.names
+
+
+def _named(fields: Fields) -> list[Fields]:
+    return [Fields({"name": item}, place=f"{fields.place}: names") for item in fields.items("names")]
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """The hashes of one record that are in force for a name, and their key."""
+
+    digest: str
+    key: bytes
+    hashes: frozenset[bytes]
+
+    def pair(self) -> tuple[bytes, bytes]:
+        """Return what the engine takes."""
+        return self.key, b"".join(sorted(self.hashes))
+
+
+def key_of(fingerprint_key: bytes, salt: str) -> bytes:
+    """Return the key of the hashes of a record."""
+    return _core.blake3(PURPOSE + fingerprint_key + bytes.fromhex(salt))
+
+
+def hashes_of(fingerprint_key: bytes, salt: str, ids: Sequence[int]) -> frozenset[str]:
+    """Return the hashes of ids as a record has them."""
+    data = _core.id_hashes(key_of(fingerprint_key, salt), [number & ((1 << 64) - 1) for number in ids])
+    return frozenset(data[first : first + HASH_BYTES].hex() for first in range(0, len(data), HASH_BYTES))
+
+
+def read_erasures(store: Store, repository: str | None) -> dict[str, Erasure]:
+    """Return all records by digest. Errors: DamagedError, UnsupportedError, those of the store."""
+    found = {}
+    for entry in store.list(ERASURES):
+        digest = content_of_name(entry.name)
+        if digest is not None:
+            found[digest] = Erasure.decode(read_object(store, entry.name), place=entry.name, repository=repository)
+    return found
+
+
+def lists_for(records: dict[str, Erasure], name: str, fingerprint_key: bytes) -> tuple[List, ...]:
+    """Return what is in force for a name."""
+    ended: dict[str, set[str]] = {}
+    for record in records.values():
+        if record.action == END and record.covers(name):
+            ended.setdefault(record.erasure or "", set()).update(record.hashes)
+    lists = []
+    for digest, record in sorted(records.items()):
+        left = frozenset(record.hashes) - ended.get(digest, set())
+        if record.action == ERASE and record.covers(name) and left:
+            hashes = frozenset(bytes.fromhex(one) for one in left)
+            lists.append(List(digest, key_of(fingerprint_key, record.salt), hashes))
+    return tuple(lists)
+
+
+def new_erasure(
+    store: Store,
+    repository: str,
+    action: str,
+    names: Iterable[str],
+    hashes: Iterable[str],
+    *,
+    salt: str | None = None,
+    erasure: str | None = None,
+    reason: str = "",
+) -> str:
+    """Create a record; return its digest."""
+    record = Erasure(
+        action=action,
+        repository=repository,
+        names=tuple(sorted(names)),
+        hashes=tuple(sorted(hashes)),
+        erasure=erasure,
+        reason=reason,
+        created_unix_ms=time.time_ns() // 1_000_000,
+        store_unix_ms=store.clock_unix_ms(),
+        salt=salt or new_salt(),
+    )
+    return create_record(store, ERASURES, record.encode(), record.created_unix_ms)
+
+
+def end_for(
+    store: Store, repository: str, name: str, lists: Iterable[List], gone: Iterable[tuple[str, bytes]], *, reason: str
+) -> list[str]:
+    """End lists for a name, as far as `gone` (digest of the list, hash) says; return the digests of the records."""
+    by_list: dict[str, list[str]] = {}
+    for digest, one in gone:
+        by_list.setdefault(digest, []).append(one.hex())
+    known = {item.digest for item in lists}
+    return [
+        new_erasure(store, repository, END, [name], hashes, erasure=digest, reason=reason)
+        for digest, hashes in sorted(by_list.items())
+        if digest in known
+    ]
