@@ -88,7 +88,7 @@ def _open(source: str, given: dict[str, Any]) -> Archive:
 
 
 def _select(opened: Archive, stream: str, given: dict[str, Any], output: Output) -> int:
-    ids = None if given["ids"] is None else _ids(given["ids"])
+    ids = None if given["ids"] is None else read_ids(given["ids"])
     if ids is not None and given["rows"] is not None:
         raise InvalidArgumentError("--rows and --ids: give one of them")
     view = _find(opened, stream)
@@ -157,7 +157,7 @@ def _find(opened: Archive, name: str) -> StreamView:
     raise UnknownNameError(f"{name!r}: not in {opened.path}, which has {known}")
 
 
-def _ids(text: str) -> Any:
+def read_ids(text: str) -> Any:
     """Return the ids of a list, a file, or stdin. Errors: InvalidArgumentError."""
     import numpy as np
 

@@ -113,7 +113,9 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                 for old in superseded if not context.is_write_only else ():
                     context.mark(context.reader.read(), "forget", commit.snapshot, commit=old, reason="superseded")
                 if erased.settle(partial=commit.partial):
-                    rewrite_name(context, request.name)  # an erasure came meanwhile, and may not have seen this one
+                    # An erasure came meanwhile, and may not have seen this one.
+                    superseded.append(digest)
+                    digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
             superseded.append(digest)
             generation = administration.generation

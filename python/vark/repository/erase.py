@@ -60,7 +60,6 @@ class _Done:
     """What a run did so far."""
 
     snapshots: dict[str, ErasedSnapshot] = field(default_factory=dict)
-    found: set[tuple[str, bytes]] = field(default_factory=set)
 
 
 def erase(context: Context, request: EraseRequest) -> EraseReport:
@@ -106,10 +105,14 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     return _report(context, request, look, chosen, done, drafts, time.monotonic() - start)
 
 
-def rewrite_name(context: Context, name: str) -> None:
-    """Apply the erasures in force to the snapshots of one name: for writers whom one came in the way of."""
+def rewrite_name(context: Context, name: str) -> dict[str, str]:
+    """Apply the erasures in force to the snapshots of one name, for writers whom one came in the way of.
+
+    Return the new commit of each snapshot that got one.
+    """
     lists = erasures.lists_for(erasures.read_erasures(context.store, context.id), name, context.fingerprint_key)
-    rewrite_all(context, {name: lists}, threads=None, progress=None, look=None)
+    done = rewrite_all(context, {name: lists}, threads=None, progress=None, look=None)
+    return {item.snapshot: item.commit for item in done.snapshots.values()}
 
 
 def rewrite_all(

@@ -443,7 +443,7 @@ class Repository:
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> EraseReport:
-        """Erase the rows of these ids from the snapshots of a name, or of all; only tell what would be unless `confirm`.
+        """Erase rows by id from the snapshots of a name, or of all; only tell what would go unless `confirm`.
 
         Rows become tombstones or are left out, links to them are replaced, payload rows, fingerprints and entries of
         the index of ids go. Snapshots keep their ids, times, tags and holds; those in the trash are erased, too. Later

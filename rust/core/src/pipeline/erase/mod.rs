@@ -88,7 +88,7 @@ pub fn erase(
     metadata.extend(replaced.metadata);
     metadata.retain(|_, value| !value.is_null());
     let is_canonical = metadata.get("source").and_then(|source| source.get("order")) == Some(&"canonical".into());
-    let has_index = options.base.as_ref().map_or(archive.has_id_index(), |base| base.reader.archive().has_id_index());
+    let has_index = archive.streams().iter().any(|stream| stream.role == StreamRole::ID_INDEX);
     let seal = match &options.base {
         Some(_) => options.seal.clone(),
         None => sealing_like(archive, options.seal.as_ref(), "archive")?,
@@ -97,12 +97,8 @@ pub fn erase(
         metadata,
         seal,
         order: if is_canonical { LinkOrder::Canonical } else { LinkOrder::Exact },
-        id_index: if has_index { IdIndex::AsBase } else { IdIndex::Off },
+        id_index: if has_index { IdIndex::Above(0) } else { IdIndex::Off },
         ..options
-    };
-    let options = match (has_index, &options.base) {
-        (true, None) => PackOptions { id_index: IdIndex::Above(0), ..options },
-        _ => options,
     };
     let (mut streams, tallies) = streams_of(reader, changes, replaced.streams, &replaced.dropped);
     let planned = Planned { plan, is_partial };
