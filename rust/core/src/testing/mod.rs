@@ -6,6 +6,7 @@
 
 mod against;
 mod deltas;
+pub mod erase;
 pub mod files;
 pub mod ids;
 mod seal;
@@ -37,7 +38,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Name and body of every target; the corpus lies in a folder of that name.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("archive_open", archive_open),
     ("block_decode", block_decode),
     ("faiss_split", faiss_split),
@@ -49,6 +50,7 @@ pub const TARGETS: [Target; 11] = [
     ("residual_block", residual_block),
     ("edits_block", edits_block),
     ("delta_open", delta_open),
+    ("erase", erase::erase),
 ];
 
 /// Opens, verifies and reads `data` as it is, then with all checks of its tables made to hold.

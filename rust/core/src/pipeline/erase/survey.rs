@@ -217,8 +217,32 @@ pub fn survey(reader: &Arc<RowReader>, wanted: &Wanted, erase: Option<(&mut Plan
         let (name, layout) = (member.name.clone(), member.layout.clone());
         survey.members.push(MemberSurvey { name, layout, rows: hits, row_count, removes, fault });
     }
+    if let Some(changes) = changes {
+        check_alone(&rows, plan, changes)?;
+    }
     survey.found = found.into_iter().map(|(list, hash)| (list, hex(&hash))).collect();
     Ok(survey)
+}
+
+/// Rows that change must stand in one place of one member: parsers put them so, and only then is the plan true afterwards.
+fn check_alone(rows: &Rows<'_>, plan: &Plan, changes: &Changes) -> Result<()> {
+    let streams = plan.members.iter().flat_map(|member| &member.runs).flat_map(|run| match run {
+        Run::Rows { stream, .. } => vec![stream],
+        Run::Groups { fields, .. } => fields.iter().map(|field| &field.stream).collect(),
+        Run::Derived { .. } => Vec::new(),
+    });
+    let mut uses: BTreeMap<usize, usize> = BTreeMap::new();
+    for number in streams.filter_map(|name| rows.number(name)) {
+        *uses.entry(number).or_default() += 1;
+    }
+    let is_shared = |number: &usize| uses.get(number) != Some(&1) && rows.role(*number) != Some(StreamRole::LITERAL);
+    match changes.streams.keys().find(|number| is_shared(number)) {
+        None => Ok(()),
+        Some(number) => {
+            let detail = "its rows stand in several places of the plan; no vark has written it so".to_owned();
+            Err(unsupported(&format!("stream number {number}"), detail))
+        }
+    }
 }
 
 fn erase_rows(rows: &mut Rows<'_>, way: &Way, hits: &[u64], member: &mut Member, changes: &mut Changes) -> Result<()> {
