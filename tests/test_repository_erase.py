@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import vark
+from vark.archive import Archive
+from vark.keys import new_recovery_code
 from vark.repository import Repository
+from vark.repository.layout import content_of_name
 
 DAYS, ROWS, DIM, ERASED, M, EF = 30, 2000, 64, 100, 12, 50
 FIRST_ID = 7_340_218_846_000_000
@@ -51,11 +54,12 @@ class Days:
         self.history.append((self.vectors, self.texts))
 
 
-@pytest.fixture(scope="module")
-def erased_repository(tmp_path_factory):
+@pytest.fixture(scope="module", params=["plain", "encrypted"])
+def erased_repository(request, tmp_path_factory):
     """A repository of 30 snapshots, out of which 100 ids were erased; what it was before, and the report."""
     days = Days()
-    repository = Repository.create(tmp_path_factory.mktemp("erase") / "repository")
+    keys = {"encryption": "none"} if request.param == "plain" else {"recovery_code": new_recovery_code()}
+    repository = Repository.create(tmp_path_factory.mktemp("erase") / "repository", **keys)
     for _ in range(DAYS):
         days.keep()
         repository.backup(days.index, name="people", payload=payload_of(days.texts), probes=queries()[:20])
@@ -100,14 +104,17 @@ def recall(archive, vectors, ids):
 
 
 def all_bytes(repository):
-    """Yield (place, bytes) of every object as it is stored, and of every row of every stream of every archive."""
-    sizes = {}
+    """Yield (place, bytes) of every object as it is stored, of every record decrypted, and of all rows of all archives."""
+    sizes, context = {}, repository._context
     for entry in repository.store.list(""):
-        yield entry.name, repository.store.read(entry.name)
+        data = repository.store.read(entry.name)
+        yield entry.name, data
+        if content_of_name(entry.name) is not None:
+            yield f"{entry.name} in the open", repr(context.envelope.decode(data, place="x").values).encode()
         if entry.name.startswith("archives/"):
             sizes.setdefault(entry.name.split("/")[1], []).append(str(repository.store.local_path(entry.name)))
     for archive_id, volumes in sizes.items():
-        with vark.open_archive(volumes, ancestors=sizes) as archive:
+        with Archive(volumes, ancestors=sizes, secrets=context.engine.keyring) as archive:
             for record in archive.reader.streams:
                 yield f"{archive_id} {record.name}", archive[record.name][:].tobytes()
             yield f"{archive_id} metadata", archive.reader.metadata.encode()
@@ -142,7 +149,7 @@ def test_nothing_of_the_erased_rows_is_left_after_gc(erased_repository, capsys):
 
 def test_the_needles_would_be_found(erased_repository, tmp_path):
     _, days, gone, *_ = erased_repository
-    repository = Repository.create(tmp_path / "other")
+    repository = Repository.create(tmp_path / "other", encryption="none")
     repository.backup(days.index, name="people", payload=payload_of(days.texts))
     found = b"".join(data for _, data in all_bytes(repository))
     last = days.index.get_items([days.ids[gone[1]]])[0]

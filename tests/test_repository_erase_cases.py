@@ -11,10 +11,11 @@ import pytest
 
 import vark
 from vark import erasing
+from vark.keys import new_recovery_code
 from vark.repository import Repository
 from vark.repository import erase as erase_
 from vark.repository.engine import Engine
-from vark.repository.erasures import END, ERASE, Erasure, key_of, lists_for, new_erasure, read_erasures
+from vark.repository.erasures import END, ERASE, Erasure, lists_for, new_erasure, read_erasures
 from vark.repository.layout import ERASURES
 from vark.stores import MemoryStore
 
@@ -92,7 +93,7 @@ def truth_of(vectors, queries, rows):
 def test_rows_go_from_indexes_of_faiss(tmp_path, kind, removes):
     import faiss
 
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for day in range(5):
         repository.backup(faiss_index(kind, rows_of(day)), name="f", id_index=100)
     before = [repository.load(item) for item in repository.snapshots()]
@@ -160,7 +161,7 @@ def test_an_index_that_was_erased_goes_on_growing(tmp_path):
 
 
 def test_every_id_of_an_index_can_go(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for kind in ("IVF16,Flat", "IDMap,HNSW8"):
         repository.backup(faiss_index(kind, rows_of(0)), name=kind)
     repository.backup(hnswlib_index(rows_of(0)), name="hnswlib")
@@ -174,7 +175,7 @@ def test_every_id_of_an_index_can_go(tmp_path):
 def test_a_payload_with_a_key_loses_the_rows(tmp_path):
     import pyarrow
 
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     order = np.random.default_rng(2).permutation(ROWS)
     secrets = [f"secret {row * 7919}!" for row in order]
     table = pyarrow.table(
@@ -212,7 +213,7 @@ def test_a_payload_with_a_key_loses_the_rows(tmp_path):
 
 
 def test_documents_that_are_named_by_an_id_go_and_others_are_listed(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     named = {f"{IDS[7]}.json": "{}", f"{IDS[8]}.json": "{}", "README": "x"}
     repository.backup(hnswlib_index(rows_of(0)), name="h", documents=named, application={"who": 1})
     report = repository.erase([IDS[7]], confirm=True)
@@ -226,7 +227,7 @@ def test_documents_that_are_named_by_an_id_go_and_others_are_listed(tmp_path):
 def test_what_nobody_can_see_into_is_refused_unless_it_is_to_stay(tmp_path):
     import faiss
 
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "notes.txt").write_text("who is who")
     hnswlib_index(rows_of(0)).save_index(str(tmp_path / "source" / "index.bin"))
@@ -240,7 +241,7 @@ def test_what_nobody_can_see_into_is_refused_unless_it_is_to_stay(tmp_path):
         assert archive.verify().ok
         assert not archive["index.bin/vectors"].rows_of(GONE).any()
     # Rows that could be, and cannot be erased.
-    other = Repository.create(tmp_path / "other")
+    other = Repository.create(tmp_path / "other", encryption="none")
     index = faiss.index_factory(DIM, "IVF16,Flat")
     index.train(rows_of(0))
     index.add_with_ids(rows_of(0), np.arange(ROWS))
@@ -252,7 +253,7 @@ def test_what_nobody_can_see_into_is_refused_unless_it_is_to_stay(tmp_path):
 
 
 def test_a_canonical_order_stays_one(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for day in range(2):
         repository.backup(hnswlib_index(rows_of(day)), name="h", order="canonical")
     repository.erase(IDS[GONE], confirm=True)
@@ -268,7 +269,7 @@ def test_a_canonical_order_stays_one(tmp_path):
 
 
 def test_shards_names_and_volumes(tmp_path):
-    repository = Repository.create(tmp_path / "repository", volume_bytes="1MiB")
+    repository = Repository.create(tmp_path / "repository", encryption="none", volume_bytes="1MiB")
     for day in range(2):
         shards = {"a": hnswlib_index(rows_of(day)[:700], IDS[:700]), "b": hnswlib_index(rows_of(day)[700:], IDS[700:])}
         repository.backup_shards(shards, name="s")
@@ -287,7 +288,7 @@ def test_shards_names_and_volumes(tmp_path):
 
 
 def test_an_object_store_needs_no_files():
-    repository = Repository.create(MemoryStore(), volume_bytes=1 << 20)
+    repository = Repository.create(MemoryStore(), recovery_code=new_recovery_code(), volume_bytes=1 << 20)
     for day in range(2):
         repository.backup(hnswlib_index(rows_of(day)), name="h")
     repository.erase(IDS[GONE], confirm=True)
@@ -300,7 +301,7 @@ def test_an_object_store_needs_no_files():
 
 def test_a_snapshot_that_lost_the_ids_before_is_freed_of_what_it_builds_on(tmp_path):
     """The first snapshot holds the rows, later ones do not, but point into it."""
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     kept = np.setdiff1d(np.arange(ROWS), GONE)
     repository.backup(faiss_index("IVF16,Flat", rows_of(0)), name="f", id_index=100)
     for day in range(2):
@@ -316,7 +317,7 @@ def test_a_snapshot_that_lost_the_ids_before_is_freed_of_what_it_builds_on(tmp_p
 
 
 def test_what_is_in_the_trash_comes_back_erased(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     first = repository.backup(hnswlib_index(rows_of(0)), name="h").snapshot
     repository.backup(hnswlib_index(rows_of(1)), name="h")
     repository.forget(first, confirm=True)
@@ -334,6 +335,7 @@ class Between(Engine):
     """An engine that calls something when an archive has been written."""
 
     def __init__(self, method, call):
+        super().__init__()
         self.method, self.call, self.calls = method, call, 0
 
     def _then(self, method, result):
@@ -355,7 +357,7 @@ class Between(Engine):
 
 
 def test_a_backup_that_runs_meanwhile_is_erased_by_its_own_writer(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     repository.backup(hnswlib_index(rows_of(0)), name="h")
     engine = Between("write", lambda: repository.erase(IDS[GONE], name="h", confirm=True))
     other = Repository.open(tmp_path / "repository", engine=engine)
@@ -367,7 +369,7 @@ def test_a_backup_that_runs_meanwhile_is_erased_by_its_own_writer(tmp_path):
 
 
 def test_a_backup_that_ends_while_rows_are_erased_is_erased_too(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     repository.backup(hnswlib_index(rows_of(0)), name="h")
     started, written = threading.Event(), threading.Event()
 
@@ -390,7 +392,7 @@ def test_a_backup_that_ends_while_rows_are_erased_is_erased_too(tmp_path):
 
 
 def test_compaction_does_not_bring_rows_back(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for day in range(2):
         repository.backup(hnswlib_index(rows_of(day)), name="h")
     engine = Between("compact", lambda: repository.erase(IDS[GONE], name="h", confirm=True))
@@ -402,7 +404,7 @@ def test_compaction_does_not_bring_rows_back(tmp_path):
 
 
 def test_a_collection_in_the_way_is_a_conflict_and_another_run_completes(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for day in range(3):
         repository.backup(hnswlib_index(rows_of(day)), name="h", full=day == 2)
 
@@ -425,6 +427,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 import vark
+from vark.keys import new_recovery_code
 from vark.repository import Repository
 from vark.repository.engine import Engine
 
@@ -443,7 +446,7 @@ Repository.open(sys.argv[1], engine=Dies()).erase(np.load(sys.argv[3]), confirm=
 
 def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
     place = tmp_path / "repository"
-    repository = Repository.create(place)
+    repository = Repository.create(place, encryption="none")
     for day in range(5):
         repository.backup(hnswlib_index(rows_of(day)), name="h")
     before = {item.id: item.unix_ms for item in repository.snapshots()}
@@ -455,7 +458,7 @@ def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
         opened = Repository.open(place)
         assert opened.verify().ok
         assert {item.id: item.unix_ms for item in opened.snapshots()} == before
-        assert len(read_erasures(opened.store, opened.id)) == 1  # the list of the first run is taken up
+        assert len(read_erasures(opened.store, opened._context.envelope)) == 1  # the list of the first run is taken up
     report = Repository.open(place).erase(IDS[GONE], confirm=True)
     assert len(report.snapshots) == 2  # 0 + 1 + 2 were done before
     nothing_left(repository, range(5))
@@ -463,7 +466,7 @@ def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path):
 
 
 def test_a_later_backup_of_something_opaque_is_refused_until_the_erasure_is_lifted(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     repository.backup(hnswlib_index(rows_of(0)), name="h")
     repository.erase(IDS[GONE], name="h", confirm=True)
     (tmp_path / "x").write_bytes(b"who knows")
@@ -479,14 +482,14 @@ def test_a_later_backup_of_something_opaque_is_refused_until_the_erasure_is_lift
 
 
 def test_ids_that_come_back_after_the_end_can_be_erased_again(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     kept = np.setdiff1d(np.arange(ROWS), GONE)
     repository.backup(hnswlib_index(rows_of(0)), name="h")
     repository.erase(IDS[GONE], name="h", confirm=True)
     some = np.union1d(kept, GONE[:5])  # the source still holds five of them
     repository.backup(hnswlib_index(rows_of(0)[some], IDS[some]), name="h")
-    records = read_erasures(repository.store, repository.id)
-    (left,) = lists_for(records, "h", repository._context.fingerprint_key)
+    records = read_erasures(repository.store, repository._context.envelope)
+    (left,) = lists_for(records, "h")
     assert len(left.hashes) == 5
     repository.backup(hnswlib_index(rows_of(0)), name="h")  # the others are ids like any other again
     with repository.open_archive() as archive:
@@ -497,17 +500,16 @@ def test_ids_that_come_back_after_the_end_can_be_erased_again(tmp_path):
 
 
 def test_records_of_erasures_are_read_strictly(tmp_path):
-    repository = Repository.create(tmp_path / "repository")
-    store, identity = repository.store, repository.id
-    key = repository._context.fingerprint_key
+    repository = Repository.create(tmp_path / "repository", encryption="none")
+    store, envelope = repository.store, repository._context.envelope
     one = "0" * 32
-    digest = new_erasure(store, identity, ERASE, ["a", "b"], [one])
-    new_erasure(store, identity, END, ["a"], [one], erasure=digest)
-    records = read_erasures(store, identity)
-    assert lists_for(records, "a", key) == ()
-    assert lists_for(records, "c", key) == ()
-    (found,) = lists_for(records, "b", key)
-    assert found.key == key_of(key, records[digest].salt)
+    digest = new_erasure(store, envelope, ERASE, ["a", "b"], [one], key="1" * 64)
+    new_erasure(store, envelope, END, ["a"], [one], erasure=digest)
+    records = read_erasures(store, envelope)
+    assert lists_for(records, "a") == ()
+    assert lists_for(records, "c") == ()
+    (found,) = lists_for(records, "b")
+    assert (found.key.hex(), found.digest) == ("1" * 64, digest)
     good = records[digest]
     fields = {name: getattr(good, name) for name in Erasure.__slots__}
     wrong = [
@@ -517,23 +519,38 @@ def test_records_of_erasures_are_read_strictly(tmp_path):
         {"hashes": ()},
         {"hashes": (one, one)},
         {"hashes": ("0" * 31,)},
+        {"key": ""},
+        {"key": "1" * 63},
         {"erasure": "0" * 64},
         {"action": END},
+        {"action": END, "erasure": "0" * 64},
         {"repository": "0" * 32},
         {"created_unix_ms": -1},
         {"salt": "x"},
         {"reason": "x" * 2000},
     ]
-    assert Erasure.decode(good.encode(), place="p", repository=identity) == good
+    assert Erasure.decode(good.encode(envelope), place="p", envelope=envelope) == good
     for change in wrong:
-        data = Erasure(**{**fields, **change}).encode()
+        data = Erasure(**{**fields, **change}).encode(envelope)
         with pytest.raises((vark.DamagedError, vark.UnsupportedError)):
-            Erasure.decode(data, place="p", repository=identity)
+            Erasure.decode(data, place="p", envelope=envelope)
+
+
+def test_an_encrypted_repository_tells_nobody_whose_rows_went(tmp_path):
+    repository = Repository.create(tmp_path / "repository", recovery_code=new_recovery_code())
+    repository.backup(hnswlib_index(rows_of(0)), name="people")
+    repository.erase(IDS[GONE], name="people", confirm=True, reason="asked on the phone")
+    (entry,) = repository.store.list(ERASURES)
+    data = repository.store.read(entry.name)
+    record = Erasure.decode(data, place="p", envelope=repository._context.envelope)
+    assert record.reason == "asked on the phone"
+    for text in ("people", "phone", record.key, *record.hashes):
+        assert text.encode() not in data
 
 
 def test_a_list_that_cannot_be_read_lets_nothing_in(tmp_path, vectors):
-    repository = Repository.create(tmp_path / "repository")
-    new_erasure(repository.store, repository.id, ERASE, ["v"], ["0" * 32])
+    repository = Repository.create(tmp_path / "repository", encryption="none")
+    new_erasure(repository.store, repository._context.envelope, ERASE, ["v"], ["0" * 32], key="1" * 64)
     (entry,) = repository.store.list(ERASURES)
     path = repository.store.local_path(entry.name)
     path.chmod(0o644)
@@ -545,7 +562,7 @@ def test_a_list_that_cannot_be_read_lets_nothing_in(tmp_path, vectors):
 
 
 def test_ids_that_make_no_sense_are_refused(tmp_path, vectors):
-    repository = Repository.create(tmp_path / "repository")
+    repository = Repository.create(tmp_path / "repository", encryption="none")
     for ids, name in (([], None), ([-1], None), ([3], "nobody")):
         with pytest.raises(vark.InvalidArgumentError):
             repository.erase(ids, name=name, confirm=True)

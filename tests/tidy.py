@@ -18,6 +18,7 @@ CORE_ALLOWED = (
     "sources.py",
     "adapters/base.py",
     "keys.py",
+    "erasing.py",
     "repository/digest.py",
 )
 # Library -> the one file whose functions may import it.

@@ -132,6 +132,7 @@ def erase_rows(
     base: Reader | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
+    seal: Keyring | None,
     sync: bool,
     threads: int,
     memory_bytes: int,

@@ -94,7 +94,7 @@ class Hashes:
         bits = numbers.astype(np.int64 if numbers.dtype.kind == "i" else np.uint64).view(np.uint64).tolist()
         wanted, found = np.zeros(len(bits), bool), set()
         for number, (key, hashes) in enumerate(self._lists):
-            for row, one in enumerate(_cut_list(_core.id_hashes(key, bits))):
+            for row, one in enumerate(id_hashes(key, bits)):
                 if one in hashes:
                     wanted[row] = True
                     found.add((number, one))
@@ -106,6 +106,11 @@ class Hashes:
             return set()
         number = np.array([int(text)], np.uint64 if int(text) >= 1 << 63 else np.int64)
         return self.find(number)[1]
+
+
+def id_hashes(key: bytes, ids: Sequence[int]) -> list[bytes]:
+    """Return the hash of each id under a key of 32 bytes."""
+    return list(_cut_list(_core.id_hashes(key, [number & ((1 << 64) - 1) for number in ids])))
 
 
 def _cut_list(hashes: bytes) -> Iterator[bytes]:
@@ -208,6 +213,7 @@ def erase_archive(
     base: Archive | None = None,
     fingerprint_key: bytes | None = None,
     archive_id: UUID | None = None,
+    keyring: _core.Keyring | None = None,
     sync: bool = True,
     threads: int | None = None,
     memory: str | int = MEMORY_DEFAULT,
@@ -215,8 +221,8 @@ def erase_archive(
 ) -> ErasedArchive:
     """Write an archive with all that `archive` holds but the rows of the ids. seen: what `survey` found in it.
 
-    base: an archive that the new one is a delta on. Errors: UnsupportedError (rows that cannot be erased; nothing was
-    written), those of reading and writing.
+    base: an archive that the new one is a delta on. keyring: of an encrypted repository.
+    Errors: UnsupportedError (rows that cannot be erased; nothing was written), those of reading and writing.
     """
     with FeedGroup() as feeds:
         streams, metadata = _replaced(archive, seen, feeds)
@@ -231,6 +237,7 @@ def erase_archive(
                 base=None if base is None else base.reader,
                 fingerprint_key=fingerprint_key,
                 archive_id=None if archive_id is None else archive_id.bytes,
+                seal=keyring,
                 sync=sync,
                 threads=threads or 0,
                 memory_bytes=parse_bytes(memory, name="memory"),

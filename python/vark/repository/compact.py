@@ -34,7 +34,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         raise RefusedError(f"snapshot {snapshot.id[:12]}: void or forgotten; there is nothing to keep")
     if not snapshot.closure:
         raise InvalidArgumentError(f"snapshot {snapshot.id[:12]}: it points into no other archive already")
-    known = read_erasures(context.store, context.id)
+    known = read_erasures(context.store, context.envelope)
     for _ in range(ATTEMPTS):
         catalog = context.reader.read(strict=True)  # W1
         old = catalog.commits.get(snapshot.commit)
@@ -53,7 +53,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
         if context.safe(tuple(commit.needed())):  # W4
             settle_replaced(context, snapshot, digest, done="compacted")
-            if read_erasures(context.store, context.id).keys() - known.keys():
+            if read_erasures(context.store, context.envelope).keys() - known.keys():
                 raise ConflictError(
                     f"snapshot {snapshot.id[:12]}: rows were erased while it was compacted, and may be in it again; "
                     "run the erasure again"

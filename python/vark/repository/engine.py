@@ -119,8 +119,9 @@ class Engine:
             lists,
             seen=seen,
             base=base,
-            fingerprint_key=fingerprint_key,
+            fingerprint_key=fingerprint_key or None,
             archive_id=UUID(archive_id),
+            keyring=self.keyring,
             sync=False,
             threads=threads,
         )
@@ -128,7 +129,7 @@ class Engine:
 
     def open_file(self, path: str, base: Archive | None) -> Archive:
         """Open an archive that is no object yet, a delta on `base` or a full one."""
-        return Archive(path, ancestors=None if base is None else base.places)
+        return Archive(path, ancestors=None if base is None else base.places, secrets=self.keyring)
 
     def open(self, store: Store, archive: CommittedArchive, sizes: Mapping[str, Sequence[int]]) -> Archive:
         """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes.

@@ -6,6 +6,7 @@ What builds on an archive with such rows is written again, too, on what stands i
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,10 @@ from vark.repository.compact import settle_replaced
 from vark.repository.context import Context
 from vark.repository.engine import Written
 from vark.repository.erasures import ERASE, HASHES_MAX, List
+from vark.repository.fields import new_salt
 from vark.repository.layout import ARCHIVES, COMMITS, volume_of
 from vark.repository.objects import create_record, new_uuid7
-from vark.repository.records import Ancestor, Commit, CommittedArchive, new_salt
+from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ErasedArchive, ErasedSnapshot, EraseReport
 from vark.repository.volumes import write_volumes
 
@@ -48,9 +50,9 @@ class EraseRequest:
 
 @dataclass(slots=True)
 class _Draft:
-    """A record that is there already, or one that will be created. salt: of its key."""
+    """A record that is there already, or one that will be created."""
 
-    salt: str
+    key: str
     hashes: frozenset[str]
     digest: str | None
 
@@ -77,7 +79,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     lists = tuple(
         List(
             draft.digest or f"draft {number}",
-            erasures.key_of(context.fingerprint_key, draft.salt),
+            bytes.fromhex(draft.key),
             frozenset(bytes.fromhex(one) for one in draft.hashes),
         )
         for number, draft in enumerate(drafts)
@@ -94,11 +96,11 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
             if draft.digest is None:
                 draft.digest = erasures.new_erasure(
                     context.store,
-                    context.id,
+                    context.envelope,
                     ERASE,
                     request.names,
                     draft.hashes,
-                    salt=draft.salt,
+                    key=draft.key,
                     reason=request.reason,
                 )
         done = rewrite_all(context, by_name, threads=request.threads, progress=request.progress, look=look)
@@ -110,7 +112,7 @@ def rewrite_name(context: Context, name: str) -> dict[str, str]:
 
     Return the new commit of each snapshot that got one.
     """
-    lists = erasures.lists_for(erasures.read_erasures(context.store, context.id), name, context.fingerprint_key)
+    lists = erasures.lists_for(erasures.read_erasures(context.store, context.envelope), name)
     done = rewrite_all(context, {name: lists}, threads=None, progress=None, look=None)
     return {item.snapshot: item.commit for item in done.snapshots.values()}
 
@@ -156,7 +158,7 @@ def _drafts(context: Context, request: EraseRequest) -> list[_Draft]:
         raise InvalidArgumentError("ids: none; give at least one")
     if ids[-1] == (1 << 64) - 1:
         raise InvalidArgumentError("ids: -1 is what erased rows have; it cannot be erased itself")
-    known = erasures.read_erasures(context.store, context.id)
+    known = erasures.read_erasures(context.store, context.envelope)
     drafts = []
     for first in range(0, len(ids), HASHES_MAX):
         part = ids[first : first + HASHES_MAX]
@@ -164,11 +166,11 @@ def _drafts(context: Context, request: EraseRequest) -> list[_Draft]:
         for digest, record in known.items():
             same = record.action == ERASE and set(record.names) == set(request.names)
             if same and len(record.hashes) == len(part):
-                hashes = erasures.hashes_of(context.fingerprint_key, record.salt, part)
+                hashes = erasures.hashes_of(record.key, part)
                 if hashes == frozenset(record.hashes) and _is_in_force(known, digest):
-                    draft = _Draft(record.salt, hashes, digest)
-        salt = new_salt()
-        drafts.append(draft or _Draft(salt, erasures.hashes_of(context.fingerprint_key, salt, part), None))
+                    draft = _Draft(record.key, hashes, digest)
+        key = secrets.token_hex(32)
+        drafts.append(draft or _Draft(key, erasures.hashes_of(key, part), None))
     return drafts
 
 
@@ -306,7 +308,7 @@ class _Run:
             replaces=snapshot.commit,
             salt=new_salt(),
         )
-        digest = create_record(context.store, COMMITS, commit.encode(), commit.created_unix_ms)  # W3
+        digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
         if not context.safe(tuple(commit.needed())):  # W4
             raise ConflictError(
                 f"erase: a collection is about to free what snapshot {snapshot.id[:12]} builds on; run it again"

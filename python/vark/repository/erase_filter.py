@@ -21,8 +21,8 @@ class ErasureFilter:
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
         self._name = name
-        self._records = read_erasures(context.store, context.id)
-        self.lists: tuple[List, ...] = lists_for(self._records, name, context.fingerprint_key)
+        self._records = read_erasures(context.store, context.envelope)
+        self.lists: tuple[List, ...] = lists_for(self._records, name)
         self._found: set[tuple[str, bytes]] = set()
         self.rows_erased = 0
 
@@ -72,7 +72,7 @@ class ErasureFilter:
             all_of = {(item.digest, one) for item in self.lists for one in item.hashes}
             end_for(
                 self._context.store,
-                self._context.id,
+                self._context.envelope,
                 self._name,
                 self.lists,
                 all_of - self._found,
@@ -82,7 +82,7 @@ class ErasureFilter:
 
     def is_late(self) -> bool:
         """Return whether there is an erasure of this name that was not there at the start."""
-        records = read_erasures(self._context.store, self._context.id)
+        records = read_erasures(self._context.store, self._context.envelope)
         return any(
             digest not in self._records and record.action == ERASE and record.covers(self._name)
             for digest, record in records.items()
@@ -94,7 +94,7 @@ class ErasureFilter:
 
 def lift(context: Context, name: str) -> tuple[int, list[str]]:
     """End all erasures in force for a name; return how many ids they had, and the records that say so."""
-    records = read_erasures(context.store, context.id)
-    lists = lists_for(records, name, context.fingerprint_key)
+    records = read_erasures(context.store, context.envelope)
+    lists = lists_for(records, name)
     gone = {(item.digest, one) for item in lists for one in item.hashes}
-    return len(gone), end_for(context.store, context.id, name, lists, gone, reason="lifted")
+    return len(gone), end_for(context.store, context.envelope, name, lists, gone, reason="lifted")

@@ -9,29 +9,30 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vark import _core
-from vark.erasing import HASH_BYTES
-from vark.repository.fields import Fields, decode_record, encode_record
+from vark.erasing import HASH_BYTES, id_hashes
+from vark.repository.envelope import Envelope
+from vark.repository.fields import Fields, new_salt
 from vark.repository.layout import ERASURES, content_of_name
 from vark.repository.objects import create_record, read_object
-from vark.repository.records import VERSION, new_salt, read_repository
+from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
 
 ERASE, END = "erase", "end-erasure"
-HASHES_MAX = 25_000  # of one record, which has at most a MiB
-PURPOSE = b"vark-erasure-v1\0"
+HASHES_MAX = 16_000  # of one record, which has at most a MiB, sealed and in base64, too
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """Ids that are erased from the snapshots of some names, or an end of that.
 
-    names: none for all of them. erasure: of an end, the digest of the record whose hashes they are.
+    names: none for all of them. key: of the hashes, 64 hexadecimal digits. Of an end both are those of the record
+    `erasure` (a digest), as far as it ends them; the key is "".
     """
 
     action: str
     repository: str
     names: tuple[str, ...]
+    key: str
     hashes: tuple[str, ...]
     erasure: str | None
     reason: str
@@ -39,14 +40,15 @@ class Erasure:
     store_unix_ms: int | None
     salt: str
 
-    def encode(self) -> bytes:
+    def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
-        return encode_record(
+        return envelope.encode(
             {
                 "kind": self.action,
                 "version": VERSION,
                 "repository": self.repository,
                 "names": list(self.names),
+                "key": self.key or None,
                 "hashes": list(self.hashes),
                 "erasure": self.erasure,
                 "reason": self.reason,
@@ -57,23 +59,25 @@ class Erasure:
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, place: str, repository: str | None) -> Erasure:
-        """Read a record. Errors: DamagedError, UnsupportedError."""
-        fields = Fields(decode_record(data, place=place), place=place)
+    def decode(cls, data: bytes, *, place: str, envelope: Envelope) -> Erasure:
+        """Read a record. Errors: DamagedError, UnsupportedError, WrongKeyError."""
+        fields = envelope.decode(data, place=place)
         action = fields.check_kind(ERASE, END, version=VERSION)
         names = tuple(part.label("name") for part in _named(fields))
         if len(set(names)) != len(names):
             fields.refuse("names: one is there twice")
         erasure = fields.optional_hexadecimal("erasure", 64)
-        if (erasure is None) != (action == ERASE):
-            fields.refuse("erasure: expected the digest of a list in the record of an end, and there alone")
+        key = fields.optional_hexadecimal("key", 64)
+        if (erasure is None) != (action == ERASE) or (key is None) != (action == END):
+            fields.refuse("erasure, key: expected the digest of a list in the record of an end, a key in a list")
         hashes = fields.hexadecimals("hashes", 2 * HASH_BYTES)
         if not 1 <= len(hashes) <= HASHES_MAX:
             fields.refuse(f"hashes: {len(hashes)}; expected 1 to {HASHES_MAX}")
         return cls(
             action=action,
-            repository=read_repository(fields, repository),
+            repository=read_repository(fields, envelope.repository),
             names=names,
+            key=key or "",
             hashes=hashes,
             erasure=erasure,
             reason=fields.text("reason"),
@@ -104,28 +108,22 @@ class List:
         return self.key, b"".join(sorted(self.hashes))
 
 
-def key_of(fingerprint_key: bytes, salt: str) -> bytes:
-    """Return the key of the hashes of a record."""
-    return _core.blake3(PURPOSE + fingerprint_key + bytes.fromhex(salt))
-
-
-def hashes_of(fingerprint_key: bytes, salt: str, ids: Sequence[int]) -> frozenset[str]:
+def hashes_of(key: str, ids: Sequence[int]) -> frozenset[str]:
     """Return the hashes of ids as a record has them."""
-    data = _core.id_hashes(key_of(fingerprint_key, salt), [number & ((1 << 64) - 1) for number in ids])
-    return frozenset(data[first : first + HASH_BYTES].hex() for first in range(0, len(data), HASH_BYTES))
+    return frozenset(one.hex() for one in id_hashes(bytes.fromhex(key), ids))
 
 
-def read_erasures(store: Store, repository: str | None) -> dict[str, Erasure]:
+def read_erasures(store: Store, envelope: Envelope) -> dict[str, Erasure]:
     """Return all records by digest. Errors: DamagedError, UnsupportedError, those of the store."""
     found = {}
     for entry in store.list(ERASURES):
         digest = content_of_name(entry.name)
         if digest is not None:
-            found[digest] = Erasure.decode(read_object(store, entry.name), place=entry.name, repository=repository)
+            found[digest] = Erasure.decode(read_object(store, entry.name), place=entry.name, envelope=envelope)
     return found
 
 
-def lists_for(records: dict[str, Erasure], name: str, fingerprint_key: bytes) -> tuple[List, ...]:
+def lists_for(records: dict[str, Erasure], name: str) -> tuple[List, ...]:
     """Return what is in force for a name."""
     ended: dict[str, set[str]] = {}
     for record in records.values():
@@ -136,38 +134,46 @@ def lists_for(records: dict[str, Erasure], name: str, fingerprint_key: bytes) ->
         left = frozenset(record.hashes) - ended.get(digest, set())
         if record.action == ERASE and record.covers(name) and left:
             hashes = frozenset(bytes.fromhex(one) for one in left)
-            lists.append(List(digest, key_of(fingerprint_key, record.salt), hashes))
+            lists.append(List(digest, bytes.fromhex(record.key), hashes))
     return tuple(lists)
 
 
 def new_erasure(
     store: Store,
-    repository: str,
+    envelope: Envelope,
     action: str,
     names: Iterable[str],
     hashes: Iterable[str],
     *,
-    salt: str | None = None,
+    key: str = "",
     erasure: str | None = None,
     reason: str = "",
 ) -> str:
     """Create a record; return its digest."""
+    assert envelope.repository is not None
     record = Erasure(
         action=action,
-        repository=repository,
+        repository=envelope.repository,
         names=tuple(sorted(names)),
+        key=key,
         hashes=tuple(sorted(hashes)),
         erasure=erasure,
         reason=reason,
         created_unix_ms=time.time_ns() // 1_000_000,
         store_unix_ms=store.clock_unix_ms(),
-        salt=salt or new_salt(),
+        salt=new_salt(),
     )
-    return create_record(store, ERASURES, record.encode(), record.created_unix_ms)
+    return create_record(store, ERASURES, record.encode(envelope), record.created_unix_ms)
 
 
 def end_for(
-    store: Store, repository: str, name: str, lists: Iterable[List], gone: Iterable[tuple[str, bytes]], *, reason: str
+    store: Store,
+    envelope: Envelope,
+    name: str,
+    lists: Iterable[List],
+    gone: Iterable[tuple[str, bytes]],
+    *,
+    reason: str,
 ) -> list[str]:
     """End lists for a name, as far as `gone` (digest of the list, hash) says; return the digests of the records."""
     by_list: dict[str, list[str]] = {}
@@ -175,7 +181,7 @@ def end_for(
         by_list.setdefault(digest, []).append(one.hex())
     known = {item.digest for item in lists}
     return [
-        new_erasure(store, repository, END, [name], hashes, erasure=digest, reason=reason)
+        new_erasure(store, envelope, END, [name], hashes, erasure=digest, reason=reason)
         for digest, hashes in sorted(by_list.items())
         if digest in known
     ]

@@ -2,6 +2,7 @@
 
 use crate::errors::{invalid, to_py};
 use crate::inputs::{BytesArgument, object, stream};
+use crate::keyring::OpenKeyring;
 use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
 use crate::reader::Reader;
@@ -42,7 +43,7 @@ pub fn survey(py: Python<'_>, reader: &Reader, lists: Lists) -> PyResult<String>
 }
 
 #[pyfunction]
-#[pyo3(signature = (reader, target, lists, *, streams, dropped, metadata, base, fingerprint_key, archive_id, sync, threads, memory_bytes, progress))]
+#[pyo3(signature = (reader, target, lists, *, streams, dropped, metadata, base, fingerprint_key, archive_id, seal, sync, threads, memory_bytes, progress))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private function")]
 pub fn erase_rows(
     py: Python<'_>,
@@ -55,6 +56,7 @@ pub fn erase_rows(
     base: Option<Py<Reader>>,
     fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
+    seal: Option<Py<OpenKeyring>>,
     sync: bool,
     threads: usize,
     memory_bytes: u64,
@@ -67,9 +69,11 @@ pub fn erase_rows(
     if memory_bytes == 0 {
         return Err(invalid("memory", "0 bytes; expected more"));
     }
+    // A repository's archives have fingerprints, under a key that Python does not see.
+    let fingerprint_key = seal.as_ref().map(|keys| *keys.get().keyring.fingerprint_key()).or(fingerprint_key);
     let options = PackOptions {
         base: base.map(|base| base.get().base(fingerprint_key)).transpose()?,
-        seal: None,
+        seal: seal.map(|keys| keys.get().sealing()).transpose()?,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: IdIndex::AsBase,
         compression: Compression::Auto,

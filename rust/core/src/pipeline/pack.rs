@@ -10,7 +10,7 @@ pub use super::output::Output;
 use super::output::Restart;
 use super::packer::{Packer, PackerParts, Progress};
 use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport, StreamReport};
-use super::run::Run;
+use super::run::{Planned, Run};
 use super::streams::pack_stream;
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
@@ -96,12 +96,6 @@ pub fn pack(
     check_streams(streams, options, run.sealing.as_ref())?;
     let report = output.with(|sink| attempts(sink, members, streams, &run, progress))?;
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
-}
-
-/// A plan for streams that are there already, and whether something is missing from them.
-pub(super) struct Planned {
-    pub plan: Plan,
-    pub is_partial: bool,
 }
 
 /// Writes one archive of streams as they are, under a plan that fits them.

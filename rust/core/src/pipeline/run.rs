@@ -1,9 +1,16 @@
 //! What all attempts of a backup have in common: base, keys, and how each begins an archive.
 
 use super::delta::{Base, FingerprintKey};
-use super::pack::{PackOptions, Planned};
+use super::pack::PackOptions;
 use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Plan;
+
+/// A plan for streams that are there already, and whether something is missing from them.
+pub(super) struct Planned {
+    pub plan: Plan,
+    pub is_partial: bool,
+}
 
 /// What all attempts have in common.
 pub(super) struct Run<'a> {
