@@ -98,7 +98,7 @@ def test_a_repository_is_encrypted_unless_its_owner_says_otherwise(tmp_path):
     with pytest.raises(DamagedError, match="is not encrypted, though a key was given"):
         Repository.open(tmp_path / "r", passphrase="x")
     with pytest.raises(InvalidArgumentError, match="no keys"):
-        plain.keys()
+        plain.keys.report()
 
 
 def test_the_second_suite_is_used_for_everything():
@@ -113,12 +113,12 @@ def test_the_second_suite_is_used_for_everything():
 def test_keys_come_and_go_and_who_was_removed_reads_nothing_new():
     repository = sealed_repository()
     repository.backup(rows(), name="n")
-    added = repository.add_key(recipients=[OTHER_RECIPIENT], label="laptop of Ben")
+    added = repository.keys.add(recipients=[OTHER_RECIPIENT], label="laptop of Ben")
     assert [slot.label for slot in added.added] == ["laptop of Ben"]
     assert added.epoch == 1
     old = objects(repository.store)
     assert (reopened(repository, OTHER, trust=True).load() == rows()).all()
-    removed = repository.remove_key("laptop of Ben")
+    removed = repository.keys.remove("laptop of Ben")
     assert removed.epoch == 2
     assert "written before" in removed.does_not_protect
     with pytest.raises(WrongKeyError):
@@ -141,8 +141,8 @@ def test_keys_come_and_go_and_who_was_removed_reads_nothing_new():
 def test_a_new_epoch_is_used_from_then_on_and_the_last_key_stays():
     repository = sealed_repository()
     repository.backup(rows(), name="n")
-    assert repository.new_epoch().epoch == 2
-    report = repository.keys()
+    assert repository.keys.new_epoch().epoch == 2
+    report = repository.keys.report()
     assert [(epoch.number, epoch.is_active) for epoch in report.epochs] == [(1, False), (2, True)]
     repository.backup(changed(rows(), 1), name="n")
     epochs = [
@@ -152,19 +152,19 @@ def test_a_new_epoch_is_used_from_then_on_and_the_last_key_stays():
     ]
     assert sorted(epochs) == [1, 2]
     with pytest.raises(InvalidArgumentError, match="all key slots would be gone"):
-        repository.remove_key(report.slots[0].id)
+        repository.keys.remove(report.slots[0].id)
     with pytest.raises(InvalidArgumentError, match="0 of them fit"):
-        repository.remove_key("nobody")
+        repository.keys.remove("nobody")
     assert reopened(repository).verify().ok
 
 
 def test_only_one_of_two_rotations_at_once_wins():
     repository = sealed_repository()
     other = reopened(repository, trust=True)
-    repository.add_key(recipients=[OTHER_RECIPIENT], label="one")
+    repository.keys.add(recipients=[OTHER_RECIPIENT], label="one")
     with pytest.raises(ConflictError):
-        other.add_key(recipients=[OTHER_RECIPIENT], label="two")
-    assert [slot.label for slot in reopened(repository).keys().slots] == ["", "one"]
+        other.keys.add(recipients=[OTHER_RECIPIENT], label="two")
+    assert [slot.label for slot in reopened(repository).keys.report().slots] == ["", "one"]
 
 
 @pytest.mark.parametrize("stop", range(9))
@@ -184,14 +184,14 @@ def test_a_rotation_that_stops_anywhere_leaves_a_repository_that_opens(stop):
     repository.backup(rows(), name="n")
     store.left = stop
     with pytest.raises(KeyboardInterrupt):
-        repository.add_key(recipients=[OTHER_RECIPIENT], label="x")
+        repository.keys.add(recipients=[OTHER_RECIPIENT], label="x")
     store.left = None
     again = Repository.open(store, identities=[OWN], trust=True)
     assert (again.load() == rows()).all()
     finished = stop >= 7  # copy 2 of the keyring is there
-    assert (again.keys().generation == 2) == finished
+    assert (again.keys.report().generation == 2) == finished
     assert bool(again.warnings) == (0 < stop < 7)
-    assert again.add_key(recipients=[OTHER_RECIPIENT], label="y").generation == (2 if stop == 0 else 3)
+    assert again.keys.add(recipients=[OTHER_RECIPIENT], label="y").generation == (2 if stop == 0 else 3)
     assert (Repository.open(store, identities=[OTHER]).load() == rows()).all()
 
 
@@ -244,7 +244,7 @@ def test_nothing_that_was_written_names_anything(tmp_path, monkeypatch):
     repository = Repository.create(
         tmp_path / "r", passphrase=passphrase, recipients=[RECIPIENT], recovery_code=code, volume_bytes="1MiB"
     )
-    repository.add_key(recipients=[OTHER_RECIPIENT], label="canary-label")
+    repository.keys.add(recipients=[OTHER_RECIPIENT], label="canary-label")
     options = {"documents": {"canary-document.md": "canary-text"}, "application": {"app": "canary-app"}}
     first = repository.backup(path, name="canary-name", tags={"canary-tag": "canary-value"}, **options)
     index.add_items(data[:30] + 1, np.arange(30) + 7_000_000_001, num_threads=1)
@@ -272,7 +272,7 @@ def test_nothing_that_was_written_names_anything(tmp_path, monkeypatch):
 def test_an_identity_alone_needs_trust_before_it_writes():
     repository = sealed_repository()
     repository.backup(rows(), name="n")
-    authority = repository.keys().authority
+    authority = repository.keys.report().authority
     state = repository._context.history.state
     state.path.unlink()
     fresh = reopened(repository)
@@ -308,8 +308,8 @@ def test_the_reference_reader_restores_every_day_by_every_way(tmp_path):
     for day in range(1, 4):
         days.append(changed(days[-1], day))
     reports = [made.backup(data, name="n") for data in days[:2]]
-    made.add_key(recipients=[OTHER_RECIPIENT], label="gone")
-    made.remove_key("gone")
+    made.keys.add(recipients=[OTHER_RECIPIENT], label="gone")
+    made.keys.remove("gone")
     reports += [made.backup(data, name="n") for data in days[2:]]
     made.forget(reports[0].snapshot, confirm=True)
     made.compact(reports[1].snapshot)
@@ -329,7 +329,7 @@ def test_the_reference_reader_restores_every_day_by_every_way(tmp_path):
 def test_a_write_only_client_adds_snapshots_and_reads_nothing():
     repository = sealed_repository()
     repository.backup(rows(), name="mine")
-    made = repository.add_signer("backup-host", write_only=True)
+    made = repository.keys.add_signer("backup-host", write_only=True)
     assert made.signer.is_write_only
     assert made.content not in repr(made).encode()
     writer = Repository.open(repository.store, signer=made.content)
@@ -344,7 +344,7 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
         lambda: writer.gc(confirm=True),
         lambda: writer.hold("latest"),
         lambda: writer.compact("latest"),
-        lambda: writer.add_key(recipients=[OTHER_RECIPIENT]),
+        lambda: writer.keys.add(recipients=[OTHER_RECIPIENT]),
     ):
         with pytest.raises(KeyNeededError, match="write-only"):
             attempt()
@@ -366,12 +366,12 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
 
 def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
     repository = sealed_repository()
-    made = repository.add_signer("backup-host", write_only=True)
+    made = repository.keys.add_signer("backup-host", write_only=True)
     Repository.open(repository.store, signer=made.content).backup(rows(), name="host")
     (kept,) = [item for item in objects(repository.store).items() if item[0].startswith("commits/")]
     record = json.loads(kept[1])
     unsigned = {key: value for key, value in record.items() if key != "signature"}
-    other = repository.add_signer("other", write_only=True)
+    other = repository.keys.add_signer("other", write_only=True)
     forged = {**record, "signature": {**record["signature"], "key": other.signer.key}}
     for change in (unsigned, forged):
         data = encode_record(change)
@@ -381,14 +381,14 @@ def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
         repository.store.delete(name)
     assert len(reopened(repository, accept_history=True).snapshots()) == 1
     (snapshot,) = reopened(repository).snapshots()
-    assert repository.revoke_signer("backup-host").kept == (snapshot.id,)
+    assert repository.keys.revoke_signer("backup-host").kept == (snapshot.id,)
     assert (reopened(repository).load(snapshot.id) == rows()).all()
     assert reopened(repository).verify().ok
     Repository.open(repository.store, signer=made.content).backup(rows(), name="host")  # nobody can keep it from trying
     assert [item.id for item in reopened(repository).snapshots()] == [snapshot.id]
     Repository.open(repository.store, signer=other.content).backup(rows(), name="host")
     assert len(reopened(repository).snapshots()) == 2
-    assert repository.revoke_signer("other", keep=False).kept == ()
+    assert repository.keys.revoke_signer("other", keep=False).kept == ()
     again = reopened(repository)
     assert [item.id for item in again.snapshots()] == [snapshot.id]
     for _ in range(2):
@@ -399,13 +399,13 @@ def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
     assert len([name for name in objects(repository.store) if name.startswith("archives/")]) == 1
     assert again.catalog().refused.keys() <= {digest for digest in again.catalog().refused if digest in kept[0]}
     with pytest.raises(InvalidArgumentError, match="revoked already"):
-        repository.revoke_signer("backup-host")
+        repository.keys.revoke_signer("backup-host")
 
 
 def test_members_may_sign_and_a_signature_cannot_be_taken_off():
     repository = sealed_repository()
     first = repository.backup(rows(), name="n")
-    made = repository.add_signer("release")
+    made = repository.keys.add_signer("release")
     signing = reopened(repository, signer=made.content)
     second = signing.backup(changed(rows(), 1), name="n")
     read = reopened(repository)
@@ -423,4 +423,4 @@ def test_members_may_sign_and_a_signature_cannot_be_taken_off():
     with pytest.raises(InvalidArgumentError, match="no signer of that name"):
         read.verify(signed_by=["nobody"])
     with pytest.raises(WrongKeyError, match="of another repository"):
-        Repository.open(sealed_repository().store, signer=repository.add_signer("w", write_only=True).content)
+        Repository.open(sealed_repository().store, signer=repository.keys.add_signer("w", write_only=True).content)

@@ -39,7 +39,7 @@ def life(tmp_path_factory):
     rng[5] += 1
     step(lambda: repository.backup(rng, name="a", tags={"n": "3"}))
     step(repository.verify)
-    step(repository.new_epoch)
+    step(repository.keys.new_epoch)
     step(lambda: repository.compact("n=3"))
     step(lambda: repository.forget("n=2", confirm=True))
     step(lambda: repository.gc(confirm=True, trash=0, grace=0))

@@ -13,8 +13,9 @@ Bytes: TypeAlias = tuple[str, str | int | Sequence[Buffer]]
 # Called at most ten times a second on the calling thread: done bytes, total bytes or None. An exception cancels.
 Progress: TypeAlias = Callable[[int, int | None], None] | None
 
-# Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code.
-Secrets: TypeAlias = tuple[bytes | None, Sequence[bytes], str | None]
+# Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code; slots of a
+# KMS: id, secret, and of a new one provider, key and wrapped secret.
+Secrets: TypeAlias = tuple[bytes | None, Sequence[bytes], str | None, Sequence[tuple[bytes, bytes, str, str, str]]]
 
 # Name, Ed25519 public key, write only, when it was revoked (ms since 1970).
 SignerEntry: TypeAlias = tuple[str, bytes, bool, int | None]

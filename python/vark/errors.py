@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     UNSUPPORTED = 13
     REFUSED = 14  # by retention, a hold, or the least number of snapshots to keep
     NO_SPACE = 15
+    KEY_UNAVAILABLE = 16
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -166,6 +167,13 @@ class HistoryAlteredError(VarkError, ValueError):
 
     default_code = "history-altered"
     exit_code = ExitCode.DAMAGED
+
+
+class KeyUnavailableError(StorageError):
+    """A key management service was not reached; try again, or open with another key slot."""
+
+    default_code = "key-unavailable"
+    exit_code = ExitCode.KEY_UNAVAILABLE
 
 
 class ConflictError(VarkError, RuntimeError):

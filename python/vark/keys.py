@@ -9,6 +9,7 @@ from os import PathLike
 from vark import _core
 from vark._core import Keyring, NewRecord, Signer
 from vark.errors import InvalidArgumentError, error_from_os
+from vark.kms import KmsSlot
 
 __all__ = [
     "Identity",
@@ -29,8 +30,9 @@ IDENTITY_FILE_BYTES_MAX = 65_536
 Identity = str | bytes | PathLike[str]
 # Name, Ed25519 public key, write only, when it was revoked.
 SignerEntry = tuple[str, bytes, bool, int | None]
-# As the engine takes them: passphrase; recipients, or contents of identity files; recovery code.
-Secrets = tuple[bytes | None, Sequence[bytes], str | None]
+# As the engine takes them: passphrase; recipients, or contents of identity files; recovery code; slots of a KMS.
+Secrets = tuple[bytes | None, Sequence[bytes], str | None, Sequence[KmsSlot]]
+NO_SECRETS: Secrets = (None, (), None, ())
 
 
 def protection(passphrase: str | bytes | None, recipients: Sequence[str], recovery_code: str | None) -> Secrets | None:
@@ -39,7 +41,7 @@ def protection(passphrase: str | bytes | None, recipients: Sequence[str], recove
         raise InvalidArgumentError("recipients: one text; give a list of age recipients (age1…)")
     if passphrase is None and not recipients and recovery_code is None:
         return None
-    return _bytes_of(passphrase), [recipient.encode() for recipient in recipients], recovery_code
+    return _bytes_of(passphrase), [recipient.encode() for recipient in recipients], recovery_code, ()
 
 
 def unlocking(
@@ -50,7 +52,7 @@ def unlocking(
         raise InvalidArgumentError("identities: one value; give a list of identity files or of their contents")
     if passphrase is None and not identities and recovery_code is None:
         return None
-    return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code
+    return _bytes_of(passphrase), [_identity(identity) for identity in identities], recovery_code, ()
 
 
 def signer_of(signer: Identity | None) -> Signer | None:

@@ -24,6 +24,8 @@ from vark.units import format_bytes, format_speed
     help="Default: aes-256-gcm. `none`: whoever has the folder can read all of it.",
 )
 @secrets.protecting
+@click.option("--kms", multiple=True, metavar="PROVIDER:KEY", help=secrets.KMS_HELP)
+@click.option("--kms-alone", is_flag=True, help="By the KMS alone: when its key is lost, so are the data.")
 @options.as_json
 def init(folder: str | None, **given: Any) -> int:
     """Make a repository in FOLDER (or --repo), which must be empty or not exist.
@@ -45,15 +47,23 @@ def init(folder: str | None, **given: Any) -> int:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
     is_plain = given["encryption"] == "none"
     seal = secrets.protection(given, environment=not is_plain)
-    if not seal and not is_plain:
+    services = {} if is_plain else secrets.services(given["kms"])
+    if not seal and not is_plain and not (services and given["kms_alone"]):
         passphrase = secrets.ask_passphrase(twice=True)
         seal = {} if passphrase is None else {"passphrase": passphrase}
     secrets.show_recovery_code(seal.get("recovery_code"))
-    repository = Repository.create(place, volume_bytes=given["volume_bytes"], encryption=given["encryption"], **seal)
+    repository = Repository.create(
+        place,
+        volume_bytes=given["volume_bytes"],
+        encryption=given["encryption"],
+        kms_alone=given["kms_alone"],
+        **seal,
+        **services,
+    )
     fields: dict[str, Any] = {"repository": place, "repository_id": repository.id, "encryption": "none"}
     text = "none; whoever has the folder can read all of it"
     if repository.is_encrypted:
-        keys = repository.keys()
+        keys = repository.keys.report()
         fields |= {"encryption": given["encryption"] or "aes-256-gcm", "authority": keys.authority}
         text = f"{fields['encryption']}; opened by {', '.join(slot.type for slot in keys.slots)}\n"
         text += f"authority: {keys.authority}; note it elsewhere: it tells this repository from a forged one"

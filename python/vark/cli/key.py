@@ -37,7 +37,7 @@ def key() -> None:
 def list_(repo: str | None, as_json: bool) -> int:
     """List the key slots, the epochs, and the authority: the key that tells this repository from a forged one."""
     output = Output(as_json=as_json)
-    report = options.open_repository(repo, rescue=True).keys()
+    report = options.open_repository(repo, rescue=True).keys.report()
     if as_json:
         output.line("summary", command="key list", **as_record(report))
         return 0
@@ -75,11 +75,13 @@ def add(repo: str | None, label: str, as_json: bool, **given: Any) -> int:
     vark key add --new-recovery-code --label safe
     """
     new = secrets.protection(given, environment=False)
+    if given["new_kms"]:
+        new |= secrets.services(given["new_kms"])
     if not new:
         raise InvalidArgumentError("key add: give --recipient, --new-passphrase, --new-recovery-code or the like")
     repository = options.open_repository(repo)
     secrets.show_recovery_code(new.get("recovery_code"))
-    _tell("key add", repository.add_key(**new, label=label), Output(as_json=as_json))
+    _tell("key add", repository.keys.add(**new, label=label), Output(as_json=as_json))
     return 0
 
 
@@ -93,7 +95,7 @@ def remove(slots: tuple[str, ...], repo: str | None, as_json: bool) -> int:
     \b
     vark key remove "laptop of Ben"
     """
-    _tell("key remove", options.open_repository(repo).remove_key(*slots), Output(as_json=as_json))
+    _tell("key remove", options.open_repository(repo).keys.remove(*slots), Output(as_json=as_json))
     return 0
 
 
@@ -106,7 +108,7 @@ def new_epoch(repo: str | None, as_json: bool) -> int:
     \b
     vark key new-epoch
     """
-    _tell("key new-epoch", options.open_repository(repo).new_epoch(), Output(as_json=as_json))
+    _tell("key new-epoch", options.open_repository(repo).keys.new_epoch(), Output(as_json=as_json))
     return 0
 
 
@@ -131,7 +133,7 @@ def add_signer(name: str, file: str, write_only: bool, repo: str | None, as_json
     output = Output(as_json=as_json)
     if os.path.lexists(file):
         raise TargetExistsError(f"{file}: exists; a signer's file is never replaced")
-    report = options.open_repository(repo).add_signer(name, write_only=write_only)
+    report = options.open_repository(repo).keys.add_signer(name, write_only=write_only)
     write_secret(file, report.content)
     if as_json:
         output.line("summary", command="key signer add", signer_file=file, **as_record(report))
@@ -153,7 +155,7 @@ def revoke_signer(name: str, discard: bool, repo: str | None, as_json: bool) -> 
     vark key signer revoke backup-host
     """
     output = Output(as_json=as_json)
-    report = options.open_repository(repo).revoke_signer(name, keep=not discard)
+    report = options.open_repository(repo).keys.revoke_signer(name, keep=not discard)
     if as_json:
         output.line("summary", command="key signer revoke", **as_record(report))
     else:

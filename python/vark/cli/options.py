@@ -110,6 +110,7 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     beliefs = dict(context.meta.get(_META, {}))
     is_plain = beliefs.pop("encryption", None) == "none"
     keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
+    keys |= {} if is_plain else secrets.services(secrets.kept().get("kms", ()))
     signer = beliefs.pop("signer", None) or (None if is_plain else os.environ.get(SIGNER))
     if signer is not None:
         keys["signer"] = Path(signer)

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -30,6 +30,8 @@ CODE_BYTES_MAX = 1_024
 NAMES = ("passphrase", "password_file", "password_command", "identities", "recovery_code", "recovery_code_file")
 PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND = "VARK_PASSWORD", "VARK_PASSWORD_FILE", "VARK_PASSWORD_COMMAND"
 IDENTITY = "VARK_IDENTITY"
+KMS = "VARK_KMS"
+KMS_HELP = f"With a key of a KMS, e.g. aws-kms:alias/backups, or {KMS}; endpoint and credentials as boto3 has them."
 _UNEXPOSED = "vark.cli.secrets"
 _IDENTITY_PREFIX = "AGE-SECRET-KEY-"
 
@@ -54,6 +56,7 @@ def adding(function: Function) -> Function:
         ),
         click.option("--new-password-file", "password_file", help="By the passphrase in this file."),
         click.option("--new-password-command", "password_command", help="By the passphrase that this program prints."),
+        click.option("--new-kms", "new_kms", multiple=True, metavar="PROVIDER:KEY", help="By a key of a KMS."),
         click.option("--new-recovery-code", "recovery_code", is_flag=True, help="By a new code, which is shown once."),
     )
 
@@ -65,7 +68,17 @@ def opening(function: Function) -> Function:
 
 def opening_repository(function: Function) -> Function:
     """Add the same options, but keep them for `kept`: commands need not know them."""
-    return _add(function, *_opening({"expose_value": False, "callback": _keep}))
+    how: dict[str, Any] = {"expose_value": False, "callback": _keep}
+    kms = click.option("--kms", "unlock_kms", multiple=True, metavar="PROVIDER:KEY", help=KMS_HELP, **how)
+    return _add(function, *_opening(how), kms)
+
+
+def services(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the argument for key management services; none when none is named, here or by VARK_KMS."""
+    from vark.kms import service_of
+
+    named = list(texts) or [text for text in os.environ.get(KMS, "").split() if text]
+    return {"kms": [service_of(text) for text in named]} if named else {}
 
 
 def kept() -> dict[str, Any]:

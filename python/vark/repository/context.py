@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vark.errors import DamagedError, InvalidArgumentError
+from vark.errors import DamagedError, InvalidArgumentError, KeyNeededError, RepositoryNotFoundError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, CatalogReader, Snapshot
 from vark.repository.engine import Engine
 from vark.repository.envelope import Envelope
 from vark.repository.history import History
 from vark.repository.keystore import OpenKeys
+from vark.repository.layout import MARKER
 from vark.repository.marks import write_mark
 from vark.repository.objects import settle
 from vark.repository.records import Ancestor
@@ -51,6 +52,30 @@ class Context:
         if self.keys is None:
             raise InvalidArgumentError("this repository is not encrypted; it has no keys")
         return self.keys
+
+    def refuse_write_only(self) -> None:
+        """Refuse what a client cannot do that reads nothing. Errors: KeyNeededError."""
+        if self.is_write_only:
+            raise KeyNeededError(
+                "a write-only client can add snapshots, and read nothing back; open the repository with a key"
+            )
+
+    def writable(self, *, adds_only: bool = False) -> Context:
+        """Return this, when it may be written to. adds_only: nothing but a snapshot is written.
+
+        Errors: RepositoryNotFoundError (the marker is lost), InvalidArgumentError (nothing vouches for who made it).
+        """
+        if not adds_only:
+            self.refuse_write_only()
+        if not self.id:
+            raise RepositoryNotFoundError(f"{MARKER}: damaged or lost; restore it from a copy before writing")
+        if not self.is_trusted:
+            raise InvalidArgumentError(
+                "nothing vouches for the authority over the keys of this repository, which this client sees for the "
+                "first time; compare it with what `vark key list` says where it was made and give it (--authority), or "
+                "say that you trust it (--trust)"
+            )
+        return self
 
     def sizes_of(self, ancestors: tuple[Ancestor, ...]) -> dict[str, tuple[int, ...]]:
         """Return the bytes of the volumes of archives. Errors: DamagedError where one is not as its record says."""

@@ -5,7 +5,7 @@ Spec CRYPTO 7. Bytes go to the engine and come from it; no key is ever seen here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vark.errors import (
@@ -18,8 +18,10 @@ from vark.errors import (
     VarkError,
     WrongKeyError,
 )
-from vark.keys import Keyring, Secrets
+from vark.keys import NO_SECRETS, Keyring, Secrets
+from vark.kms import KeyService, opened_slots
 from vark.repository.digest import digest_hex
+from vark.repository.fields import decode_record
 from vark.repository.layout import KEY_COPIES, KEYS, key_name, key_of
 from vark.repository.objects import read_object
 from vark.stores import Store
@@ -51,11 +53,37 @@ class _Generation:
     slots: dict[str, list[str]] = field(default_factory=dict)
 
 
-def open_keys(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKeys:
-    """Open the keyring that is in force.
+def open_keys(
+    store: Store, repository: str, suite: int, secrets: Secrets | None, services: Sequence[KeyService] = ()
+) -> OpenKeys:
+    """Open the keyring that is in force. services: asked when no other secret fits.
 
-    Errors: KeyNeededError, WrongKeyError, DamagedError (no copy is whole), UnsupportedError.
+    Errors: KeyUnavailableError; KeyNeededError, WrongKeyError, DamagedError (no copy is whole), UnsupportedError.
     """
+    failure: VarkError | None = None
+    if secrets is not None or not services:
+        try:
+            return _open(store, repository, suite, secrets or NO_SECRETS)
+        except (KeyNeededError, WrongKeyError) as error:
+            if not services:
+                raise
+            failure = error
+    slots = [decode_record(data, place="key slot") for data in _slots(store)]
+    opened = opened_slots(services, repository, slots)
+    if not opened and failure is not None:
+        raise failure
+    return _open(store, repository, suite, (None, (), None, opened))
+
+
+def _slots(store: Store) -> list[bytes]:
+    """Return the slots of the generation in force, each copy that differs."""
+    generations = _list(store)
+    number = max((number for number, found in generations.items() if found.keyring), default=0)
+    found = generations.get(number, _Generation())
+    return [data for names in found.slots.values() for data in _whole(store, names, None)]
+
+
+def _open(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKeys:
     generations = _list(store)
     complete = [number for number, found in generations.items() if found.keyring]
     if not complete:

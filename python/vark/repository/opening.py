@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -20,7 +21,8 @@ from vark.errors import (
     VarkError,
     WrongKeyError,
 )
-from vark.keys import Keyring, Secrets, Signer
+from vark.keys import NO_SECRETS, Keyring, Secrets, Signer
+from vark.kms import KeyService, new_slots
 from vark.repository.context import Context
 from vark.repository.engine import Engine
 from vark.repository.envelope import Envelope, SealedEnvelope, WriteOnlyEnvelope
@@ -64,9 +66,23 @@ class Opened:
 
 
 def create(
-    place: Place, *, volume_bytes: int | None, seal: Secrets | None, encryption: str | None, engine: Engine | None
+    place: Place,
+    *,
+    volume_bytes: int | None,
+    seal: Secrets | None,
+    services: Sequence[KeyService],
+    kms_alone: bool,
+    encryption: str | None,
+    engine: Engine | None,
 ) -> Opened:
     """Make a repository. Errors: TargetExistsError, InvalidArgumentError."""
+    if services and seal is None:
+        if not kms_alone:
+            raise InvalidArgumentError(
+                "a KMS key alone: when it is lost so are the data. Add a passphrase, a recipient or a recovery code, "
+                "or say that you mean it (kms_alone=True, --kms-alone)"
+            )
+        seal = NO_SECRETS
     suite = _suite(seal, encryption)
     store = store_of(place)
     names = [entry.name for entry in store.list("")]
@@ -84,6 +100,7 @@ def create(
     marker = Marker(repository, fingerprint_key, now, volume_bytes, suite)
     keys = None
     if suite is not None and seal is not None:
+        seal = (*seal[:3], new_slots(services, repository))
         # Before the marker: a repository without its keys must not exist.
         keys = write_keys(store, Keyring.create(bytes.fromhex(repository), seal, suite=suite, unix_ms=now))
     try:
@@ -100,6 +117,7 @@ def open_(
     *,
     secrets: Secrets | None,
     signer: Signer | None,
+    services: Sequence[KeyService] = (),
     trust: Trust,
     rescue: bool,
     engine: Engine | None,
@@ -119,7 +137,7 @@ def open_(
             raise
         marker = _rescued(store)
     if marker.suite is None:
-        if secrets is not None or signer is not None:
+        if secrets is not None or signer is not None or services:
             raise DamagedError(
                 f"{shown(place)}: it is not encrypted, though a key was given; somebody may have put another "
                 "repository in the place of yours. Open it without a key if it never was encrypted",
@@ -128,11 +146,11 @@ def open_(
         return Opened(marker, _plain(store, marker, engine))
     if signer is not None and bytes(signer.repository).hex() != marker.id:
         raise WrongKeyError(f"{shown(place)}: the signer file is of another repository")
-    if secrets is None and signer is not None and signer.is_write_only:
+    if secrets is None and not services and signer is not None and signer.is_write_only:
         return _write_only(store, marker, signer, trust, engine)
-    if secrets is None:
+    if secrets is None and not services:
         raise KeyNeededError(f"{shown(place)}: is encrypted; give a passphrase, an identity file or a recovery code")
-    keys = open_keys(store, marker.id, marker.suite, secrets)
+    keys = open_keys(store, marker.id, marker.suite, secrets, services)
     return _sealed(store, marker, keys, trust, engine, signer)
 
 

@@ -9,8 +9,9 @@ from os import PathLike
 from typing import Any
 
 from vark.archive import Archive
-from vark.errors import DamagedError, InvalidArgumentError, KeyNeededError, RepositoryNotFoundError
+from vark.errors import DamagedError
 from vark.keys import Identity, protection, signer_of, unlocking
+from vark.kms import KeyService
 from vark.repository import marking, opening
 from vark.repository import restore as restore_
 from vark.repository.backup import BackupRequest, backup
@@ -18,12 +19,11 @@ from vark.repository.base import CHAIN_MAX, WASTE_MAX
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.collect import CollectRequest, collect
 from vark.repository.compact import compact
-from vark.repository.context import Context
 from vark.repository.diff import diff
 from vark.repository.engine import Engine
 from vark.repository.erase import EraseRequest, erase
 from vark.repository.erase_filter import lift
-from vark.repository.layout import MARKER
+from vark.repository.keys import Keys
 from vark.repository.opening import Opened, Place, Trust
 from vark.repository.reading import Progress
 from vark.repository.references import LATEST, find_snapshot
@@ -37,17 +37,7 @@ from vark.repository.reports import (
     RepositoryVerifyReport,
     StatsReport,
 )
-from vark.repository.rotation import (
-    KeyChangeReport,
-    KeysReport,
-    RevokeReport,
-    SignerReport,
-    add_signer,
-    change_keys,
-    keys_report,
-    revoke_signer,
-    signing_keys,
-)
+from vark.repository.rotation import signing_keys
 from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
 from vark.repository.verify import make_request, verify
@@ -77,6 +67,8 @@ class Repository:
         passphrase: str | bytes | None = None,
         recipients: Sequence[str] = (),
         recovery_code: str | None = None,
+        kms: Sequence[KeyService] = (),
+        kms_alone: bool = False,
         encryption: str | None = None,
         volume_bytes: int | str | None = None,
         engine: Engine | None = None,
@@ -84,7 +76,8 @@ class Repository:
         """Make a repository in an empty folder (which may not exist yet) or store, and return it.
 
         passphrase, recipients, recovery_code: any one of them opens it. recipients: age recipients (age1…).
-        recovery_code: one of `vark.keys.new_recovery_code`; note it first. encryption: "none" for a repository that
+        recovery_code: one of `vark.keys.new_recovery_code`; note it first. kms: keys of a key management service
+        (`vark.kms.AwsKms`), beside another way unless kms_alone. encryption: "none" for a repository that
         whoever holds the storage can read; else "aes-256-gcm" (default) or "chacha20-poly1305".
         volume_bytes: cut archives into objects of this many bytes (at least 1 MiB); None for one object an archive.
         Errors: TargetExistsError (a repository, or anything else, is there), InvalidArgumentError (nothing to encrypt
@@ -92,7 +85,17 @@ class Repository:
         """
         limit = None if volume_bytes is None else max(parse_bytes(volume_bytes, name="volume_bytes"), 1 << 20)
         seal = protection(passphrase, recipients, recovery_code)
-        return cls(opening.create(place, volume_bytes=limit, seal=seal, encryption=encryption, engine=engine))
+        return cls(
+            opening.create(
+                place,
+                volume_bytes=limit,
+                seal=seal,
+                services=kms,
+                kms_alone=kms_alone,
+                encryption=encryption,
+                engine=engine,
+            )
+        )
 
     @classmethod
     def open(
@@ -102,6 +105,7 @@ class Repository:
         passphrase: str | bytes | None = None,
         identities: Sequence[Identity] = (),
         recovery_code: str | None = None,
+        kms: Sequence[KeyService] = (),
         authority: str | None = None,
         head: str | None = None,
         signer: Identity | None = None,
@@ -113,9 +117,10 @@ class Repository:
         """Open a repository.
 
         passphrase, identities, recovery_code: of an encrypted one; any one that fits opens it. identities: age identity
-        files, by path or by content. signer: a file of `add_signer`, by path or content, which signs new snapshots; one
-        that is write-only needs no key, and can add snapshots but read none.
-        authority: who may change its keys, as `keys().authority` says it elsewhere: keys of anyone else are refused.
+        files, by path or by content. kms: keys of a key management service, asked when nothing else fits.
+        signer: a file of `Keys.add_signer`, by path or content, which signs new snapshots; one that is write-only needs
+        no key, and can add snapshots but read none.
+        authority: who may change its keys, as `KeysReport` says it elsewhere: keys of anyone else are refused.
         trust: write to a repository that this client sees for the first time with nothing but an identity. head: a
         commit that must be there. accept_history: take what is found for true although this client has seen something
         else. rescue: look and restore although the marker is damaged or lost; nothing can be written then.
@@ -125,9 +130,10 @@ class Repository:
         """
         secrets = unlocking(passphrase, identities, recovery_code)
         believed = Trust(authority, head, trust, accept_history)
+        file = signer_of(signer)
         return cls(
             opening.open_(
-                place, secrets=secrets, signer=signer_of(signer), trust=believed, rescue=rescue, engine=engine
+                place, secrets=secrets, signer=file, services=kms, trust=believed, rescue=rescue, engine=engine
             )
         )
 
@@ -144,51 +150,10 @@ class Repository:
     def __repr__(self) -> str:
         return f"Repository({opening.shown(self.store)}, id {self.id})"
 
-    def keys(self) -> KeysReport:
-        """Tell who can open an encrypted repository, and since when. Errors: InvalidArgumentError (it is not)."""
-        return keys_report(self._context)
-
-    def add_key(
-        self,
-        *,
-        passphrase: str | bytes | None = None,
-        recipients: Sequence[str] = (),
-        recovery_code: str | None = None,
-        label: str = "",
-    ) -> KeyChangeReport:
-        """Add ways to open an encrypted repository; nothing is encrypted anew. Errors: InvalidArgumentError."""
-        add = protection(passphrase, recipients, recovery_code)
-        if add is None:
-            raise InvalidArgumentError("nothing to add; give a passphrase, recipients or a recovery code")
-        return change_keys(self._writable(), add=add, label=label)
-
-    def remove_key(self, *slots: str) -> KeyChangeReport:
-        """Remove ways to open an encrypted repository, by id, its first digits or label.
-
-        What is written from now on is protected from whoever had them; what was written before is not.
-        Errors: InvalidArgumentError (no such slot, or the last one).
-        """
-        if not slots:
-            raise InvalidArgumentError("no key slot; name one by its id or label")
-        return change_keys(self._writable(), remove=slots)
-
-    def add_signer(self, name: str, *, write_only: bool = False) -> SignerReport:
-        """Enter who may sign snapshots, and return the content of its file, which is secret and kept nowhere else.
-
-        write_only: it needs no other key, can add snapshots, and can read nothing back.
-        """
-        return add_signer(self._writable(), name, write_only=write_only)
-
-    def revoke_signer(self, name: str, *, keep: bool = True) -> RevokeReport:
-        """Revoke a signer. keep: first vouch for the snapshots that a write-only one has made.
-
-        Those that nobody vouched for are refused from then on, and freed by `gc`.
-        """
-        return revoke_signer(self._writable(), name, keep=keep)
-
-    def new_epoch(self) -> KeyChangeReport:
-        """Encrypt what is written from now on under a new root key."""
-        return change_keys(self._writable(), new_epoch=True)
+    @property
+    def keys(self) -> Keys:
+        """Who can open an encrypted repository, and who signs in it. Errors: InvalidArgumentError (it is not)."""
+        return Keys(self._context)
 
     def backup(
         self,
@@ -213,7 +178,7 @@ class Repository:
         """
         sources = {"": source}
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
-        return backup(self._writable(adds_only=True), request)
+        return backup(self._context.writable(adds_only=True), request)
 
     def backup_shards(
         self,
@@ -230,11 +195,11 @@ class Repository:
         """Make one snapshot of several sources (shard -> source), each an archive, committed together or not at all."""
         check_shards(sources)
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
-        return backup(self._writable(adds_only=True), request)
+        return backup(self._context.writable(adds_only=True), request)
 
     def catalog(self) -> Catalog:
         """Return all that commits and marks say, with what could not be read in `faults`."""
-        self._refuse_write_only()
+        self._context.refuse_write_only()
         return self._context.reader.read()
 
     def snapshots(
@@ -342,7 +307,7 @@ class Repository:
         request = make_request(
             level=level, budget=budget, max_age=max_age, snapshots=only, threads=threads, progress=progress
         )
-        self._refuse_write_only()
+        self._context.refuse_write_only()
         return verify(self._context, replace(request, signed_by=signing_keys(self._context, signed_by)))
 
     def tag(
@@ -380,7 +345,7 @@ class Repository:
         min_redundancy: complete snapshots of each name that have to be left.
         Errors: RefusedError (held, too few left), DamagedError (a record cannot be read: it may be a hold).
         """
-        catalog = self._writable().reader.read(strict=True)
+        catalog = self._context.writable().reader.read(strict=True)
         for place, error in catalog.faults.items():
             raise DamagedError(f"forget: {place} cannot be used ({error}); restore it from another copy first")
         if isinstance(chosen, Policy):
@@ -419,7 +384,7 @@ class Repository:
             grace_ms=int(parse_duration(grace, name="grace") * 1000),
             floor=min_redundancy,
         )
-        return collect(self._writable(), request)
+        return collect(self._context.writable(), request)
 
     def compact(
         self, reference: str | Snapshot, *, threads: int | None = None, progress: Progress | None = None
@@ -456,11 +421,11 @@ class Repository:
         request = EraseRequest(
             tuple(int(number) for number in ids), names, confirm, reason, leave_unknown, threads, progress
         )
-        return erase(self._writable(), request)
+        return erase(self._context.writable(), request)
 
     def lift_erasure(self, name: str) -> int:
         """End the erasures in force for a name: later backups keep what they find. Return how many ids they had."""
-        return lift(self._writable(), name)[0]
+        return lift(self._context.writable(), name)[0]
 
     def diff(self, before: str | Snapshot, after: str | Snapshot, *, name: str | None = None) -> DiffReport:
         """Tell how two snapshots differ: rows by position and by id, parameters, documents, columns of the payload.
@@ -474,28 +439,9 @@ class Repository:
         return stats(self._context)
 
     def _for_marking(self, reference: str | Snapshot) -> tuple[Catalog, Snapshot]:
-        catalog = self._writable().reader.read(strict=True)
+        catalog = self._context.writable().reader.read(strict=True)
         wanted = reference.id if isinstance(reference, Snapshot) else reference
         return catalog, find_snapshot(catalog, wanted)
 
     def _resolve(self, reference: str | Snapshot, name: str | None, at: str | datetime | None) -> Snapshot:
         return reference if isinstance(reference, Snapshot) else self.snapshot(reference, name=name, at=at)
-
-    def _refuse_write_only(self) -> None:
-        if self._context.is_write_only:
-            raise KeyNeededError(
-                "a write-only client can add snapshots, and read nothing back; open the repository with a key"
-            )
-
-    def _writable(self, *, adds_only: bool = False) -> Context:
-        if not adds_only:
-            self._refuse_write_only()
-        if not self.id:
-            raise RepositoryNotFoundError(f"{MARKER}: damaged or lost; restore it from a copy before writing")
-        if not self._context.is_trusted:
-            raise InvalidArgumentError(
-                "nothing vouches for the authority over the keys of this repository, which this client sees for the "
-                "first time; compare it with what `vark key list` says where it was made and give it (--authority), or "
-                "say that you trust it (--trust)"
-            )
-        return self._context

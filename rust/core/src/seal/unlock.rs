@@ -5,7 +5,8 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::{
-    Argon2Cost, Identity, Recipient, RecoveryCode, Secret, Slot, SlotKind, Unlock, check_single_anchor, open_slots,
+    Argon2Cost, Identity, KmsFields, Recipient, RecoveryCode, Secret, Slot, SlotKind, Unlock, check_single_anchor,
+    open_slots,
 };
 use crate::error::Result;
 
@@ -15,17 +16,21 @@ pub struct Secrets {
     pub passphrase: Option<Zeroizing<Vec<u8>>>,
     pub identities: Vec<Identity>,
     pub recovery: Option<RecoveryCode>,
+    /// Slot secrets that a KMS gave back.
+    pub kms: Vec<([u8; 16], Secret)>,
 }
 
 impl Secrets {
     pub fn is_empty(&self) -> bool {
-        self.passphrase.is_none() && self.identities.is_empty() && self.recovery.is_none()
+        let Self { passphrase, identities, recovery, kms } = self;
+        passphrase.is_none() && identities.is_empty() && recovery.is_none() && kms.is_empty()
     }
 
     /// In the order in which they are tried.
     pub fn unlocks(&self) -> Vec<Unlock<'_>> {
         let mut unlocks: Vec<Unlock<'_>> = self.identities.iter().map(Unlock::Identity).collect();
         unlocks.extend(self.recovery.as_ref().map(Unlock::Recovery));
+        unlocks.extend(self.kms.iter().map(|(slot, secret)| Unlock::Kms { slot: *slot, secret }));
         // Last: it alone takes time.
         unlocks.extend(self.passphrase.as_ref().map(|passphrase| Unlock::Passphrase(passphrase)));
         unlocks
@@ -54,6 +59,8 @@ pub struct Ways {
     pub passphrase: Option<Zeroizing<Vec<u8>>>,
     pub recipients: Vec<Recipient>,
     pub recovery: Option<RecoveryCode>,
+    /// Slots that a KMS opens: id, secret, and how it was wrapped.
+    pub kms: Vec<([u8; 16], Secret, KmsFields)>,
 }
 
 impl Ways {
@@ -62,6 +69,8 @@ impl Ways {
         let passphrase = self.passphrase.as_ref();
         kinds.extend(passphrase.map(|passphrase| SlotKind::Passphrase(passphrase, Argon2Cost::default())));
         kinds.extend(self.recovery.as_ref().map(SlotKind::Recovery));
+        let kms = self.kms.iter();
+        kinds.extend(kms.map(|(slot, secret, fields)| SlotKind::Kms { slot: *slot, secret, fields: fields.clone() }));
         kinds
     }
 }
