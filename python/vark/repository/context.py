@@ -48,7 +48,8 @@ class Context:
         self.reader = CatalogReader(self.store, envelope, None if self.history is None else self.history.check)
 
     def sealed_keys(self) -> OpenKeys:
-        """Return the keys. Errors: InvalidArgumentError (it is not encrypted)."""
+        """Return the keys. Errors: KeyNeededError (write-only), InvalidArgumentError (it is not encrypted)."""
+        self.refuse_write_only()
         if self.keys is None:
             raise InvalidArgumentError("this repository is not encrypted; it has no keys")
         return self.keys
