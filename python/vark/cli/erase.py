@@ -24,6 +24,7 @@ from vark.units import format_bytes
 @click.option("--confirm", is_flag=True, help="Do it; without this only tell what would be.")
 @click.option("--reason", default="", help="Why; kept with the list of ids' hashes.")
 @click.option("--leave-unknown", is_flag=True, help="Leave members whose ids nobody can see as they are; list them.")
+@click.option("--again", is_flag=True, help="Erase what is erased already, from what write-only clients added since.")
 @click.option("--lift", is_flag=True, help="End what is in force for --name: later backups keep what they find.")
 @options.threads
 @options.as_json
@@ -44,10 +45,10 @@ def erase(repo: str | None, as_json: bool, **given: Any) -> int:
     names, lift = given["names"], given["lift"]
     if given["all_names"] == bool(names):
         raise InvalidArgumentError("erase: give --name, or --all-names; not both, not neither")
-    if lift and (given["ids"] is not None or not names):
-        raise InvalidArgumentError("--lift: goes with --name, and ends all that is in force for it; leave --ids out")
-    if not lift and given["ids"] is None:
-        raise InvalidArgumentError("erase: which ids? give --ids FILE")
+    if lift and (given["ids"] is not None or given["again"] or not names):
+        raise InvalidArgumentError("--lift: ends all that is in force for --name; leave --ids and --again out")
+    if not lift and given["again"] == (given["ids"] is not None):
+        raise InvalidArgumentError("erase: which ids? give --ids FILE, or --again; not both, not neither")
     repository = options.open_repository(repo)
     if lift:
         lifted = {name: repository.lift_erasure(name) for name in names}
@@ -56,7 +57,7 @@ def erase(repo: str | None, as_json: bool, **given: Any) -> int:
         for name, count in lifted.items():
             output.data(f"{name}: {count} ids are not kept out of later backups any more")
         return 0
-    ids = read_ids(given["ids"]).tolist()
+    ids = None if given["again"] else read_ids(given["ids"]).tolist()
     how = {name: given[name] for name in ("confirm", "reason", "leave_unknown", "threads")}
     with output.progress("erasing") as progress:
         report = repository.erase(ids, name=names or None, progress=progress, **how)

@@ -36,10 +36,11 @@ SHOWN = 5
 class EraseRequest:
     """What is asked for.
 
-    names: none for the snapshots of all names. leave_unknown: members whose ids nobody can see stay as they are.
+    ids: None for those that are erased already, by whatever record is in force: for what writers added that could not
+    read these. names: none for the snapshots of all names. leave_unknown: members whose ids nobody can see stay.
     """
 
-    ids: tuple[int, ...]
+    ids: tuple[int, ...] | None
     names: tuple[str, ...] = ()
     confirm: bool = False
     reason: str = ""
@@ -75,18 +76,9 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     for name in request.names:
         if name not in {snapshot.name for snapshot in catalog.snapshots}:
             raise InvalidArgumentError(f"name {name!r}: no snapshot is called so")
-    drafts = _drafts(context, request)
-    lists = tuple(
-        List(
-            draft.digest or f"draft {number}",
-            bytes.fromhex(draft.key),
-            frozenset(bytes.fromhex(one) for one in draft.hashes),
-        )
-        for number, draft in enumerate(drafts)
-    )
-    by_name = {
-        snapshot.name: lists for snapshot in catalog.snapshots if not request.names or snapshot.name in request.names
-    }
+    drafts = [] if request.ids is None else _drafts(context, request.ids, request.names)
+    names = {item.name for item in catalog.snapshots if not request.names or item.name in request.names}
+    by_name = _in_force(context, names) if request.ids is None else dict.fromkeys(names, _lists(drafts))
     look = _Look(context, catalog, by_name)
     chosen = [snapshot for snapshot in catalog.snapshots if look.needs(snapshot)]
     _refuse(look, request)
@@ -104,7 +96,23 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
                     reason=request.reason,
                 )
         done = rewrite_all(context, by_name, threads=request.threads, progress=request.progress, look=look)
+    if request.ids is None:
+        drafts = [_Draft("", frozenset(one.hex() for one in item.hashes), item.digest) for item in _all(by_name)]
     return _report(context, request, look, chosen, done, drafts, time.monotonic() - start)
+
+
+def _in_force(context: Context, names: Iterable[str]) -> dict[str, tuple[List, ...]]:
+    records = erasures.read_erasures(context.store, context.envelope)
+    return {name: erasures.lists_for(records, name) for name in names}
+
+
+def _all(by_name: Mapping[str, tuple[List, ...]]) -> list[List]:
+    """Return each list once, with all that is in force of it for any name."""
+    found: dict[str, List] = {}
+    for item in (item for lists in by_name.values() for item in lists):
+        known = found.get(item.digest, item)
+        found[item.digest] = List(item.digest, item.key, item.hashes | known.hashes)
+    return list(found.values())
 
 
 def rewrite_name(context: Context, name: str) -> dict[str, str]:
@@ -112,8 +120,7 @@ def rewrite_name(context: Context, name: str) -> dict[str, str]:
 
     Return the new commit of each snapshot that got one.
     """
-    lists = erasures.lists_for(erasures.read_erasures(context.store, context.envelope), name)
-    done = rewrite_all(context, {name: lists}, threads=None, progress=None, look=None)
+    done = rewrite_all(context, _in_force(context, [name]), threads=None, progress=None, look=None)
     return {item.snapshot: item.commit for item in done.snapshots.values()}
 
 
@@ -151,9 +158,20 @@ def _catalog(context: Context) -> Catalog:
     return catalog
 
 
-def _drafts(context: Context, request: EraseRequest) -> list[_Draft]:
+def _lists(drafts: Iterable[_Draft]) -> tuple[List, ...]:
+    return tuple(
+        List(
+            draft.digest or f"draft {number}",
+            bytes.fromhex(draft.key),
+            frozenset(bytes.fromhex(one) for one in draft.hashes),
+        )
+        for number, draft in enumerate(drafts)
+    )
+
+
+def _drafts(context: Context, wanted: Iterable[int], names: tuple[str, ...]) -> list[_Draft]:
     """Return the records of these ids; those of a run that did not come to its end are taken up."""
-    ids = sorted({number & ((1 << 64) - 1) for number in request.ids})
+    ids = sorted({number & ((1 << 64) - 1) for number in wanted})
     if not ids:
         raise InvalidArgumentError("ids: none; give at least one")
     if ids[-1] == (1 << 64) - 1:
@@ -164,7 +182,7 @@ def _drafts(context: Context, request: EraseRequest) -> list[_Draft]:
         part = ids[first : first + HASHES_MAX]
         draft = None
         for digest, record in known.items():
-            same = record.action == ERASE and set(record.names) == set(request.names)
+            same = record.action == ERASE and set(record.names) == set(names)
             if same and len(record.hashes) == len(part):
                 hashes = erasures.hashes_of(record.key, part)
                 if hashes == frozenset(record.hashes) and _is_in_force(known, digest):

@@ -21,7 +21,9 @@ class ErasureFilter:
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
         self._name = name
-        self._records = read_erasures(context.store, context.envelope)
+        # A writer that can read nothing cannot read these either: what it adds is for the next run of a member.
+        self._is_blind = context.is_write_only
+        self._records = {} if self._is_blind else read_erasures(context.store, context.envelope)
         self.lists: tuple[List, ...] = lists_for(self._records, name)
         self._found: set[tuple[str, bytes]] = set()
         self.rows_erased = 0
@@ -82,6 +84,8 @@ class ErasureFilter:
 
     def is_late(self) -> bool:
         """Return whether there is an erasure of this name that was not there at the start."""
+        if self._is_blind:
+            return False
         records = read_erasures(self._context.store, self._context.envelope)
         return any(
             digest not in self._records and record.action == ERASE and record.covers(self._name)

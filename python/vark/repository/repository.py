@@ -399,7 +399,7 @@ class Repository:
 
     def erase(
         self,
-        ids: Iterable[int],
+        ids: Iterable[int] | None,
         *,
         name: str | Sequence[str] | None = None,
         confirm: bool = False,
@@ -412,15 +412,14 @@ class Repository:
 
         Rows become tombstones or are left out, links to them are replaced, payload rows, fingerprints and entries of
         the index of ids go. Snapshots keep their ids, times, tags and holds; those in the trash are erased, too. Later
-        backups of the name leave the ids out until the source does not hold them any more. What was replaced is
-        destroyed by `gc` after the trash window (at once with `trash=0`).
-        leave_unknown: members whose ids nobody can see stay as they are, and are listed; else they are refused.
-        Errors: RefusedError (rows that cannot be erased; nothing was written), DamagedError, ConflictError.
+        backups of the name leave the ids out until the source does not hold them any more (`lift_erasure` ends that).
+        What was replaced is destroyed by `gc` after the trash window (at once with `trash=0`).
+        ids: None for all that is erased already, in what write-only clients added. leave_unknown: members whose ids
+        nobody can see stay, and are listed. Errors: RefusedError (nothing was written), DamagedError, ConflictError.
         """
         names = () if name is None else (name,) if isinstance(name, str) else tuple(name)
-        request = EraseRequest(
-            tuple(int(number) for number in ids), names, confirm, reason, leave_unknown, threads, progress
-        )
+        wanted = None if ids is None else tuple(int(number) for number in ids)
+        request = EraseRequest(wanted, names, confirm, reason, leave_unknown, threads, progress)
         return erase(self._context.writable(), request)
 
     def lift_erasure(self, name: str) -> int:
