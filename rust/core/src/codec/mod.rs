@@ -25,6 +25,7 @@ use crate::error::{Error, Layer, Result};
 use crate::stream::{ChunkShape, ElementType, StreamRole};
 
 pub use against::{decode_against, encode_against, split_references};
+pub(crate) use links::parallel::by_shares;
 pub use links::sort_lists;
 pub use scratch::Scratch;
 

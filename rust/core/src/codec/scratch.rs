@@ -45,7 +45,12 @@ impl Scratch {
     }
 
     pub(super) fn threads_for(&self, raw_bytes: usize) -> usize {
-        if raw_bytes as u64 > self.shared_bytes { self.threads.max(1) } else { 1 }
+        self.threads_above(self.shared_bytes, raw_bytes)
+    }
+
+    /// As `threads_for`, for work that is worth sharing above `shared_bytes`.
+    pub(crate) fn threads_above(&self, shared_bytes: u64, raw_bytes: usize) -> usize {
+        if raw_bytes as u64 > shared_bytes { self.threads.max(1) } else { 1 }
     }
 
     /// Encoder of frames with matches.

@@ -2,6 +2,7 @@
 
 use super::super::Scratch;
 use super::super::links::bits::{BitWriter, GUARD_BYTES, gap_code};
+use super::super::links::parallel::by_shares;
 use super::super::zstd::{self, Search};
 use super::matching::{Changes, GONE, Near, Places};
 use super::*;
@@ -24,14 +25,29 @@ pub fn encode(
     scratch: &mut Scratch,
 ) -> Result<bool> {
     let Some(base) = Base::of(shape, nodes, base, raw.len()) else { return Ok(false) };
-    let changes = Changes::find(&base, raw);
-    let mut writer = Writer::new(&changes);
-    let count = base.rows.count;
-    (0..count).filter(|row| changes.hub_places[*row] == NONE).for_each(|row| writer.row(row));
-    (0..count).filter(|row| changes.hub_places[*row] != NONE).for_each(|row| writer.row(row));
+    let threads = scratch.threads_above(SHARED_BYTES, raw.len());
+    let changes = Changes::find(&base, raw, threads);
     let Some(marks) = marks_of(&changes) else { return Ok(false) };
-    writer.finish(marks, limit, block, scratch)
+    let lists = by_shares(base.rows.count, threads, |rows| {
+        let mut writer = Writer::new(&changes, &[]);
+        rows.filter(|row| changes.hub_places[*row] == NONE).for_each(|row| writer.row(row));
+        writer
+    });
+    // No two lists tell a hub of the same link.
+    let mut told = vec![false; changes.added.len()];
+    lists.iter().for_each(|writer| told.iter_mut().zip(&writer.told).for_each(|(told, own)| *told |= *own));
+    let hubs = by_shares(changes.hubs.len(), threads, |places| {
+        let mut writer = Writer::new(&changes, &told);
+        changes.hubs[places].iter().for_each(|row| writer.row(*row as usize));
+        writer
+    });
+    let mut whole = Writer::new(&changes, &[]);
+    lists.into_iter().chain(hubs).for_each(|writer| whole.append(writer));
+    whole.finish(marks, limit, block, scratch)
 }
+
+/// Rows of fewer bytes are coded by one thread.
+const SHARED_BYTES: u64 = 1 << 20;
 
 /// Upper halves of the heads against what they were; empty when nothing changed.
 fn marks_of(changes: &Changes) -> Option<Vec<u8>> {
@@ -49,15 +65,17 @@ fn marks_of(changes: &Changes) -> Option<Vec<u8>> {
 
 struct Writer<'a> {
     changes: &'a Changes<'a>,
-    /// Of each row.
-    shapes: Vec<u8>,
+    /// Rows in the order in which they were told, and their shapes.
+    shapes: Vec<(usize, u8)>,
     planes: [Vec<u8>; PLANES],
     kept: BitWriter,
     bits: BitWriter,
     exceptions: Vec<u8>,
     exception_count: u32,
-    /// Added ids of hubs that the list at the other end told of.
+    /// Added ids of hubs that a list at the other end told of here.
     told: Vec<bool>,
+    /// Those that all lists told of; empty while lists are told.
+    known: &'a [bool],
     /// Places in the new list of entries as they are decoded.
     sequence: Vec<u8>,
     /// Rows that told a hub of a link, with the link's number.
@@ -65,25 +83,37 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(changes: &'a Changes<'a>) -> Self {
+    /// `known`: what the lists told of, for hubs.
+    fn new(changes: &'a Changes<'a>, known: &'a [bool]) -> Self {
         Self {
             changes,
-            shapes: vec![0; changes.base.rows.count],
+            shapes: Vec::new(),
             planes: Default::default(),
             kept: BitWriter::default(),
             bits: BitWriter::default(),
             exceptions: Vec::new(),
             exception_count: 0,
-            told: vec![false; changes.added.len()],
+            told: Vec::new(),
+            known,
             sequence: Vec::new(),
             callers: Vec::new(),
         }
     }
 
+    /// Goes on with what another one wrote.
+    fn append(&mut self, other: Self) {
+        self.shapes.extend(other.shapes);
+        self.planes.iter_mut().zip(other.planes).for_each(|(plane, rest)| plane.extend(rest));
+        self.kept.append(&other.kept);
+        self.bits.append(&other.bits);
+        self.exceptions.extend(other.exceptions);
+        self.exception_count += other.exception_count;
+    }
+
     fn row(&mut self, row: usize) {
         let changes = self.changes;
         if changes.is_exception(row) {
-            self.shapes[row] = EXCEPTION;
+            self.shapes.push((row, EXCEPTION));
             self.exception_count += 1;
             self.exceptions.extend_from_slice(changes.row(row).as_flattened());
             return;
@@ -115,7 +145,7 @@ impl<'a> Writer<'a> {
         if own >= COUNT_FOLLOWS {
             self.planes[COUNTS].push(own);
         }
-        self.shapes[row] = shape | own.min(COUNT_FOLLOWS) << COUNT_SHIFT;
+        self.shapes.push((row, shape | own.min(COUNT_FOLLOWS) << COUNT_SHIFT));
     }
 
     /// Tells the added ids of a row, and how many were not known.
@@ -123,14 +153,14 @@ impl<'a> Writer<'a> {
         let changes = self.changes;
         if is_hub {
             self.callers.clear();
-            let told = changes.added_of(row).filter(|number| self.told[*number]);
+            let told = changes.added_of(row).filter(|number| self.known[*number]);
             self.callers.extend(told.map(|number| (changes.targets[number], number)));
             self.callers.sort_unstable();
             self.sequence.extend(self.callers.iter().map(|(_, number)| changes.added[*number]));
         }
         let mut own = 0;
         for number in changes.added_of(row) {
-            if !self.told[number] {
+            if !(is_hub && self.known[number]) {
                 own += 1;
                 self.sequence.push(changes.added[number]);
                 self.id(row, is_hub, number);
@@ -167,6 +197,9 @@ impl<'a> Writer<'a> {
     fn tell(&mut self, row: usize, hub: usize) -> bool {
         let changes = self.changes;
         let other = changes.added_of(hub).find(|number| changes.targets[*number] as usize == row);
+        if self.told.is_empty() {
+            self.told = vec![false; changes.added.len()];
+        }
         other.is_some_and(|number| !std::mem::replace(&mut self.told[number], true))
     }
 
@@ -229,7 +262,8 @@ impl<'a> Writer<'a> {
 
     fn finish(self, marks: Vec<u8>, limit: usize, block: &mut Vec<u8>, scratch: &mut Scratch) -> Result<bool> {
         let Self { shapes, mut planes, kept, bits, exceptions, exception_count, .. } = self;
-        planes[SHAPES] = shapes;
+        planes[SHAPES] = vec![0; shapes.len()];
+        shapes.into_iter().for_each(|(row, shape)| planes[SHAPES][row] = shape);
         planes[KEPT] = kept.finish();
         let kept_bytes = planes[KEPT].len() - GUARD_BYTES;
         planes[KEPT].truncate(kept_bytes);

@@ -1,5 +1,6 @@
 //! Which entries of each new list were in the old one, and what the others have to do with the rest of the block.
 
+use super::super::links::parallel::by_shares;
 use super::base::{Base, degree};
 use super::{EXCEPTION, NONE};
 
@@ -47,10 +48,6 @@ impl Places {
 pub(super) struct Changes<'a> {
     pub base: &'a Base<'a>,
     words: &'a [[u8; 4]],
-    /// The list at hand.
-    ids: [u32; 32 * GROUPS],
-    /// Where its ids stand, by `hash`; `GONE` between rows.
-    table: [u8; 1 << TABLE_BITS],
     /// Or `NO_LIST`.
     degrees: Vec<u8>,
     /// `slots` a row: where each entry of the old list stands in the new one.
@@ -69,15 +66,18 @@ pub(super) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub fn find(base: &'a Base<'a>, raw: &'a [u8]) -> Self {
+    pub fn find(base: &'a Base<'a>, raw: &'a [u8], threads: usize) -> Self {
         let (rows, words) = (base.rows, raw.as_chunks().0);
+        let compared = by_shares(rows.count, threads, |share| {
+            let mut comparing = Comparing::new(base, words, &share);
+            share.for_each(|row| comparing.row(row));
+            comparing
+        });
         let mut changes = Self {
             base,
             words,
-            ids: [0; 32 * GROUPS],
-            table: [GONE; 1 << TABLE_BITS],
             degrees: Vec::with_capacity(rows.count),
-            places: vec![GONE; rows.count * rows.slots],
+            places: Vec::with_capacity(rows.count * rows.slots),
             starts: Vec::with_capacity(rows.count + 1),
             added: Vec::new(),
             targets: Vec::new(),
@@ -86,16 +86,18 @@ impl<'a> Changes<'a> {
             hub_places: vec![NONE; rows.count],
             hosts: Vec::new(),
         };
-        for row in 0..rows.count {
-            changes.starts.push(changes.added.len());
-            let count = degree(&rows, changes.row(row)).and_then(|degree| u8::try_from(degree).ok());
-            changes.degrees.push(count.unwrap_or(NO_LIST));
-            changes.compare(row);
+        for share in compared {
+            let before = changes.added.len();
+            changes.starts.extend(share.starts.iter().map(|start| before + start));
+            changes.degrees.extend(share.degrees);
+            changes.places.extend(share.places);
+            changes.added.extend(share.added);
+            changes.targets.extend(share.targets);
         }
         changes.starts.push(changes.added.len());
         changes.choose_hubs();
         changes.hosts = base.hosts(&changes.hubs, |row| changes.hub_places[row] != NONE);
-        changes.search_near();
+        changes.search_near(threads);
         changes
     }
 
@@ -128,10 +130,101 @@ impl<'a> Changes<'a> {
         self.starts[row]..self.starts[row + 1]
     }
 
+    /// Hubs: nodes that other lists gained and that kept nothing of their own list, or gained so many of those others.
+    fn choose_hubs(&mut self) {
+        let mut gains = vec![0u16; self.base.rows.count];
+        for row in 0..self.base.rows.count {
+            for target in &self.targets[self.added_of(row)] {
+                if let Some(gain) = gains.get_mut(*target as usize) {
+                    let comes_back =
+                        self.targets[self.added_of(*target as usize)].iter().any(|back| *back as usize == row);
+                    *gain = gain.saturating_add(if comes_back { BOTH_WAYS } else { 1 });
+                }
+            }
+        }
+        for (row, gain) in gains.iter().enumerate() {
+            let kept_nothing = || self.places(row).iter().all(|place| *place == GONE);
+            if !self.is_exception(row) && *gain > 0 && (*gain >= HUB_LINKS * BOTH_WAYS || kept_nothing()) {
+                self.hub_places[row] = u32::try_from(self.hubs.len()).unwrap_or(NONE);
+                self.hubs.push(u32::try_from(row).unwrap_or(NONE));
+            }
+        }
+    }
+
+    /// Whoever repairs a list around a node that moved takes from the lists of that node's old neighbours.
+    fn search_near(&mut self, threads: usize) {
+        let found = by_shares(self.hubs.len(), threads, |share| self.near_of(&self.hubs[share]));
+        self.near = vec![None; self.added.len()];
+        found.into_iter().flatten().for_each(|(number, near)| self.near[number] = near);
+    }
+
+    /// Numbers of added ids of rows that these hubs are the hosts of, and where the ids stand near their hub.
+    fn near_of(&self, hubs: &[u32]) -> Vec<(usize, Option<Near>)> {
+        let (mut near, mut neighbourhood, mut sought) = (Vec::new(), Neighbourhood::default(), Vec::new());
+        for hub in hubs {
+            sought.clear();
+            for row in self.base.list(*hub as usize).iter().filter_map(|id| self.base.row_of(*id)) {
+                if self.hosts[row] == *hub {
+                    let added = self.added_of(row).filter(|number| !self.is_hub(self.targets[*number]));
+                    sought.extend(added.map(|number| (number, self.list(row)[usize::from(self.added[number])])));
+                }
+            }
+            if !sought.is_empty() {
+                neighbourhood.fill(self.base, *hub as usize);
+                near.extend(sought.iter().map(|(number, id)| (*number, neighbourhood.find(*id))));
+            }
+        }
+        near
+    }
+
+    /// Whether a target is one.
     #[inline(always)]
-    fn compare(&mut self, row: usize) {
-        let (old, new) = (self.base.list(row), self.list(row));
-        let places = &mut self.places[row * self.base.rows.slots..][..old.len()];
+    pub fn is_hub(&self, row: u32) -> bool {
+        self.hub_places.get(row as usize).is_some_and(|hub| *hub != NONE)
+    }
+}
+
+/// Rows one after another against what they were.
+struct Comparing<'a> {
+    base: &'a Base<'a>,
+    words: &'a [[u8; 4]],
+    first: usize,
+    /// The list at hand.
+    ids: [u32; 32 * GROUPS],
+    /// Where its ids stand, by `hash`; `GONE` between rows.
+    table: [u8; 1 << TABLE_BITS],
+    degrees: Vec<u8>,
+    places: Vec<u8>,
+    starts: Vec<usize>,
+    added: Vec<u8>,
+    targets: Vec<u32>,
+}
+
+impl<'a> Comparing<'a> {
+    fn new(base: &'a Base<'a>, words: &'a [[u8; 4]], rows: &std::ops::Range<usize>) -> Self {
+        Self {
+            base,
+            words,
+            first: rows.start,
+            ids: [0; 32 * GROUPS],
+            table: [GONE; 1 << TABLE_BITS],
+            degrees: Vec::with_capacity(rows.len()),
+            places: vec![GONE; rows.len() * base.rows.slots],
+            starts: Vec::with_capacity(rows.len()),
+            added: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+
+    fn row(&mut self, row: usize) {
+        let rows = &self.base.rows;
+        let words = &self.words[row * rows.words..(row + 1) * rows.words];
+        let count =
+            degree(rows, words).and_then(|degree| u8::try_from(degree).ok()).filter(|degree| *degree != NO_LIST);
+        self.starts.push(self.added.len());
+        self.degrees.push(count.unwrap_or(NO_LIST));
+        let (old, new) = (self.base.list(row), &words[rows.words - rows.slots..][..usize::from(count.unwrap_or(0))]);
+        let places = &mut self.places[(row - self.first) * rows.slots..][..old.len()];
         let mut taken = [0u32; GROUPS];
         if new.starts_with(old) {
             for (place, kept) in (0u8..).zip(&mut *places) {
@@ -172,53 +265,6 @@ impl<'a> Changes<'a> {
                 self.targets.push(target.unwrap_or(NONE));
             }
         }
-    }
-
-    /// Hubs: nodes that other lists gained and that kept nothing of their own list, or gained so many of those others.
-    fn choose_hubs(&mut self) {
-        let mut gains = vec![0u16; self.base.rows.count];
-        for row in 0..self.base.rows.count {
-            for target in &self.targets[self.added_of(row)] {
-                if let Some(gain) = gains.get_mut(*target as usize) {
-                    let comes_back =
-                        self.targets[self.added_of(*target as usize)].iter().any(|back| *back as usize == row);
-                    *gain = gain.saturating_add(if comes_back { BOTH_WAYS } else { 1 });
-                }
-            }
-        }
-        for (row, gain) in gains.iter().enumerate() {
-            let kept_nothing = || self.places(row).iter().all(|place| *place == GONE);
-            if !self.is_exception(row) && *gain > 0 && (*gain >= HUB_LINKS * BOTH_WAYS || kept_nothing()) {
-                self.hub_places[row] = u32::try_from(self.hubs.len()).unwrap_or(NONE);
-                self.hubs.push(u32::try_from(row).unwrap_or(NONE));
-            }
-        }
-    }
-
-    /// Whoever repairs a list around a node that moved takes from the lists of that node's old neighbours.
-    fn search_near(&mut self) {
-        let mut near = vec![None; self.added.len()];
-        let (mut neighbourhood, mut sought) = (Neighbourhood::default(), Vec::new());
-        for hub in &self.hubs {
-            sought.clear();
-            for row in self.base.list(*hub as usize).iter().filter_map(|id| self.base.row_of(*id)) {
-                if self.hosts[row] == *hub {
-                    let added = self.added_of(row).filter(|number| !self.is_hub(self.targets[*number]));
-                    sought.extend(added.map(|number| (number, self.list(row)[usize::from(self.added[number])])));
-                }
-            }
-            if !sought.is_empty() {
-                neighbourhood.fill(self.base, *hub as usize);
-                sought.iter().for_each(|(number, id)| near[*number] = neighbourhood.find(*id));
-            }
-        }
-        self.near = near;
-    }
-
-    /// Whether a target is one.
-    #[inline(always)]
-    pub fn is_hub(&self, row: u32) -> bool {
-        self.hub_places.get(row as usize).is_some_and(|hub| *hub != NONE)
     }
 }
 

@@ -374,3 +374,21 @@ proptest! {
         prop_assert!(made.is_refused(&any));
     }
 }
+
+#[test]
+fn the_block_does_not_depend_on_threads() {
+    for head in [false, true] {
+        let made = Made::new(9_000, 32, head, 21);
+        let shape = shape(head, 32);
+        let blocks = [1, 2, 5].map(|threads| {
+            let (mut block, mut scratch) = (Vec::new(), Scratch::with_threads(threads, u64::MAX));
+            let limit = made.raw.len();
+            assert!(encode(&shape, &made.nodes, &made.base, &made.raw, limit, &mut block, &mut scratch).unwrap());
+            block
+        });
+        assert!(made.raw.len() > 1 << 20 && blocks[0] == blocks[1] && blocks[0] == blocks[2]);
+        let mut raw = vec![0; made.raw.len()];
+        decode(&shape, &made.nodes, &made.base, &blocks[2], &mut raw, &mut Scratch::new()).unwrap();
+        assert!(raw == made.raw);
+    }
+}

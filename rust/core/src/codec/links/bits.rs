@@ -122,7 +122,7 @@ impl BitWriter {
     }
 
     /// Goes on with what another wrote.
-    pub(super) fn append(&mut self, other: &Self) {
+    pub(in crate::codec) fn append(&mut self, other: &Self) {
         let (words, rest) = other.bytes[..other.whole].as_chunks::<4>();
         words.iter().for_each(|word| self.push(u32::from_le_bytes(*word), 32));
         rest.iter().for_each(|byte| self.push(u32::from(*byte), 8));

@@ -6,7 +6,7 @@ mod decode;
 mod encode;
 mod lists;
 mod order;
-mod parallel;
+pub(in crate::codec) mod parallel;
 #[cfg(test)]
 mod tests;
 

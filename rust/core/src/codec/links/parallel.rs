@@ -5,7 +5,26 @@ use std::sync::{Mutex, PoisonError};
 /// Runs `work` on each of `items` and returns the results in order. Each item but one gets a thread of its own; when the
 /// system grants fewer, those there are do the work.
 pub(super) fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let helpers = items.len().saturating_sub(1);
+    let threads = items.len();
+    by_threads(items, threads, work)
+}
+
+/// Runs `work` on `0..count` in shares, several a thread: some take longer than others.
+pub(crate) fn by_shares<R: Send>(
+    count: usize,
+    threads: usize,
+    work: impl Fn(std::ops::Range<usize>) -> R + Sync,
+) -> Vec<R> {
+    let shares = if threads > 1 { SHARES_A_THREAD * threads } else { 1 };
+    let share = count.div_ceil(shares).max(1);
+    let items = (0..count).step_by(share).map(|first| first..(first + share).min(count)).collect();
+    by_threads(items, threads, work)
+}
+
+const SHARES_A_THREAD: usize = 4;
+
+fn by_threads<T: Send, R: Send>(items: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let helpers = items.len().min(threads).saturating_sub(1);
     let queue = Mutex::new(items.into_iter().enumerate());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || {
@@ -32,6 +51,14 @@ pub(super) fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_all_of_them_in_order() {
+        for (count, threads) in [(0, 1), (1, 4), (7, 2), (1000, 1), (1000, 3)] {
+            let shares = by_shares(count, threads, |share| share);
+            assert!(shares.into_iter().flatten().eq(0..count));
+        }
+    }
 
     #[test]
     fn results_keep_the_order_of_their_items() {
