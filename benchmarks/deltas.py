@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     failures = 0
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         work = Path(name)
+        os.environ["VARK_CACHE"] = str(work / "cache")
         print("| case | full archive | new bytes | of full | goal | backup of the change, s | full backup, s |")
         print("|---|---|---|---|---|---|---|", flush=True)
         for change in changes(options.rows, options.dim, options.folder / "sources"):
@@ -101,6 +102,7 @@ def _seconds(work: Callable[..., Any], *arguments: Any, **options: Any) -> float
 
 def _fresh(folder: Path) -> Any:
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(os.environ["VARK_CACHE"], ignore_errors=True)
     return vark.Repository.create(folder, encryption="none")
 
 

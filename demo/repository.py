@@ -27,7 +27,7 @@ def days(data: indexes.Data, folder: Path, talk: case.Talk) -> None:
     kept.write_bytes(source_bytes)
 
     repository = vark.Repository.create(folder / "repository", encryption="none")
-    full = repository.backup(source, name="sentences", tags={"day": "first"})
+    full = repository.backup(source, name="sentences", tags={"day": "first"}, cache=folder / "cache")
     talk.say(f"full: {source.stat().st_size / 1e6:.1f} MB stored as {full.archive_bytes / 1e6:.2f} MB")
     between = datetime.now(UTC)
     time.sleep(0.01)  # the second snapshot is of another millisecond
@@ -35,7 +35,7 @@ def days(data: indexes.Data, folder: Path, talk: case.Talk) -> None:
     changed = np.arange(0, rows, 100)
     index.add_items(data.vectors[changed[::-1]], changed)
     index.save_index(str(source))
-    delta = repository.backup(source, name="sentences", tags={"day": "second"})
+    delta = repository.backup(source, name="sentences", tags={"day": "second"}, cache=folder / "cache")
     share = delta.archive_bytes / full.archive_bytes
     talk.check(delta.archives[0].base is not None, f"1 % of the rows changed: {share:.1%} of the full backup is new")
 

@@ -1,11 +1,14 @@
 """Small seeded sources that many tests share."""
 
+import os
+
 import numpy as np
 import pytest
 
 import vark
 
 ROWS, DIM = 600, 16
+os.environ["VARK_CACHE"] = ""  # tests leave nothing in anyone's home
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ def pack(
     compression: str,
     order: str,
     base: Reader | None,
+    cache: tuple[str, int, tuple[bytes, bytes] | None] | None,
     id_index: int | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
@@ -59,6 +60,7 @@ def pack(
     id_index: keep a sorted index of streams of more ids than this; -1 for none; None for those that the base has.
     compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted).
     base: an open archive that the new one is compared with; only new rows are stored.
+    cache: folder of what is compared, the most bytes in it, and of a sealed one its key and the repository's id.
     fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
     archive_id: 16 bytes, or None for a new one.
     seal: encrypt it with one key slot for each secret, or as an archive of a repository; None with an encrypted base:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from vark import _core
 from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
+from vark.cache import Cache, as_cache
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
 from vark.keys import Identity, Secrets, new_recovery_code, protection, unlocking
@@ -51,6 +52,7 @@ def write_archive(
     sync: bool = True,
     digest: bool = False,
     base: Archive | None = None,
+    cache: str | PathLike[str] | Cache | None = None,
     id_index: bool | int | None = None,
     fingerprint_key: bytes | None = None,
     archive_id: UUID | None = None,
@@ -84,6 +86,8 @@ def write_archive(
     id_index: True keeps a sorted index beside streams of more than 4,194,304 ids, so that rows of few ids are found
         without reading all; a number: of more ids than that; False: none; None: where the base has one. It takes some
         2 to 6 bytes a row of the archive, 9 of random ids of 64 bits, and 24 bytes of memory a row while it is made.
+    cache: folder (or `vark.cache.Cache`) where links of graphs, slow to decode, are kept for the next delta and
+        looked for by this one. The archive is the same without it.
     fingerprint_key: 32 secret bytes: keep a fingerprint of each wide row, so that the next delta need not read this
         archive's rows; the same key for all archives of a chain. An encrypted archive has a key of its own for that and
         takes no other: any 32 bytes ask for it. archive_id: None for a new one (UUID version 7).
@@ -105,6 +109,7 @@ def write_archive(
         "digest_members": digest,
         "id_index": _index_rows(id_index),
         "base": None if base is None else base.reader,
+        "cache": None if cache is None else as_cache(cache).argument(),
         "fingerprint_key": fingerprint_key,
         "archive_id": None if archive_id is None else archive_id.bytes,
         "seal": keyring or protection(passphrase, recipients, _code(recovery_code)),

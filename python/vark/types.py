@@ -172,6 +172,14 @@ class CompactReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheReport:
+    """Chunks that came out of the local cache instead of the base, and those that were put there for the next delta."""
+
+    chunks_read: int
+    chunks_written: int
+
+
+@dataclass(frozen=True, slots=True)
 class WriteReport:
     """What `write_archive` did. partial: something was not captured; see `skipped` and the members' warnings."""
 
@@ -189,6 +197,8 @@ class WriteReport:
     # What was compared with the base, and the archives that this one cannot be restored without.
     delta: DeltaReport | None = None
     ancestors: tuple[Ancestor, ...] = ()
+    # Chunks that came out of the local cache, and those that went into it; None without one.
+    cache: CacheReport | None = None
     # The recovery code of an encrypted archive, if one was asked for: shown once, stored nowhere. A secret.
     recovery_code: str | None = field(default=None, repr=False, metadata={"secret": True})
 
@@ -214,6 +224,7 @@ class WriteReport:
             streams=StreamTable(StreamInfo.from_record(stream) for stream in record["streams"]),
             delta=DeltaReport.from_record(record["delta"]) if record["delta"] else None,
             ancestors=tuple(Ancestor(item["id"], item["bytes"], item["root"]) for item in record["ancestors"]),
+            cache=CacheReport(**record["cache"]) if record["cache"] else None,
         )
 
     def __repr__(self) -> str:

@@ -83,6 +83,12 @@ def init(folder: str | None, **given: Any) -> int:
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted backup.")
 @click.option("--chain-max", type=click.IntRange(0), help="Archives that a snapshot may build on.  [default: 30]")
 @click.option("--waste-max", type=click.FloatRange(0), help="Share of unused bytes in them.  [default: 0.5]")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False),
+    help="Where links of graphs are kept for the next delta.  [default: VARK_CACHE, else ~/.cache/vark]",
+)
+@click.option("--no-cache", is_flag=True, help="Keep nothing on this machine.")
 @content.options
 @options.engine
 @options.as_json
@@ -95,6 +101,8 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     vark backup -r backups/ products.faiss
     vark backup --name products --tag model=e5 index/ --json
     """
+    if given["no_cache"] and given["cache"]:
+        raise InvalidArgumentError("--cache and --no-cache: give one of them")
     output = Output(as_json=given["as_json"])
     repository = options.open_repository(given["repo"])
     tags = options.parse_tags(given["tags"])
@@ -109,6 +117,7 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
             tags=tags,
             full=given["full"],
             resume=given["resume"],
+            cache=False if given["no_cache"] else given["cache"],
             threads=given["threads"],
             memory=given["memory"],
             progress=progress,

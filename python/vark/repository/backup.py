@@ -6,9 +6,11 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 from vark.archive import Archive
+from vark.cache import Cache, cache_of_repository
 from vark.errors import (
     CancelledError,
     ConflictError,
@@ -54,6 +56,8 @@ class BackupRequest:
     chain_max: int = base_.CHAIN_MAX
     waste_max: float = base_.WASTE_MAX
     options: Mapping[str, Any] = field(default_factory=dict)
+    # Folder of local caches; None for that of the environment, False for none.
+    cache: bool | str | PathLike[str] | None = None
 
     def check(self) -> None:
         """Refuse what could not be recorded, before anything is read. Errors: InvalidArgumentError."""
@@ -233,6 +237,7 @@ def _write_archive(
     erased: ErasureFilter,
 ) -> None:
     """Write one archive, under another id when its own turns out to be taken."""
+    cache = _cache(context, request, erased)
 
     def write_as(descriptor: int, archive_id: str) -> Written:
         return context.engine.write(
@@ -241,7 +246,7 @@ def _write_archive(
             archive_id=archive_id,
             base=base,
             fingerprint_key=context.fingerprint_key,
-            options=request.options,
+            options=request.options if cache is None else {**request.options, "cache": cache},
         )
 
     def write(descriptor: int) -> Written:
@@ -257,6 +262,13 @@ def _write_archive(
             if attempt:
                 raise ConflictError(f"backup of {request.name!r}: {error.message}; run it again") from error
             shard.archive_id = str(new_uuid7())
+
+
+def _cache(context: Context, request: BackupRequest, erased: ErasureFilter) -> Cache | None:
+    """Return the local cache. What is erased is not kept, and who may only add has no base to compare with."""
+    if erased.lists or context.is_write_only:
+        return None
+    return cache_of_repository(context.id, request.cache)
 
 
 def _open_base(context: Context, base: base_.Base) -> Archive:

@@ -165,6 +165,7 @@ class Repository:
         resume: bool = True,
         chain_max: int = CHAIN_MAX,
         waste_max: float = WASTE_MAX,
+        cache: bool | str | PathLike[str] | None = None,
         **options: Any,
     ) -> BackupReport:
         """Make a snapshot of `source` and return what was done; it is durable then.
@@ -174,10 +175,12 @@ class Repository:
         full: store everything anew. resume: go on with an interrupted backup of the same source.
         chain_max: archives that a snapshot may build on. waste_max: bytes kept for their sake that it does not use, as
         a share of a full archive. Above either, a full archive is written, and the report says so.
+        cache: folder where links of graphs are kept for the next delta; None for that of VARK_CACHE, else
+        XDG_CACHE_HOME/vark or ~/.cache/vark; False for none. The snapshot is the same with and without it.
         Errors: those of `write_archive`; ConflictError; DamagedError (the repository's state cannot be read).
         """
         sources = {"": source}
-        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
+        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options, cache)
         return backup(self._context.writable(adds_only=True), request)
 
     def backup_shards(
@@ -190,11 +193,12 @@ class Repository:
         resume: bool = True,
         chain_max: int = CHAIN_MAX,
         waste_max: float = WASTE_MAX,
+        cache: bool | str | PathLike[str] | None = None,
         **options: Any,
     ) -> BackupReport:
         """Make one snapshot of several sources (shard -> source), each an archive, committed together or not at all."""
         check_shards(sources)
-        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options)
+        request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options, cache)
         return backup(self._context.writable(adds_only=True), request)
 
     def catalog(self) -> Catalog:
@@ -413,14 +417,17 @@ class Repository:
         Rows become tombstones or are left out, links to them are replaced, payload rows, fingerprints and entries of
         the index of ids go. Snapshots keep their ids, times, tags and holds; those in the trash are erased, too. Later
         backups of the name leave the ids out until the source does not hold them any more (`lift_erasure` ends that).
-        What was replaced is destroyed by `gc` after the trash window (at once with `trash=0`).
+        What was replaced is destroyed by `gc` after the trash window (at once with `trash=0`); the local cache goes, too.
         ids: None for all that is erased already, in what write-only clients added. leave_unknown: members whose ids
         nobody can see stay, and are listed. Errors: RefusedError (nothing was written), DamagedError, ConflictError.
         """
         names = () if name is None else (name,) if isinstance(name, str) else tuple(name)
         wanted = None if ids is None else tuple(int(number) for number in ids)
         request = EraseRequest(wanted, names, confirm, reason, leave_unknown, threads, progress)
-        return erase(self._context.writable(), request)
+        report = erase(self._context.writable(), request)
+        if confirm:
+            drop_cache(self.id)
+        return report
 
     def lift_erasure(self, name: str) -> int:
         """End the erasures in force for a name: later backups keep what they find. Return how many ids they had."""

@@ -42,6 +42,7 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
     let options = PackOptions {
         base: None,
         fingerprint_key: None,
+        cache: None,
         id_index: IdIndex::AsBase,
         seal: None,
         compression: Compression::Auto,

@@ -10,19 +10,33 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use vark_core::archive::ArchiveId;
 use vark_core::codec::{Compression, LinkOrder};
 use vark_core::error::Error;
+use vark_core::pipeline::cache::{CacheKey, ChunkCache};
 use vark_core::pipeline::delta::FingerprintKey;
 use vark_core::pipeline::id_index::IdIndex;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
+use vark_core::seal::{Secret, Suite};
 use vark_core::store::file::FileSource;
 
 #[derive(FromPyObject)]
 pub enum TargetArgument {
     Descriptor(i32),
     Path(PathBuf),
+}
+
+/// Folder, most bytes, and of a sealed one key and repository.
+type CacheArgument = (PathBuf, u64, Option<([u8; 32], [u8; 16])>);
+
+fn open_cache(given: CacheArgument, of_repository: Option<CacheKey>) -> PyResult<Arc<ChunkCache>> {
+    let (folder, bytes_max, key) = given;
+    let key =
+        key.map(|(mut key, repository)| CacheKey { key: Secret::take(&mut key), suite: Suite::Aes256Gcm, repository });
+    let cache = ChunkCache::open(&folder, key.or(of_repository), bytes_max);
+    cache.map(Arc::new).map_err(|error| to_py(&error))
 }
 
 #[derive(Default, Deserialize)]
@@ -33,7 +47,7 @@ struct PlanArgument {
 }
 
 #[pyfunction]
-#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, id_index, fingerprint_key, archive_id, seal, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
+#[pyo3(signature = (target, members, streams, *, metadata, plan, compression, order, base, cache, id_index, fingerprint_key, archive_id, seal, replace, sync, threads, memory_bytes, digest_members, attempts, progress))]
 #[expect(
     clippy::too_many_arguments,
     reason = "keyword arguments of a private function; vark.write_archive is the face"
@@ -48,6 +62,7 @@ pub fn pack(
     compression: &str,
     order: &str,
     base: Option<Py<Reader>>,
+    cache: Option<CacheArgument>,
     id_index: Option<i64>,
     fingerprint_key: Option<[u8; 32]>,
     archive_id: Option<[u8; 16]>,
@@ -74,8 +89,10 @@ pub fn pack(
         }
     };
     let base = base.map(|reader| reader.get().base(fingerprint_key)).transpose()?;
+    let cache_key = seal.as_ref().zip(fingerprint_key).and_then(|(seal, key)| CacheKey::of_repository(seal, key));
     let options = PackOptions {
         base,
+        cache: cache.map(|cache| open_cache(cache, cache_key)).transpose()?,
         seal,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: match id_index.map(u64::try_from) {

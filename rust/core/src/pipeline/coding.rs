@@ -1,5 +1,6 @@
 //! What a worker does at backup: copy a batch once, split it, then digest → encode → CRC while it is in cache.
 
+use super::cache::{ChunkCache, Patch};
 use super::delta::compare::CompareState;
 use super::delta::stream::PartBase;
 use super::delta::{Compare, Compared};
@@ -25,6 +26,7 @@ pub struct Coding {
     pub keeps_ids: bool,
     /// Of a sealed archive.
     pub key: Option<Arc<ObjectKey>>,
+    pub cache: Option<Arc<ChunkCache>>,
 }
 
 impl Coding {
@@ -35,6 +37,11 @@ impl Coding {
         }
         let mut sorted = raw.to_vec();
         codec::sort_lists(shape, &mut sorted).then_some(sorted)
+    }
+
+    /// Whether the next delta will look for such a chunk in the local cache.
+    fn caches(&self, shape: &ChunkShape, chunk_bytes: usize) -> bool {
+        self.cache.is_some() && ChunkCache::keeps(shape.role, chunk_bytes)
     }
 }
 
@@ -58,6 +65,8 @@ pub enum PackJob {
     },
     /// Decodes a large chunk of the base that will be compared, so that nothing waits for it when its turn comes.
     Warm { reader: Arc<RowReader>, stream: usize, chunk: u64 },
+    /// Keeps rows in the local cache.
+    Cache { digest: [u8; 32], rows: Vec<u8>, patch: Option<Patch> },
     /// New rows of a delta, which may be near the rows of the base that they take the place of.
     Part {
         stream: usize,
@@ -117,6 +126,12 @@ pub enum Part {
         stream: usize,
         chunk: KeptChunk,
     },
+    /// Rows for the local cache, which need not be there before all else is.
+    ForCache {
+        digest: [u8; 32],
+        rows: Vec<u8>,
+        patch: Option<Patch>,
+    },
 }
 
 /// Buffers that wander between workers and the writer, so that memory is touched for the first time once.
@@ -167,9 +182,9 @@ struct Coder {
 
 impl PackState {
     /// `threads`: of the whole pool; a large chunk is shared out among as many.
-    pub fn new(threads: usize) -> Self {
+    pub fn new(threads: usize, cache: Option<Arc<ChunkCache>>) -> Self {
         let scratch = codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX);
-        let compare = CompareState::new(codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX));
+        let compare = CompareState::new(codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX), cache);
         Self { raw: Vec::new(), coder: Coder { scratch, compare } }
     }
 }
@@ -181,13 +196,17 @@ pub fn run(state: &mut PackState, job: PackJob, coding: &Coding, recycler: &Recy
         PackJob::Chunk { stream, chunk, rows, shape, bytes, digest, compare } => {
             let mut parts = Vec::new();
             let target = Target { stream, chunk, rows, shape: &shape, compare: compare.as_deref() };
-            code(&mut state.coder, coding, &target, (&bytes, digest), recycler, &mut parts)?;
-            recycler.put(bytes);
+            let coded = code(&mut state.coder, coding, &target, (&bytes, digest), recycler, &mut parts)?;
+            coded.put(coding, &shape, bytes, recycler, &mut parts);
             Ok(parts)
         }
         PackJob::Warm { reader, stream, chunk } => {
             // Whether it can be read is for whoever needs it.
             let _ = reader.kept_chunk(state.coder.compare.read_state(), stream, chunk);
+            Ok(Vec::new())
+        }
+        PackJob::Cache { digest, rows, patch } => {
+            coding.cache.iter().for_each(|cache| cache.write(&digest, &rows, patch.as_ref()));
             Ok(Vec::new())
         }
         PackJob::Part { stream, chunk, rows, shape, bytes, references, base, is_near } => {
@@ -237,7 +256,16 @@ fn split(
     if let [ShapedSlice { slice, shape, chunk, is_chunk: true, compare }] = slices {
         let target =
             Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
-        code(coder, coding, &target, (raw, None), recycler, &mut parts)?;
+        let coded = code(coder, coding, &target, (raw, None), recycler, &mut parts)?;
+        if coding.caches(shape, raw.len()) {
+            let mut rows = recycler.get_empty();
+            if coded.sorted.is_none() {
+                rows.reserve_exact(raw.len());
+                sys::prefer_huge_pages(rows.spare_capacity_mut());
+                rows.extend_from_slice(raw);
+            }
+            coded.put(coding, shape, rows, recycler, &mut parts);
+        }
         return Ok(parts);
     }
     let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
@@ -248,8 +276,8 @@ fn split(
         } else if *is_chunk {
             let target =
                 Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
-            code(coder, coding, &target, (&bytes, None), recycler, &mut parts)?;
-            recycler.put(bytes);
+            let coded = code(coder, coding, &target, (&bytes, None), recycler, &mut parts)?;
+            coded.put(coding, shape, bytes, recycler, &mut parts);
         } else {
             parts.push(Part::Fragment { stream: slice.stream, first_row: slice.first_row, bytes });
         }
@@ -266,6 +294,28 @@ struct Target<'a> {
     compare: Option<&'a Compare>,
 }
 
+/// What is known of a chunk's rows now.
+struct Coded {
+    digest: [u8; 32],
+    /// The rows with sorted lists, where these are stored.
+    sorted: Option<Vec<u8>>,
+    /// How the rows differ from those of the base's chunk.
+    patch: Option<Patch>,
+}
+
+impl Coded {
+    /// What becomes of the chunk's `bytes`: they go into the local cache, or are free.
+    fn put(self, coding: &Coding, shape: &ChunkShape, bytes: Vec<u8>, recycler: &Recycler, parts: &mut Vec<Part>) {
+        let chunk_bytes = self.sorted.as_ref().unwrap_or(&bytes).len();
+        if coding.caches(shape, chunk_bytes) {
+            let rows = self.sorted.unwrap_or(bytes);
+            parts.push(Part::ForCache { digest: self.digest, rows, patch: self.patch });
+        } else {
+            recycler.put(bytes);
+        }
+    }
+}
+
 /// Digest, comparison with the base, and a block unless the base has the rows.
 fn code(
     coder: &mut Coder,
@@ -274,7 +324,7 @@ fn code(
     (raw, digest): (&[u8], Option<[u8; 32]>),
     recycler: &Recycler,
     parts: &mut Vec<Part>,
-) -> Result<()> {
+) -> Result<Coded> {
     let sorted = coding.sorted(target.shape, raw);
     let digest = digest.filter(|_| sorted.is_none());
     let raw = sorted.as_deref().unwrap_or(raw);
@@ -285,12 +335,16 @@ fn code(
     }
     let Some(compare) = target.compare else {
         parts.push(Part::Block(encode(&mut coder.scratch, coding, target, raw, digest, recycler)?));
-        return Ok(());
+        return Ok(Coded { digest, sorted, patch: None });
     };
     let (stream, first_row, rows, raw_bytes) = (target.stream, target.shape.first_row, target.rows, raw.len() as u64);
     let mut fingerprints = Vec::new();
+    let mut patch = None;
     if compare.is_by_rows() {
-        let changes = compare.rows(&mut coder.compare, first_row, raw, &digest, &mut fingerprints)?;
+        let changes = compare.rows(&mut coder.compare, first_row, raw, &digest, &mut fingerprints)?.map(Arc::new);
+        if coding.caches(target.shape, raw.len()) {
+            patch = changes.as_ref().map_or(Ok(None), |changes| compare.patch(first_row, raw_bytes, changes))?;
+        }
         parts.push(Part::Compared(Compared { stream, first_row, rows, raw_bytes, digest, changes }));
     } else {
         compare.fingerprint_all(raw, &mut fingerprints);
@@ -302,7 +356,7 @@ fn code(
     if let Some((_, stream)) = compare.fingerprints {
         parts.push(Part::Fragment { stream, first_row, bytes: fingerprints });
     }
-    Ok(())
+    Ok(Coded { digest, sorted, patch })
 }
 
 fn encode(

@@ -1,5 +1,6 @@
 //! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
 
+use super::cache::ChunkCache;
 use super::coding::{self, Coding, PackState, Recycler};
 use super::delta::pack::Deltas;
 use super::delta::{Base, FingerprintKey};
@@ -54,6 +55,8 @@ pub struct PackOptions {
     pub base: Option<Base>,
     /// Keep fingerprints of wide rows, so that a later delta need not read them.
     pub fingerprint_key: Option<FingerprintKey>,
+    /// What the next delta will be compared with is kept there, and what this one is compared with looked for.
+    pub cache: Option<Arc<ChunkCache>>,
     pub id_index: IdIndex,
     /// Seal the archive. A delta of a sealed single archive is sealed as its base is, and takes none.
     pub seal: Option<Sealing>,
@@ -244,15 +247,16 @@ impl Pass<'_> {
         let writer = self.run.writer()?;
         let writer = if keeps_ids { writer.with_id_index() } else { writer };
         let (compression, order) = (self.options.compression, self.options.order);
-        let coding = Coding { compression, order, keeps_ids, key: writer.object_key() };
+        let cache = self.run.cache();
+        let coding = Coding { compression, order, keeps_ids, key: writer.object_key(), cache: cache.clone() };
         with_pool(
             threads,
-            || PackState::new(threads),
+            || PackState::new(threads, cache.clone()),
             |state, job| coding::run(state, job, &coding, &recycler),
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key);
+                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key, cache.clone());
                 let parts =
                     PackerParts { writer, deltas, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
@@ -420,6 +424,7 @@ impl Pass<'_> {
         let archive_id = writer.id().to_string();
         let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
         packer.write_tail(&finished.tail)?;
+        packer.finish_caching()?;
         Ok(PackReport {
             archive_id,
             archive_bytes: finished.archive_bytes,
@@ -434,6 +439,7 @@ impl Pass<'_> {
             delta: self.options.base.as_ref().map(|base| {
                 DeltaReport::new(base, &packer.deltas.tally, std::mem::take(&mut packer.deltas.id_index_left_out))
             }),
+            cache: self.run.cache().map(|cache| cache.tally()),
             ancestors: finished.ancestors.iter().map(AncestorReport::from).collect(),
         })
     }

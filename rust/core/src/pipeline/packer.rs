@@ -57,6 +57,8 @@ pub struct Packer<'a> {
     /// What the index of ids will be made of, by stream.
     pub kept: BTreeMap<usize, Vec<KeptChunk>>,
     names: Vec<String>,
+    /// Jobs of the local cache: nobody waits for them before the end.
+    caching: Vec<u64>,
     /// Of each stream; the first row is that of each chunk's own.
     shapes: Vec<ChunkShape>,
     tails: Vec<Tail>,
@@ -103,6 +105,7 @@ impl<'a> Packer<'a> {
             deltas: parts.deltas,
             kept: BTreeMap::new(),
             names: Vec::new(),
+            caching: Vec::new(),
             shapes: Vec::new(),
             tails: Vec::new(),
             rows_expected: Vec::new(),
@@ -313,8 +316,24 @@ impl<'a> Packer<'a> {
                     self.recycler.put(bytes);
                 }
                 Part::Kept { stream, chunk } => self.kept.entry(stream).or_default().push(chunk),
+                Part::ForCache { digest, rows, patch } => {
+                    self.deltas.cache.iter().for_each(|cache| cache.want(&digest));
+                    self.caching.push(self.pool.submit(PackJob::Cache { digest, rows, patch }));
+                }
             }
         }
+        Ok(())
+    }
+
+    /// When the archive is complete: what the next delta is compared with is in the local cache, and what it is not is gone.
+    ///
+    /// # Errors
+    /// `Io` when the workers are gone.
+    pub(super) fn finish_caching(&mut self) -> Result<()> {
+        for ticket in std::mem::take(&mut self.caching) {
+            self.pool.take(ticket)?;
+        }
+        self.deltas.cache.iter().for_each(|cache| cache.tidy());
         Ok(())
     }
 
@@ -329,7 +348,7 @@ impl<'a> Packer<'a> {
         let is_large = match &job {
             PackJob::Chunk { bytes, .. } | PackJob::Part { bytes, .. } => bytes.len() as u64 > WHOLE_CHUNK_BYTES_MAX,
             PackJob::Split { bytes, .. } => *bytes as u64 > WHOLE_CHUNK_BYTES_MAX,
-            PackJob::Warm { .. } => false,
+            PackJob::Warm { .. } | PackJob::Cache { .. } => false,
         };
         let ticket = self.pool.submit_urgent(job);
         if is_large { Pending::Large(ticket, stream) } else { Pending::Batch(ticket) }

@@ -1,5 +1,6 @@
 //! What a backup says of itself. Serialised as JSON at the binding; fields are only ever added.
 
+use super::cache::CacheTally;
 use super::delta::Base;
 use super::delta::pack::DeltaTally;
 use super::packer::StreamTally;
@@ -27,6 +28,8 @@ pub struct PackReport {
     pub streams: Vec<StreamReport>,
     /// What was compared with the base, if there was one.
     pub delta: Option<DeltaReport>,
+    /// What came out of the local cache and went into it, if there was one.
+    pub cache: Option<CacheTally>,
     /// Archives without which this one cannot be restored.
     pub ancestors: Vec<AncestorReport>,
 }

@@ -1,5 +1,6 @@
 //! Rows out of an archive: read block → CRC → decode → BLAKE3, and only then into the caller's hands.
 
+use super::cache::ChunkCache;
 use super::kept::{BaseNames, KeptChunks, Key, Shared};
 use crate::archive::{Archive, Entry};
 use crate::codec::{self, Codec};
@@ -18,12 +19,14 @@ pub struct ReadState {
     is_for_few: bool,
     /// Large chunks are kept, because their rows are asked for again.
     keeps_large: bool,
+    /// Where some of the chunks may be had without decoding them.
+    cache: Option<Arc<ChunkCache>>,
 }
 
 impl ReadState {
     /// For comparing a source with the archive: a partition of links is looked at twice.
-    pub(super) fn for_parts(scratch: codec::Scratch) -> Self {
-        Self { scratch, keeps_large: true, ..Self::default() }
+    pub(super) fn for_parts(scratch: codec::Scratch, cache: Option<Arc<ChunkCache>>) -> Self {
+        Self { scratch, keeps_large: true, cache, ..Self::default() }
     }
 
     /// For a few rows here and there. Other reads of mapped streams put whole chunks together and compare their digests, too.
@@ -97,6 +100,15 @@ impl RowReader {
     ) -> Result<()> {
         let read = || {
             let entry = self.archive.entry(stream, chunk)?;
+            let role = self.archive.chunk_shape(stream, chunk).map(|shape| shape.role);
+            let cache = state.cache.clone().filter(|_| role.is_some_and(|role| ChunkCache::keeps(role, out.len())));
+            if !entry.is_mapped() {
+                // A part goes on: the next deltas, too, are coded against these rows.
+                cache.iter().for_each(|cache| cache.want(&entry.digest));
+            }
+            if cache.as_ref().is_some_and(|cache| cache.read(&entry.digest, out)) {
+                return Ok(());
+            }
             if entry.is_mapped() {
                 return self.read_mapped_chunk(state, (stream, chunk), &entry.digest, out);
             }
@@ -105,7 +117,12 @@ impl RowReader {
             let read = self.archive.read_block(&entry, &mut block);
             let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &mut block, out));
             state.block = block;
-            decoded.and_then(|()| if is_proved_above { Ok(()) } else { check_rows(&entry.digest, out) })
+            decoded?;
+            if !is_proved_above {
+                check_rows(&entry.digest, out)?;
+                cache.inspect(|cache| cache.write(&entry.digest, out, None));
+            }
+            Ok(())
         };
         let result: Result<()> = { read }();
         result.map_err(|error| self.placed(error, stream, chunk))

@@ -1,10 +1,12 @@
 //! What all attempts of a backup have in common: base, keys, and how each begins an archive.
 
+use super::cache::ChunkCache;
 use super::delta::{Base, FingerprintKey};
 use super::pack::PackOptions;
 use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
+use std::sync::Arc;
 
 /// A plan for streams that are there already, and whether something is missing from them.
 pub(super) struct Planned {
@@ -35,6 +37,11 @@ impl<'a> Run<'a> {
         let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
         let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
         Ok(Self { options, sealing, base, fingerprint_key: key_of(options.fingerprint_key), planned: None })
+    }
+
+    /// The local cache, if it may have what is in the archive: rows of an encrypted one lie nowhere in the clear.
+    pub fn cache(&self) -> Option<Arc<ChunkCache>> {
+        self.options.cache.clone().filter(|cache| self.sealing.is_none() || cache.is_sealed())
     }
 
     /// A writer of a new archive: each attempt has a salt of its own.

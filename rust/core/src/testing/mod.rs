@@ -316,6 +316,7 @@ pub fn pack_options() -> PackOptions {
     PackOptions {
         base: None,
         fingerprint_key: None,
+        cache: None,
         id_index: IdIndex::AsBase,
         seal: None,
         compression: Compression::Auto,

@@ -3,10 +3,12 @@
 use super::keys::{FingerprintKey, fingerprint, fingerprint_rows};
 use super::{Base, Way};
 use crate::archive::Entry;
-use crate::codec;
+use crate::codec::{self, by_shares};
 use crate::error::{Result, to_usize};
+use crate::pipeline::cache::{ChunkCache, Patch};
 use crate::pipeline::rows::ReadState;
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
+use std::sync::Arc;
 
 /// Everything a worker must know of one stream. Shared by all jobs of the stream.
 pub struct Compare {
@@ -23,6 +25,9 @@ pub struct Compare {
     pub chunk_rows: u64,
 }
 
+/// Rows of fewer bytes are compared by one thread.
+const SHARED_BYTES: u64 = 1 << 20;
+
 /// A chunk compared with the base.
 pub struct Compared {
     pub stream: usize,
@@ -31,7 +36,7 @@ pub struct Compared {
     pub raw_bytes: u64,
     pub digest: [u8; 32],
     /// `None`: the base's chunk has the same digest.
-    pub changes: Option<Changes>,
+    pub changes: Option<Arc<Changes>>,
 }
 
 /// Rows that differ from the base's rows at the same places.
@@ -47,14 +52,17 @@ pub struct Changes {
 
 impl Changes {
     /// Notes which rows of `own` (`width` bytes each, the first at `place`) are not those of `theirs`, which may be shorter.
-    fn compare(&mut self, place: usize, width: usize, own: &[u8], theirs: &[u8]) {
-        let theirs = theirs.chunks_exact(width).map(Some).chain(std::iter::repeat(None));
-        for (place, (own, theirs)) in (place..).zip(own.chunks_exact(width).zip(theirs)) {
-            if theirs != Some(own) {
-                // A chunk has fewer rows than that.
-                self.places.push(u32::try_from(place).unwrap_or(u32::MAX));
-            }
-        }
+    fn compare(&mut self, place: usize, width: usize, own: &[u8], theirs: &[u8], threads: usize) {
+        let found = by_shares(own.len() / width, threads, |share| {
+            let theirs = theirs.get(share.start * width..).unwrap_or_default();
+            let theirs = theirs.chunks_exact(width).map(Some).chain(std::iter::repeat(None));
+            let own = own[share.start * width..share.end * width].chunks_exact(width);
+            let differ =
+                (place + share.start..).zip(own.zip(theirs)).filter(|(_, (own, theirs))| *theirs != Some(*own));
+            // A chunk has fewer rows than that.
+            differ.map(|(place, _)| u32::try_from(place).unwrap_or(u32::MAX)).collect::<Vec<u32>>()
+        });
+        found.into_iter().for_each(|places| self.places.extend(places));
     }
 }
 
@@ -65,8 +73,8 @@ pub struct CompareState {
 }
 
 impl CompareState {
-    pub fn new(scratch: codec::Scratch) -> Self {
-        Self { read: ReadState::for_parts(scratch), base_rows: Vec::new() }
+    pub fn new(scratch: codec::Scratch, cache: Option<Arc<ChunkCache>>) -> Self {
+        Self { read: ReadState::for_parts(scratch, cache), base_rows: Vec::new() }
     }
 
     pub fn read_state(&mut self) -> &mut ReadState {
@@ -106,6 +114,23 @@ impl Compare {
         (fits && stream.rows_in_chunk(chunk) == rows).then_some(chunk)
     }
 
+    /// The chunk as a patch on the base's chunk of the same number, if that is no longer.
+    ///
+    /// # Errors
+    /// Those of reading the base's index.
+    pub fn patch(&self, first_row: u64, raw_bytes: u64, changes: &Arc<Changes>) -> Result<Option<Patch>> {
+        let (Some(base), Some((number, _))) = (&self.base, self.with) else { return Ok(None) };
+        let Some(stream) = base.reader.archive().streams().get(number) else { return Ok(None) };
+        let chunk = first_row / self.chunk_rows;
+        if stream.chunk_rows != self.chunk_rows || chunk >= stream.chunk_count || changes.places.is_empty() {
+            return Ok(None);
+        }
+        let base_bytes = stream.chunk_bytes(chunk);
+        let digest = base.reader.archive().entry(number, chunk)?.digest;
+        let changes = changes.clone();
+        Ok((base_bytes <= raw_bytes).then_some(Patch { base: digest, base_bytes, changes }))
+    }
+
     /// Compares a chunk row by row; `fingerprints` gets those of all rows, if they are wanted.
     ///
     /// # Errors
@@ -138,11 +163,12 @@ impl Compare {
             Some(stored) => {
                 let mut base_rows = std::mem::take(&mut state.base_rows);
                 self.base_rows(base, state, stored, first_row, rows, 8, &mut base_rows)?;
-                changes.compare(0, 8, fingerprints, &base_rows);
+                changes.compare(0, 8, fingerprints, &base_rows, 1);
                 state.base_rows = base_rows;
             }
             None => self.compare_data(base, state, first_row, raw, &mut changes)?,
         }
+        changes.rows.reserve_exact(changes.places.len() * self.row_bytes);
         for place in &changes.places {
             let start = *place as usize * self.row_bytes;
             let row = &raw[start..start + self.row_bytes];
@@ -174,17 +200,18 @@ impl Compare {
             let place = to_usize(row - first_row, "row")?;
             if here == 0 {
                 // The base has no such rows.
-                changes.compare(place, width, rest, &[]);
+                changes.compare(place, width, rest, &[], 1);
                 break;
             }
             let (own, after) = rest.split_at(to_usize(here, "rows")? * width);
             if description.chunk_bytes(chunk) > WHOLE_CHUNK_BYTES_MAX {
                 let kept = base.reader.kept_chunk(&mut state.read, stream, chunk)?;
-                changes.compare(place, width, own, &kept[to_usize(inside, "row")? * width..]);
+                let threads = state.read.scratch.threads_above(SHARED_BYTES, own.len());
+                changes.compare(place, width, own, &kept[to_usize(inside, "row")? * width..], threads);
             } else {
                 let mut base_rows = std::mem::take(&mut state.base_rows);
                 self.base_rows(base, state, stream, row, here, width, &mut base_rows)?;
-                changes.compare(place, width, own, &base_rows);
+                changes.compare(place, width, own, &base_rows, 1);
                 state.base_rows = base_rows;
             }
             rest = after;

@@ -18,7 +18,15 @@ pub fn fingerprint(key: &FingerprintKey, row: &[u8]) -> u64 {
 
 /// The fingerprint of every row, as little-endian bytes appended to `out`.
 pub fn fingerprint_rows(key: &FingerprintKey, row_bytes: usize, rows: &[u8], out: &mut Vec<u8>) {
-    out.extend(rows.chunks_exact(row_bytes.max(1)).flat_map(|row| fingerprint(key, row).to_le_bytes()));
+    let rows = rows.chunks_exact(row_bytes.max(1));
+    let start = out.len();
+    out.resize(start + 8 * rows.len(), 0);
+    out[start..]
+        .as_chunks_mut()
+        .0
+        .iter_mut()
+        .zip(rows)
+        .for_each(|(out, row)| *out = fingerprint(key, row).to_le_bytes());
 }
 
 const PAGE_ROWS: u64 = 8_192;

@@ -4,6 +4,7 @@ use super::stream::{Ending, MAP_CHUNK_ROWS, PartBase, Ready, can_move};
 use super::{Base, Compare, Compared, DeltaStream, FINGERPRINT_ROW_BYTES_MIN, FingerprintKey, Way, fingerprints_of};
 use crate::archive::Entry;
 use crate::error::Result;
+use crate::pipeline::cache::ChunkCache;
 use crate::pipeline::coding::{PackJob, PointedBlock};
 use crate::pipeline::packer::{Packer, Pending};
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
@@ -24,6 +25,7 @@ pub struct Deltas {
     pub base: Option<Base>,
     /// Fingerprints are kept of wide rows, made with this key.
     pub fingerprint_key: Option<FingerprintKey>,
+    pub cache: Option<Arc<ChunkCache>>,
     /// Streams and bytes of names that a stream, by its number, may still need for its map, its parts and their like.
     promised: HashMap<usize, (usize, usize)>,
     /// Members that are still to come: room is kept for the streams of each.
@@ -51,8 +53,8 @@ struct Open {
 }
 
 impl Deltas {
-    pub fn new(base: Option<Base>, fingerprint_key: Option<FingerprintKey>) -> Self {
-        Self { base, fingerprint_key, ..Self::default() }
+    pub fn new(base: Option<Base>, fingerprint_key: Option<FingerprintKey>, cache: Option<Arc<ChunkCache>>) -> Self {
+        Self { base, fingerprint_key, cache, ..Self::default() }
     }
 
     /// Without a key of the repository one that follows from the base: the same input gives the same bytes. The root is no
@@ -302,6 +304,7 @@ impl Packer<'_> {
         self.submit_ready(number, &mut open, ready, &mut completed)?;
         self.push_completed(completed);
         self.settle()?;
+        self.outdate(&open)?;
         let is_mapped = ending == Ending::Mapped || open.stream.mapping().is_some();
         if is_mapped {
             self.family(number, &mut open)?;
@@ -323,6 +326,19 @@ impl Packer<'_> {
         if self.shape_of(number).role != StreamRole::FINGERPRINTS {
             self.deltas.tally.rows += open.stream.row_count;
             self.deltas.tally.rows_new += open.stream.rows_new;
+        }
+        Ok(())
+    }
+
+    /// Mapped chunks of the base have served: nothing but this delta was compared with them, and no part has their rows.
+    fn outdate(&self, open: &Open) -> Result<()> {
+        let Some(cache) = &self.deltas.cache else { return Ok(()) };
+        let (archive, stream) = (open.stream.base().0.reader.archive(), open.stream.base().1);
+        for chunk in 0..archive.streams().get(stream).map_or(0, |stream| stream.chunk_count) {
+            let entry = archive.entry(stream, chunk)?;
+            if entry.is_mapped() {
+                cache.outdate(&entry.digest);
+            }
         }
         Ok(())
     }

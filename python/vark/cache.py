@@ -1,0 +1,98 @@
+"""The local cache: where what deltas are compared with is kept on this machine (spec/CACHE.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from vark.errors import InvalidArgumentError, error_from_os
+
+BYTES_MAX = 4 << 30
+UNUSED_SECONDS_MAX = 90 * 86_400.0  # after that a repository's folder goes when another one's is used
+_REPOSITORY = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder of decoded links, which may be lost at any time. bytes_max: of all its files.
+
+    key, repository: 32 and 16 bytes; with a key all that is written is encrypted, and only then is what an encrypted
+    archive holds.
+    """
+
+    folder: Path
+    bytes_max: int = BYTES_MAX
+    key: bytes | None = field(default=None, repr=False)
+    repository: bytes = bytes(16)
+
+    def argument(self) -> tuple[str, int, tuple[bytes, bytes] | None]:
+        """Return what the engine takes."""
+        return str(self.folder), self.bytes_max, None if self.key is None else (self.key, self.repository)
+
+
+def as_cache(given: str | PathLike[str] | Cache) -> Cache:
+    """Return the cache in a folder. Errors: InvalidArgumentError."""
+    if isinstance(given, Cache):
+        return given
+    if isinstance(given, (str, PathLike)) and os.fspath(given):
+        return Cache(Path(os.fspath(given)))
+    raise InvalidArgumentError(f"cache: {given!r}; expected a folder, or None for no cache")
+
+
+def cache_of_repository(repository: str, given: bool | str | PathLike[str] | None = None) -> Cache | None:
+    """Return the cache of a repository by its id, or None where there is to be none, or none can be had.
+
+    given: a folder (caches of several repositories have a folder each in it); False for none; None or True for that of
+    VARK_CACHE (empty for none), else XDG_CACHE_HOME/vark, else ~/.cache/vark. A folder that was asked for must be one
+    that can be made. Errors: InvalidArgumentError, those of making the folder.
+    """
+    if given is False or not _REPOSITORY.fullmatch(repository):
+        return None
+    asked = os.environ.get("VARK_CACHE") if given is None or given is True else os.fspath(given)
+    if asked == "":
+        if given is None or given is True:
+            return None
+        raise InvalidArgumentError("cache: an empty name; expected a folder, or False for no cache")
+    try:
+        root = Path(asked) if asked is not None else _home()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = root / repository
+        folder.mkdir(mode=0o700, exist_ok=True)
+        os.utime(folder)
+    except (OSError, RuntimeError) as error:
+        if asked is None:
+            return None
+        raise error_from_os(error, f"cache {asked}") if isinstance(error, OSError) else error from error
+    _drop_unused(root)
+    return Cache(folder)
+
+
+def drop_cache(repository: str) -> None:
+    """Remove what the cache of the environment has of a repository, as far as that can be done: it may hold erased rows."""
+    asked = os.environ.get("VARK_CACHE")
+    if asked != "" and _REPOSITORY.fullmatch(repository):
+        with contextlib.suppress(OSError, RuntimeError):
+            shutil.rmtree((_home() if asked is None else Path(asked)) / repository)
+
+
+def _home() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path is to be ignored.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "vark"
+
+
+def _drop_unused(root: Path) -> None:
+    """Remove folders of repositories that nobody has backed up to for long."""
+    limit = time.time() - UNUSED_SECONDS_MAX
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(root):
+            if _REPOSITORY.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < limit:
+                        shutil.rmtree(entry.path)
