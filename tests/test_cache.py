@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vark
+import vark.keys
 from vark.cache import Cache, as_cache, cache_of_repository
 from vark.cli import run as run_command
 from vark.errors import InvalidArgumentError, VarkError
@@ -107,7 +108,7 @@ def test_nothing_is_kept_where_that_was_asked_for(days, tmp_path, monkeypatch):
 def test_the_cache_of_an_encrypted_repository_is_encrypted_with_its_keys(days, tmp_path, monkeypatch):
     monkeypatch.setenv("VARK_CACHE", str(tmp_path / "cache"))
     place = tmp_path / "repository"
-    repository = vark.Repository.create(place, recovery_code=True)
+    repository = vark.Repository.create(place, recovery_code=vark.keys.new_recovery_code())
     first = repository.backup(days[0], name="graph")
     assert first.archives[0].write.cache.chunks_written == 1
     second = repository.backup(days[1], name="graph")

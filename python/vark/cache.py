@@ -74,7 +74,7 @@ def cache_of_repository(repository: str, given: bool | str | PathLike[str] | Non
 
 
 def drop_cache(repository: str) -> None:
-    """Remove what the cache of the environment has of a repository, as far as that can be done: it may hold erased rows."""
+    """Remove the cache of a repository that the environment says, as far as that can be done: for what was erased."""
     asked = os.environ.get("VARK_CACHE")
     if asked != "" and _REPOSITORY.fullmatch(repository):
         with contextlib.suppress(OSError, RuntimeError):

@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 from vark.archive import Archive
+from vark.cache import drop_cache
 from vark.errors import DamagedError
 from vark.keys import Identity, protection, signer_of, unlocking
 from vark.kms import KeyService

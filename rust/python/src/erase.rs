@@ -73,6 +73,7 @@ pub fn erase_rows(
     let fingerprint_key = seal.as_ref().map(|keys| *keys.get().keyring.fingerprint_key()).or(fingerprint_key);
     let options = PackOptions {
         base: base.map(|base| base.get().base(fingerprint_key)).transpose()?,
+        cache: None,
         seal: seal.map(|keys| keys.get().sealing()).transpose()?,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: IdIndex::AsBase,
