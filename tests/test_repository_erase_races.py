@@ -260,7 +260,7 @@ def test_ids_that_make_no_sense_are_refused(tmp_path, vectors):
 def test_what_a_write_only_client_adds_is_erased_by_a_member(tmp_path):
     place, code = tmp_path / "repository", new_recovery_code()
     repository = Repository.create(place, recovery_code=code)
-    writer = repository.add_signer("backup-host", write_only=True).content
+    writer = repository.keys.add_signer("backup-host", write_only=True).content
     Repository.open(place, signer=writer).backup(hnswlib_index(rows_of(0)), name="h")
     repository.erase(IDS[GONE], name="h", confirm=True)
     Repository.open(place, signer=writer).backup(hnswlib_index(rows_of(1)), name="h")

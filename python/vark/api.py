@@ -120,9 +120,7 @@ def write_archive(
         with FeedGroup() as feeds:
             streams = _named_streams("document", documents) + _named_streams("attachment", attach)
             gathered = gather(source, feeds, layout=layout, note=note)
-            metadata: dict[str, Any] = {"source": {"kind": gathered.kind, "name": gathered.name}}
-            if application is not None:
-                metadata["application"] = dict(application)
+            metadata = _metadata(gathered, application)
             if probes is not None:
                 answered = make_probes(probes, gathered)
                 metadata["probes"] = answered.metadata()
@@ -141,6 +139,11 @@ def write_archive(
             raise
         # What flows from memory cannot be read twice: a kind of index that the engine does not split starts anew.
         return _with_code(attempt("opaque", f"kept as one opaque stream: {error.message}"), options["seal"])
+
+
+def _metadata(gathered: Gathered, application: Mapping[str, Any] | None) -> dict[str, Any]:
+    source = {"source": {"kind": gathered.kind, "name": gathered.name}}
+    return source if application is None else {**source, "application": dict(application)}
 
 
 def _code(recovery_code: bool | str) -> str | None:

@@ -418,7 +418,7 @@ class Repository:
         Rows become tombstones or are left out, links to them are replaced, payload rows, fingerprints and entries of
         the index of ids go. Snapshots keep their ids, times, tags and holds; those in the trash are erased, too. Later
         backups of the name leave the ids out until the source does not hold them any more (`lift_erasure` ends that).
-        What was replaced is destroyed by `gc` after the trash window (at once with `trash=0`); the local cache goes, too.
+        What was replaced is destroyed by `gc` after the trash window (at once with `trash=0`); the local cache goes.
         ids: None for all that is erased already, in what write-only clients added. leave_unknown: members whose ids
         nobody can see stay, and are listed. Errors: RefusedError (nothing was written), DamagedError, ConflictError.
         """

@@ -85,20 +85,13 @@ pub fn pack(
     options: &PackOptions,
     progress: Progress<'_>,
 ) -> Result<PackReport> {
-    let started = Instant::now();
     if options.digest_members && options.order == LinkOrder::Canonical {
         let detail =
             "the digest of a source is not that of what an archive in canonical order restores; leave one of them";
         return Err(Error::new(ErrorKind::InvalidArgument, "digest", detail));
     }
     check_names(members, options)?;
-    if let Some(base) = &options.base {
-        base.check(options.order)?;
-    }
-    let run = Run::new(options)?;
-    check_streams(streams, options, run.sealing.as_ref())?;
-    let report = output.with(|sink| attempts(sink, members, streams, &run, progress))?;
-    Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
+    run(output, members, streams, None, options, progress)
 }
 
 /// Writes one archive of streams as they are, under a plan that fits them.
@@ -112,13 +105,24 @@ pub(super) fn pack_planned(
     options: &PackOptions,
     progress: Progress<'_>,
 ) -> Result<PackReport> {
+    run(output, &mut [], streams, Some(planned), options, progress)
+}
+
+fn run(
+    output: Output,
+    members: &mut [MemberInput],
+    streams: &mut [StreamInput],
+    planned: Option<Planned>,
+    options: &PackOptions,
+    progress: Progress<'_>,
+) -> Result<PackReport> {
     let started = Instant::now();
     if let Some(base) = &options.base {
         base.check(options.order)?;
     }
-    let run = Run { planned: Some(planned), ..Run::new(options)? };
+    let run = Run { planned, ..Run::new(options)? };
     check_streams(streams, options, run.sealing.as_ref())?;
-    let report = output.with(|sink| attempts(sink, &mut [], streams, &run, progress))?;
+    let report = output.with(|sink| attempts(sink, members, streams, &run, progress))?;
     Ok(PackReport { seconds: started.elapsed().as_secs_f64(), ..report })
 }
 
