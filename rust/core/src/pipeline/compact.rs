@@ -108,7 +108,7 @@ pub fn compact(
         Ok(CompactReport {
             archive_id: report_id,
             archive_bytes: finished.archive_bytes,
-            root: super::pack::hex(&finished.root),
+            root: crate::seal::hex(&finished.root),
             seconds: started.elapsed().as_secs_f64(),
             blocks_copied: copied,
             chunks_coded: coded,

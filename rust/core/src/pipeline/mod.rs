@@ -29,4 +29,5 @@ mod verify_blocks;
 mod verify_ids;
 pub mod verify_rows;
 pub mod view;
+mod whole_digest;
 pub mod workers;

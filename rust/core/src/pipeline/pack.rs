@@ -13,11 +13,12 @@ use super::packer::{Packer, PackerParts, Progress};
 use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport, StreamReport};
 use super::run::{Planned, Run};
 use super::streams::pack_stream;
+use super::whole_digest::{Hashed, whole_digest};
 use super::workers::{thread_count, with_pool};
 use crate::archive::metadata::to_canonical;
 use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
 use crate::codec::{Compression, LinkOrder};
-use crate::error::{Error, ErrorKind, Result, to_usize};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::compile::check_plan;
 use crate::plan::{Member, Plan, Skipped};
 use crate::split::Layout;
@@ -434,7 +435,7 @@ impl Pass<'_> {
             archive_bytes: finished.archive_bytes,
             source_bytes,
             raw_bytes: report::logical_streams(&finished.streams).map(|(_, stream)| stream.raw_bytes()).sum(),
-            root: hex(&finished.root),
+            root: crate::seal::hex(&finished.root),
             partial,
             seconds: 0.0,
             members: plan.members.into_iter().map(MemberReport::from).collect(),
@@ -468,39 +469,6 @@ fn known_bytes(members: &[MemberInput], streams: &[StreamInput]) -> Option<u64> 
     total
 }
 
-/// A pipe whose bytes are hashed as they come.
-struct Hashed {
-    reader: Box<dyn Read + Send>,
-    hasher: Arc<Mutex<blake3::Hasher>>,
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
 fn file_bytes(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|metadata| metadata.len())
-}
-
-/// Reads all of it again, so progress is asked on the way: it may take as long as the backup itself.
-fn whole_digest(packer: &mut Packer<'_>, source: &dyn ReadAt) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let mut window = vec![0; 1 << 20];
-    let mut offset = 0;
-    while offset < source.byte_count() {
-        let bytes = to_usize((source.byte_count() - offset).min(window.len() as u64), "window")?;
-        source.read_at(offset, &mut window[..bytes])?;
-        hasher.update(&window[..bytes]);
-        offset += bytes as u64;
-        packer.report_progress(0)?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

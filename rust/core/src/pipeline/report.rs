@@ -62,7 +62,7 @@ pub struct AncestorReport {
 
 impl From<&Ancestor> for AncestorReport {
     fn from(ancestor: &Ancestor) -> Self {
-        Self { id: ancestor.id.to_string(), bytes: ancestor.archive_bytes, root: super::pack::hex(&ancestor.root) }
+        Self { id: ancestor.id.to_string(), bytes: ancestor.archive_bytes, root: crate::seal::hex(&ancestor.root) }
     }
 }
 

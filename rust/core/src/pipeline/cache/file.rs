@@ -134,7 +134,7 @@ impl Files {
     }
 
     fn path(&self, name: &Name) -> PathBuf {
-        self.folder.join(format!("{}{SUFFIX}", crate::pipeline::pack::hex(name)))
+        self.folder.join(format!("{}{SUFFIX}", crate::seal::hex(name)))
     }
 
     fn suite(&self) -> u16 {

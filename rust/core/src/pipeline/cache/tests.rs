@@ -147,7 +147,7 @@ fn no_changed_byte_gives_other_rows_and_the_chunk_can_be_written_again() {
 }
 
 fn name_of(cache: &ChunkCache, rows: &[u8]) -> String {
-    format!("{}.rows", crate::pipeline::pack::hex(&cache.files.name(&blake3(rows))))
+    format!("{}.rows", crate::seal::hex(&cache.files.name(&blake3(rows))))
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_sealed_cache_shows_neither_rows_nor_digests_and_opens_with_its_key_alone() 
         let bytes = std::fs::read(&file.path).unwrap();
         for rows in [&old, &new] {
             let digest = blake3(rows);
-            assert!(!file.path.to_string_lossy().contains(&crate::pipeline::pack::hex(&digest)));
+            assert!(!file.path.to_string_lossy().contains(&crate::seal::hex(&digest)));
             assert!(!bytes.windows(32).any(|window| window == digest));
             assert!(!bytes.windows(WIDTH).any(|window| rows.chunks(WIDTH).any(|row| row == window)));
         }
