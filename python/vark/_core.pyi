@@ -1,7 +1,8 @@
 """Binding of the Rust engine. Private: use `vark`. Reports cross as JSON text; buffers cross without a copy."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, final
+from os import PathLike
+from typing import Protocol, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -12,6 +13,18 @@ debug_build: bool
 Bytes: TypeAlias = tuple[str, str | int | Sequence[Buffer]]
 # Called at most ten times a second on the calling thread: done bytes, total bytes or None. An exception cancels.
 Progress: TypeAlias = Callable[[int, int | None], None] | None
+
+class Ranges(Protocol):
+    """What a volume is read from that is no file; called from threads of the engine, several at once."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def byte_count(self) -> int: ...
+    def read(self, offset: int, byte_count: int) -> Buffer:
+        """Just these bytes. Of an exception its `code` and `message` are kept."""
+
+Volume: TypeAlias = str | PathLike[str] | Ranges
 
 # Passphrase; age recipients (of a new archive) or contents of identity files (to open one); recovery code; slots of a
 # KMS: id, secret, and of a new one provider, key and wrapped secret.
@@ -81,9 +94,12 @@ def plan_file(path: str, layout_name: str) -> str:
 def blake3(data: bytes) -> bytes:
     """The BLAKE3 of some bytes."""
 
+def blake3_pieces(data: Buffer, piece_bytes: int) -> bytes:
+    """The BLAKE3 of each piece of some bytes, one after another. Releases the GIL."""
+
 def verify_path(
-    volumes: Sequence[str],
-    ancestors: Mapping[str, Sequence[str]],
+    volumes: Sequence[Volume],
+    ancestors: Mapping[str, Sequence[Volume]],
     secrets: Secrets | Keyring | Signer | None,
     *,
     level: str,
@@ -103,8 +119,8 @@ def verify_path(
     """
 
 def verify_rows(
-    archives: Sequence[Sequence[str]],
-    ancestors: Mapping[str, Sequence[str]],
+    archives: Sequence[Sequence[Volume]],
+    ancestors: Mapping[str, Sequence[Volume]],
     secrets: Secrets | Keyring | Signer | None,
     *,
     threads: int,
@@ -277,7 +293,7 @@ class Reader:
 
     @staticmethod
     def open(
-        volumes: Sequence[str], ancestors: Mapping[str, Sequence[str]], secrets: Secrets | Keyring | Signer | None
+        volumes: Sequence[Volume], ancestors: Mapping[str, Sequence[Volume]], secrets: Secrets | Keyring | Signer | None
     ) -> Reader:
         """Open the archive that the volumes are, end to end. secrets: tried on an encrypted one.
 

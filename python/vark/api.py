@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from vark import _core
-from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat, places_of, volumes_of
+from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, Volume, _heartbeat, places_of, volumes_of
 from vark.cache import Cache, as_cache
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
@@ -276,9 +276,9 @@ def _json(metadata: dict[str, Any]) -> str:
 
 
 def open_archive(
-    path: str | PathLike[str] | Sequence[str | PathLike[str]],
+    path: Volume | Sequence[Volume],
     *,
-    ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+    ancestors: Mapping[str, Sequence[Volume]] | None = None,
     passphrase: str | bytes | None = None,
     identities: Sequence[Identity] = (),
     recovery_code: str | None = None,
@@ -325,11 +325,11 @@ def compact_archive(
 
 
 def verify_archive(
-    path: str | PathLike[str] | Sequence[str | PathLike[str]],
+    path: Volume | Sequence[Volume],
     *,
     level: str = "full",
     own: bool = False,
-    ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+    ancestors: Mapping[str, Sequence[Volume]] | None = None,
     passphrase: str | bytes | None = None,
     identities: Sequence[Identity] = (),
     recovery_code: str | None = None,
@@ -358,9 +358,9 @@ def verify_archive(
 
 
 def verify_deltas(
-    archives: Sequence[Sequence[str | PathLike[str]]],
+    archives: Sequence[Sequence[Volume]],
     *,
-    ancestors: Mapping[str, Sequence[str | PathLike[str]]],
+    ancestors: Mapping[str, Sequence[Volume]],
     keyring: _core.Keyring | _core.Signer | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,

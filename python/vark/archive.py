@@ -24,6 +24,7 @@ from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.keys import Secrets
 from vark.selection import Selection, ids_of, select
+from vark.stores.urls import Ranges, is_url, ranges_at
 from vark.tables import PayloadOf, misfit
 from vark.target import write_published
 from vark.types import Ancestor, MemberReport, ProbeReport, RestoreReport, Skipped, StreamTable, VerifyReport
@@ -31,6 +32,7 @@ from vark.units import format_bytes, parse_bytes
 from vark.views import READ_BYTES, NamedBytes, StreamView, stream_info
 
 ProgressCallback = Callable[[int, int | None], None]
+Volume = str | PathLike[str] | Ranges  # a path, an address such as "s3://bucket/x.vark", or what reads ranges
 MEMORY_DEFAULT = "256MiB"
 # Roles of streams that belong to other streams.
 OWN_ROLES = ("part", "map", "fingerprints", "id_index")
@@ -45,13 +47,13 @@ class Archive:
 
     def __init__(
         self,
-        path: str | PathLike[str] | Sequence[str | PathLike[str]],
+        path: Volume | Sequence[Volume],
         *,
-        ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None = None,
+        ancestors: Mapping[str, Sequence[Volume]] | None = None,
         secrets: Secrets | Keyring | Signer | None = None,
     ) -> None:
         volumes = volumes_of(path)
-        self.path = volumes[0]
+        self.path = volumes[0] if isinstance(volumes[0], str) else volumes[0].name
         self._places = places_of(ancestors)
         self._volumes = volumes
         self._reader = Reader.open(volumes, self._places, secrets)
@@ -81,7 +83,7 @@ class Archive:
         return self._reader
 
     @property
-    def places(self) -> dict[str, list[str]]:
+    def places(self) -> dict[str, list[str | Ranges]]:
         """Where this archive and those that were named as its ancestors lie: id -> volumes."""
         return {**self._places, str(self.archive_id): self._volumes}
 
@@ -373,17 +375,25 @@ class Archive:
         return probes_.check(self.probes(), index)
 
 
-def volumes_of(path: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str]:
+def volumes_of(path: Volume | Sequence[Volume]) -> list[str | Ranges]:
     """Return the volumes of an archive as the engine takes them."""
-    if isinstance(path, (str, PathLike)):
-        return [os.fspath(path)]
-    volumes = [os.fspath(volume) for volume in path]
+    if isinstance(path, (str, PathLike, Ranges)):
+        path = [path]
+    volumes = [_volume_of(volume) for volume in path]
     if not volumes:
         raise InvalidArgumentError("archive: an empty list of volumes; give at least one path")
     return volumes
 
 
-def places_of(ancestors: Mapping[str, Sequence[str | PathLike[str]]] | None) -> dict[str, list[str]]:
+def _volume_of(volume: Volume) -> str | Ranges:
+    if isinstance(volume, Ranges):
+        return volume
+    if is_url(volume):
+        return ranges_at(str(volume))
+    return os.fspath(volume)
+
+
+def places_of(ancestors: Mapping[str, Sequence[Volume]] | None) -> dict[str, list[str | Ranges]]:
     """Return the volumes of ancestors as the engine takes them."""
     return {name: volumes_of(volumes) for name, volumes in (ancestors or {}).items()}
 

@@ -99,6 +99,12 @@ class StorageError(VarkError, OSError):
     errno = errno.EIO
 
 
+class StoreUnavailableError(StorageError):
+    """A store does not answer, or wants fewer requests; the same again may work later."""
+
+    default_code = "unavailable"
+
+
 class NoSpaceError(StorageError):
     """The target's file system or quota is full; nothing is left under the target's name."""
 
@@ -198,6 +204,7 @@ ERROR_CLASSES: dict[str, type[VarkError]] = {
     "permission-denied": AccessDeniedError,
     "no-space": NoSpaceError,
     "io": StorageError,
+    "unavailable": StoreUnavailableError,
     "not-an-archive": NotAnArchiveError,
     "damaged": DamagedError,
     "unsupported": UnsupportedError,

@@ -17,7 +17,7 @@ from vark.units import format_bytes, format_speed
 @click.command(short_help="Make a repository.")
 @click.argument("folder", required=False, type=click.Path())
 @options.repository_place
-@click.option("--volume-bytes", help="Cut archives into files of this size, e.g. 256MiB; default: one file each.")
+@click.option("--volume-bytes", help="Cut archives into objects of this size, e.g. 64MiB; 32MiB in a bucket.")
 @click.option(
     "--encryption",
     type=click.Choice(["aes-256-gcm", "chacha20-poly1305", "none"]),
@@ -33,10 +33,13 @@ def init(folder: str | None, **given: Any) -> int:
     It is encrypted: any passphrase, key or code that is given here opens it. Without one a passphrase is asked for.
     Lose them all, and the data are lost.
 
+    FOLDER may be the address of a bucket, with credentials where the provider's own tools look for them.
+
     \b
     vark init backups/
     vark init backups/ --recipient age1… --recovery-code
     VARK_REPOSITORY=backups/ vark init --password-file secret.txt --volume-bytes 256MiB
+    vark init s3://bucket/prefix
     vark init public/ --encryption none
     """
     from vark.repository import Repository
@@ -60,6 +63,7 @@ def init(folder: str | None, **given: Any) -> int:
         **seal,
         **services,
     )
+    options.tell_traffic(repository)
     fields: dict[str, Any] = {"repository": place, "repository_id": repository.id, "encryption": "none"}
     text = "none; whoever has the folder can read all of it"
     if repository.is_encrypted:

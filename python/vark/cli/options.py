@@ -14,6 +14,8 @@ from vark.archive import MEMORY_DEFAULT
 from vark.cli import secrets
 from vark.cli.output import Output
 from vark.errors import InvalidArgumentError, KeyNeededError
+from vark.stores.urls import is_url
+from vark.units import format_bytes
 
 if TYPE_CHECKING:
     from vark.repository import Repository
@@ -31,7 +33,15 @@ _BELIEFS = {
     "--accept-history": "Take what is found for true although this client has seen something else.",
 }
 
-ARCHIVE = click.Path(exists=True, dir_okay=False)
+
+class _ArchivePath(click.Path):
+    """An existing file, or the address of an object."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+ARCHIVE = _ArchivePath(exists=True, dir_okay=False)
 
 
 def as_json(function: Function) -> Function:
@@ -86,7 +96,7 @@ def repository_place(function: Function) -> Function:
         "repo",
         envvar="VARK_REPOSITORY",
         type=click.Path(),
-        help="Folder of the repository; default: VARK_REPOSITORY.",
+        help="Folder or address (s3://BUCKET/PREFIX …) of the repository; default: VARK_REPOSITORY.",
     )(function)
 
 
@@ -124,7 +134,27 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     output = Output(as_json=bool(context.params.get("as_json")))
     for text in opened.warnings:
         output.warn(text)
-    return opened
+    return tell_traffic(opened)
+
+
+def tell_traffic(repository: Repository) -> Repository:
+    """Have it said at the end of the command what it asked of a remote store."""
+
+    def tell() -> None:
+        traffic = repository.traffic
+        if traffic is None:
+            return
+        output = Output(as_json=bool(context.params.get("as_json")))
+        if output.as_json:
+            output.line("traffic", **traffic.as_record())
+        output.talk(
+            f"requests: {traffic.put_class} PUT-class, {traffic.get_class} GET-class, {traffic.deletes} DELETE, "
+            f"{traffic.retries} again; {format_bytes(traffic.bytes_up)} up, {format_bytes(traffic.bytes_down)} down"
+        )
+
+    context = click.get_current_context()
+    context.call_on_close(tell)
+    return repository
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:

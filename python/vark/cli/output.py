@@ -23,6 +23,7 @@ HINTS = {
     "permission-denied": "check the owner and mode of the file and its folder",
     "no-space": "nothing is left under the target's name; free space or choose another place",
     "io": "nothing is left under the target's name; check the disk and run it again",
+    "unavailable": "nothing that was reported as done is lost; run it again",
     "not-an-archive": "check the path; `vark verify` says more about a file that was an archive",
     "key-needed": "see --passphrase, --password-file, --identity, --recovery-code",
     "wrong-key": "nothing was written; try another key",

@@ -1,6 +1,7 @@
 """Repositories: snapshots of sources over time, in any store, safe against crashes and collections at any moment."""
 
 from vark.repository.catalog import Snapshot
+from vark.repository.doctor import DoctorReport
 from vark.repository.reports import (
     BackupReport,
     CollectReport,
@@ -24,6 +25,7 @@ __all__ = [
     "DamagedObject",
     "Decision",
     "DiffReport",
+    "DoctorReport",
     "ForgetReport",
     "Policy",
     "Repository",

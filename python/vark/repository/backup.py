@@ -24,13 +24,14 @@ from vark.errors import (
 )
 from vark.repository import base as base_
 from vark.repository import sessions
+from vark.repository.bundles import write_bundle
 from vark.repository.catalog import Catalog
 from vark.repository.context import Context
 from vark.repository.engine import Written
 from vark.repository.erase import rewrite_name
 from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
-from vark.repository.layout import COMMITS
+from vark.repository.layout import COMMITS, record_name
 from vark.repository.ledger import read_ledger
 from vark.repository.objects import create_record, new_uuid7
 from vark.repository.records import Ancestor, Commit, CommittedArchive
@@ -107,9 +108,8 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                 _write(context, request, name, shards[name], erased, again=bool(superseded))  # W2
             replaces = superseded[-1] if superseded else None
             commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
-            digest = create_record(
-                context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms
-            )  # W3
+            record = commit.encode(context.envelope)
+            digest = create_record(context.store, COMMITS, record, commit.created_unix_ms)  # W3
             administration = context.reader.administrations.read()  # W4: after the commit record exists
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
             if not stale:
@@ -120,6 +120,8 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                     # An erasure came meanwhile, and may not have seen this one.
                     superseded.append(digest)
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
+                name = record_name(COMMITS, record, commit.created_unix_ms)
+                write_bundle(context.store, {**context.reader.raw, name: record})
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
             superseded.append(digest)
             generation = administration.generation

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.layout import ARCHIVES, volume_of
 from vark.repository.records import Ancestor, CommittedArchive
-from vark.stores import Store
+from vark.stores import ObjectEntry, RemoteStore, Store
 
 CHAIN_MAX = 30
 WASTE_MAX = 0.5
@@ -58,8 +58,9 @@ def choose(
     if waste > waste_max:
         return None, f"{waste:.2f} of what a full archive needs lies unused in ancestors; the limit is {waste_max:.2f}"
     sizes = {}
+    there = volume_sizes_of(store, [ancestor.id for ancestor in ancestors])
     for ancestor in ancestors:
-        found = volume_sizes(store, ancestor.id)
+        found = there[ancestor.id]
         if sum(found) != ancestor.bytes:
             return None, f"archive {ancestor.id} has {sum(found)} bytes, expected {ancestor.bytes}: it is damaged"
         sizes[ancestor.id] = found
@@ -84,8 +85,29 @@ def chain_of(catalog: Catalog | None, archive: CommittedArchive, closure: tuple[
 
 def volume_sizes(store: Store, archive_id: str) -> tuple[int, ...]:
     """Return the bytes of the volumes that are there, 0, 1, 2 … without a gap."""
+    return _sizes(store.list(f"{ARCHIVES}/{archive_id}"))
+
+
+def volume_sizes_of(store: Store, archive_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return `volume_sizes` of several archives.
+
+    In a remote store they are listed together: ids begin with their time, so a chain's archives stand close together.
+    """
+    if isinstance(store, RemoteStore) and len(archive_ids) > 2:
+        entries = store.list_between(ARCHIVES, min(archive_ids), max(archive_ids), pages_max=len(archive_ids) // 2)
+        if entries is not None:
+            by_id: dict[str, list[ObjectEntry]] = {archive_id: [] for archive_id in archive_ids}
+            for entry in entries:
+                found = volume_of(entry.name)
+                if found is not None and found[0] in by_id:
+                    by_id[found[0]].append(entry)
+            return {archive_id: _sizes(found) for archive_id, found in by_id.items()}
+    return {archive_id: volume_sizes(store, archive_id) for archive_id in archive_ids}
+
+
+def _sizes(entries: Iterable[ObjectEntry]) -> tuple[int, ...]:
     sizes: list[int] = []
-    for entry in store.list(f"{ARCHIVES}/{archive_id}"):
+    for entry in sorted(entries, key=lambda entry: entry.name):
         found = volume_of(entry.name)
         if found is not None and found[1] == len(sizes):
             sizes.append(entry.byte_count)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from vark.errors import DamagedError, UnsupportedError, VarkError
+from vark.repository.bundles import read_bundle
 from vark.repository.envelope import Envelope
+from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import COMMITS, MARKS, content_of_name
 from vark.repository.marks import MarkState, fold
 from vark.repository.objects import read_object
 from vark.repository.records import Ancestor, Commit, CommittedArchive, Mark
 from vark.repository.root import Administration, AdministrationReader
 from vark.stores import Store
+from vark.stores.base import read_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,9 @@ class CatalogReader:
         self._commits: dict[str, Commit] = {}
         self._marks: dict[str, Mark] = {}
         self._vanished = False
+        self.uses_bundles = True
+        self.raw: dict[str, bytes] = {}  # name -> bytes of the records that were read
+        self._bundled: dict[str, bytes] = {}  # digest -> bytes
 
     def read(self, *, strict: bool = False) -> Catalog:
         """Return the catalog.
@@ -176,13 +182,16 @@ class CatalogReader:
         self, folder: str, known: dict[str, Any], kind: Any, faults: dict[str, VarkError], *, strict: bool
     ) -> dict[str, Any]:
         found = {}
-        for entry in self.store.list(folder):
-            name = entry.name
-            if content_of_name(name) is None:
-                continue  # not ours
+        entries = self.store.list(folder)
+        if folder == MARKS and self.uses_bundles and not self.raw:
+            self._bundled = read_bundle(self.store, entries)
+        names = [entry.name for entry in entries if content_of_name(entry.name) is not None]  # the others are not ours
+        for name in self._ahead(names, known):
             try:
                 if name not in known:
-                    known[name] = kind.decode(read_object(self.store, name), place=name, envelope=self.envelope)
+                    data = self._bundled.get(content_of_name(name) or "") or read_object(self.store, name)
+                    self.raw[name] = data
+                    known[name] = kind.decode(data, place=name, envelope=self.envelope)
                 found[name] = known[name]
             except FileNotFoundError:
                 self._vanished = True  # collected since it was listed
@@ -192,6 +201,12 @@ class CatalogReader:
                     raise
                 faults[name] = error
         return found
+
+    def _ahead(self, names: list[str], known: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the names, those first that need no reading."""
+        missing = [name for name in names if name not in known and content_of_name(name) not in self._bundled]
+        yield from set(names).difference(missing)
+        yield from read_ahead(self.store, missing, RECORD_BYTES_MAX)
 
 
 def _snapshots(catalog: Catalog) -> tuple[Snapshot, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vark.errors import ConflictError, DamagedError
 from vark.repository import sessions
+from vark.repository.bundles import old_bundles
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
 from vark.repository.layout import ARCHIVES, COMMITS, MARKS, SESSIONS, content_of_name, root_name, session_of, volume_of
@@ -198,6 +199,8 @@ def _finish(
     commits = marks = intents = temporary = 0
     if request.confirm:
         commits, marks = _remove_records(context)
+        for name in old_bundles(context.store.list(MARKS)):
+            context.store.delete(name)
         intents = _remove_sessions(context, request)
         sweep_temporary = getattr(context.store, "sweep_temporary", None)
         temporary = 0 if sweep_temporary is None else int(sweep_temporary())

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vark.errors import DamagedError, InvalidArgumentError, KeyNeededError, RepositoryNotFoundError
-from vark.repository.base import volume_sizes
+from vark.repository.base import volume_sizes_of
 from vark.repository.catalog import Catalog, CatalogReader, Snapshot
 from vark.repository.engine import Engine
 from vark.repository.envelope import Envelope
@@ -81,8 +81,9 @@ class Context:
     def sizes_of(self, ancestors: tuple[Ancestor, ...]) -> dict[str, tuple[int, ...]]:
         """Return the bytes of the volumes of archives. Errors: DamagedError where one is not as its record says."""
         found = {}
+        there = volume_sizes_of(self.store, [ancestor.id for ancestor in ancestors])
         for ancestor in ancestors:
-            sizes = volume_sizes(self.store, ancestor.id)
+            sizes = there[ancestor.id]
             if sum(sizes) != ancestor.bytes:
                 raise DamagedError(
                     f"archive {ancestor.id}: {sum(sizes)} bytes, expected {ancestor.bytes}; "

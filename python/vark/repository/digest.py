@@ -35,3 +35,8 @@ class VolumeDigest:
         """Return the digest of all that was taken, 64 hexadecimal digits."""
         last = bytes.fromhex(digest_hex(bytes(self._rest))) if self._rest else b""
         return digest_hex(bytes(self._pieces) + last)
+
+
+def volume_digest(data: memoryview) -> str:
+    """Return the digest of a volume that is in memory, as `VolumeDigest` does."""
+    return digest_hex(_core.blake3_pieces(data, PIECE_BYTES))

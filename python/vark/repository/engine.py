@@ -5,23 +5,20 @@ The only room of the repository that knows how an archive is written or opened; 
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import vark.api
 from vark import erasing
-from vark.archive import Archive
+from vark.archive import Archive, Volume
 from vark.erasing import Lists, Survey
 from vark.errors import InvalidArgumentError
 from vark.keys import Keyring, Signer
 from vark.repository.layout import volume_name
 from vark.repository.records import Ancestor, CommittedArchive
-from vark.stores import Store
+from vark.stores import RemoteStore, Store
 from vark.types import VerifyReport, WriteReport
 
 READ_BYTES = 8 << 20
@@ -133,29 +130,16 @@ class Engine:
         return Archive(path, ancestors=None if base is None else base.places, secrets=self.keyring)
 
     def open(self, store: Store, archive: CommittedArchive, sizes: Mapping[str, Sequence[int]]) -> Archive:
-        """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes.
-
-        Volumes that are no files are copied to temporary ones, which go with the archive.
-        """
+        """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes."""
         places = Places(store)
-        try:
-            volumes = places.volumes(archive.id, archive.volumes)
-            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            opened = Archive(volumes, ancestors=ancestors, secrets=self.keyring)
-        except BaseException:
-            places.close()
-            raise
-        weakref.finalize(opened, places.close)
-        return opened
+        volumes = places.volumes(archive.id, archive.volumes)
+        ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+        return Archive(volumes, ancestors=ancestors, secrets=self.keyring)
 
     def identity(self, store: Store, archive: CommittedArchive) -> tuple[str, str]:
         """Return the id and the root that the archive itself says."""
-        places = Places(store)
-        try:
-            with Archive(places.volumes(archive.id, archive.volumes), secrets=self.keyring) as opened:
-                return str(opened.archive_id), opened.root
-        finally:
-            places.close()
+        with Archive(Places(store).volumes(archive.id, archive.volumes), secrets=self.keyring) as opened:
+            return str(opened.archive_id), opened.root
 
     def verify(
         self,
@@ -172,14 +156,11 @@ class Engine:
         level: "stored" or "full". sizes: archive id -> bytes of the volumes of those that it points into.
         """
         places = Places(store)
-        try:
-            volumes = places.volumes(archive.id, archive.volumes)
-            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            return vark.api.verify_archive(
-                volumes, level=level, own=own, ancestors=ancestors, keyring=self.keyring, threads=threads
-            )
-        finally:
-            places.close()
+        volumes = places.volumes(archive.id, archive.volumes)
+        ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+        return vark.api.verify_archive(
+            volumes, level=level, own=own, ancestors=ancestors, keyring=self.keyring, threads=threads
+        )
 
     def verify_rows(
         self,
@@ -191,12 +172,9 @@ class Engine:
     ) -> tuple[VerifyReport, ...]:
         """Verify what verifying the own bytes of deltas does not prove. sizes: as in `verify`, for all of them."""
         places = Places(store)
-        try:
-            volumes = [places.volumes(archive.id, archive.volumes) for archive in archives]
-            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-            return vark.api.verify_deltas(volumes, ancestors=ancestors, keyring=self.keyring, threads=threads)
-        finally:
-            places.close()
+        volumes = [places.volumes(archive.id, archive.volumes) for archive in archives]
+        ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+        return vark.api.verify_deltas(volumes, ancestors=ancestors, keyring=self.keyring, threads=threads)
 
 
 def _written(report: WriteReport) -> Written:
@@ -215,34 +193,28 @@ def _written(report: WriteReport) -> Written:
 
 
 class Places:
-    """Paths of volumes: those of the store where its objects are files, else temporary copies."""
+    """Volumes as the engine takes them: files of the store where its objects are files, else ranges of them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def volumes(self, archive_id: str, sizes: Sequence[int]) -> list[Path]:
-        """Return one path for each volume. Errors: NotFoundError."""
-        return [self._volume(volume_name(archive_id, number)) for number in range(len(sizes))]
+    def volumes(self, archive_id: str, sizes: Sequence[int]) -> list[Volume]:
+        """Return the volumes of an archive, one after another."""
+        names = [volume_name(archive_id, number) for number in range(len(sizes))]
+        if isinstance(self._store, RemoteStore):
+            return [self._store.open_ranges(f"archive {archive_id}", list(zip(names, sizes, strict=True)))]
+        local = [self._store.local_path(name) for name in names]
+        return [path or ObjectRanges(self._store, name) for path, name in zip(local, names, strict=True)]
 
-    def close(self) -> None:
-        """Remove the copies."""
-        if self._folder is not None:
-            self._folder.cleanup()
 
-    def _volume(self, name: str) -> Path:
-        local = self._store.local_path(name)
-        if local is not None:
-            return local
-        path = self._temporary(name.replace("/", "_"))
-        if not path.exists():
-            found = self._store.byte_count(name)
-            with path.open("wb") as target:
-                for offset in range(0, found, READ_BYTES):
-                    target.write(self._store.read(name, offset=offset, byte_count=min(READ_BYTES, found - offset)))
-        return path
+class ObjectRanges:
+    """An object of a store without files, read by ranges. For the engine: `name`, `byte_count`, `read`."""
 
-    def _temporary(self, name: str) -> Path:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="vark-")
-        return Path(self._folder.name) / name
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self.byte_count = store.byte_count(name)
+        self._store = store
+
+    def read(self, offset: int, byte_count: int) -> bytes:
+        """Return bytes of the object. Errors: those of the store."""
+        return self._store.read(self.name, offset=offset, byte_count=byte_count)

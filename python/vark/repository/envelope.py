@@ -24,7 +24,7 @@ _PRIVATE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("forget", "undelete", "hold", "release", "tag", "untag"), _OF_MARK),
     **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "reason")),
     "session": ("name", "host", "process", "signature"),
-    **dict.fromkeys(("root", "condemned", "sweep", "report"), ()),
+    **dict.fromkeys(("root", "condemned", "sweep", "report", "probe"), ()),
 }
 # What stands in the place of what a write-only client cannot read.
 _NOTHING: Mapping[str, Any] = {

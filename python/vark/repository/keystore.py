@@ -80,7 +80,7 @@ def _slots(store: Store) -> list[bytes]:
     generations = _list(store)
     number = max((number for number, found in generations.items() if found.keyring), default=0)
     found = generations.get(number, _Generation())
-    return [data for names in found.slots.values() for data in _whole(store, names, None)]
+    return [data for names in found.slots.values() for data in _whole(store, names, None, KEY_COPIES)]
 
 
 def _open(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKeys:
@@ -90,24 +90,28 @@ def _open(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKe
         raise DamagedError(f"{KEYS}: no keyring is there; restore it from another copy", layer="seal")
     number = max(complete)
     found = generations[number]
-    slots = {slot: _whole(store, names, None) for slot, names in found.slots.items()}
     unfinished = tuple(sorted(later for later in generations if later > number))
     failures: list[VarkError] = []
-    for variant in range(KEY_COPIES):
-        # The first round has the first copy of each; later ones only where copies are not the same.
-        chosen = [copies[min(variant, len(copies) - 1)] for copies in slots.values() if copies]
-        if variant and all(len(copies) <= variant for copies in slots.values()):
-            break
-        for data in _whole(store, found.keyring, failures):
-            try:
-                keyring, slot, anchor = Keyring.open(
-                    bytes.fromhex(repository), number, data, chosen, secrets, suite=suite
-                )
-            except _REFUSALS as error:
-                failures.append(error)
-                continue
-            own = tuple(data for slot_id, copies in slots.items() for data in copies[:1] if _is_of(keyring, slot_id))
-            return OpenKeys(keyring, own, digest_hex(data), slot, None if anchor is None else bytes(anchor), unfinished)
+    tried: set[tuple[bytes, ...]] = set()
+    for most in (1, KEY_COPIES):  # the first copy of each; all of them only where those do not do
+        slots = {slot: _whole(store, names, None, most) for slot, names in found.slots.items()}
+        keyrings = _whole(store, found.keyring, failures, most)
+        for variant in range(max(len(copies) for copies in [*slots.values(), [b""]])):
+            chosen = [copies[min(variant, len(copies) - 1)] for copies in slots.values() if copies]
+            for data in keyrings:
+                if (data, *chosen) in tried:
+                    continue
+                tried.add((data, *chosen))
+                try:
+                    keyring, slot, anchor = Keyring.open(
+                        bytes.fromhex(repository), number, data, chosen, secrets, suite=suite
+                    )
+                except _REFUSALS as error:
+                    failures.append(error)
+                    continue
+                own = tuple(copies[0] for slot_id, copies in slots.items() if copies and _is_of(keyring, slot_id))
+                vouched = None if anchor is None else bytes(anchor)
+                return OpenKeys(keyring, own, digest_hex(data), slot, vouched, unfinished)
     raise _first(failures)
 
 
@@ -160,8 +164,8 @@ def _list(store: Store) -> dict[int, _Generation]:
     return found
 
 
-def _whole(store: Store, names: list[str], failures: list[VarkError] | None) -> list[bytes]:
-    """Return the different contents of the copies that can be read, in the order of the copies."""
+def _whole(store: Store, names: list[str], failures: list[VarkError] | None, most: int) -> list[bytes]:
+    """Return the different contents of the copies that can be read, in the order of the copies, from `most` of them."""
     found: dict[bytes, None] = {}
     for name in names:
         try:
@@ -169,6 +173,10 @@ def _whole(store: Store, names: list[str], failures: list[VarkError] | None) -> 
         except (NotFoundError, DamagedError) as error:
             if failures is not None:
                 failures.append(error)
+            continue
+        most -= 1
+        if most == 0:
+            break
     return list(found)
 
 

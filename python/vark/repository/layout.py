@@ -10,13 +10,15 @@ from vark.repository.digest import digest_hex
 MARKER = "vark.json"
 ARCHIVES, COMMITS, MARKS = "archives", "commits", "marks"
 ROOTS, LISTS, SESSIONS, REPORTS, KEYS = "root", "condemned", "sessions", "reports", "keys"
+PROBES = "doctor"
 KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
 ERASURES = "erasures"
 VOLUMES_MAX = 1_000_000
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VOLUME = re.compile(rf"archives/({_UUID})/(\d{{6}})\.vark")
-_RECORD = re.compile(r"(commits|marks|reports|erasures)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
+_RECORD = re.compile(r"(commits|marks|reports|erasures|doctor)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
+_BUNDLE = re.compile(r"marks/\d{4}-\d{2}/[0-9a-f]{64}\.bundle")
 _ROOT = re.compile(r"root/(\d{20})\.json")
 _LIST = re.compile(r"condemned/([0-9a-f]{64})\.json")
 _KEY = re.compile(r"keys/(\d{20})/(keyring|[0-9a-f]{32})-([0-2])\.json")
@@ -38,6 +40,16 @@ def record_name(folder: str, data: bytes, unix_ms: int) -> str:
     """Return the object that holds the record `data` of `folder`, in the month (UTC) of its time."""
     month = datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m")
     return f"{folder}/{month}/{digest_hex(data)}.json"
+
+
+def bundle_name(data: bytes, unix_ms: int) -> str:
+    """Return the object that holds the bundle `data`: beside marks, which are listed first."""
+    return record_name(MARKS, data, unix_ms).removesuffix(".json") + ".bundle"
+
+
+def is_bundle(name: str) -> bool:
+    """Return whether an object is a bundle."""
+    return _BUNDLE.fullmatch(name) is not None
 
 
 def list_name(digest: str) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 from vark.errors import VarkError
 from vark.repository.envelope import Envelope
-from vark.repository.fields import new_salt
+from vark.repository.fields import RECORD_BYTES_MAX, new_salt
 from vark.repository.layout import REPORTS, content_of_name
 from vark.repository.objects import create_record, read_object
 from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
+from vark.stores.base import read_ahead
 
 LEVELS = ("structure", "stored", "full")
 RESTORED = "restored"  # "full", with all that the archive takes from others: as a restore reads it
@@ -67,16 +68,15 @@ class Ledger:
 def read_ledger(store: Store, envelope: Envelope, faults: dict[str, VarkError] | None = None) -> Ledger:
     """Return the ledger; entries that cannot be read go into `faults`."""
     found: list[tuple[int, str, list[LedgerEntry]]] = []
-    for item in store.list(REPORTS):
-        if content_of_name(item.name) is None:
-            continue
+    names = [item.name for item in store.list(REPORTS) if content_of_name(item.name) is not None]
+    for name in read_ahead(store, names, RECORD_BYTES_MAX):
         try:
-            entries = _decode(read_object(store, item.name), place=item.name, envelope=envelope)
+            entries = _decode(read_object(store, name), place=name, envelope=envelope)
         except VarkError as error:
             if faults is not None:
-                faults[item.name] = error
+                faults[name] = error
             continue
-        found.append((entries[0].unix_ms if entries else 0, item.name, entries))
+        found.append((entries[0].unix_ms if entries else 0, name, entries))
     return Ledger([entry for _, _, entries in sorted(found, key=lambda item: item[:2]) for entry in entries])
 
 

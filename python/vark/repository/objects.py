@@ -11,15 +11,15 @@ from vark.errors import DamagedError, NotFoundError, ObjectExistsError
 from vark.repository.digest import digest_hex
 from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import content_of_name, list_name, record_name
-from vark.stores import Store
+from vark.stores import RemoteStore, Store
+from vark.stores.base import read_limited
 
 
 def read_object(store: Store, name: str) -> bytes:
     """Return a record's bytes, compared with its content name. Errors: NotFoundError, DamagedError."""
-    found = store.byte_count(name)
-    if found > RECORD_BYTES_MAX:
-        raise DamagedError(f"{name}: {found} bytes; a record has at most {RECORD_BYTES_MAX}", layer="record")
-    data = store.read(name)
+    data = read_limited(store, name, RECORD_BYTES_MAX)
+    if isinstance(data, int):
+        raise DamagedError(f"{name}: {data} bytes; a record has at most {RECORD_BYTES_MAX}", layer="record")
     expected = content_of_name(name)
     if expected is not None and digest_hex(data) != expected:
         raise DamagedError(
@@ -56,8 +56,10 @@ def settle(store: Store, name: str) -> None:
     """Make a record durable that another process has created: it may have died before that.
 
     Needed before anything that cannot be taken back relies on a record that was only found. One that has gone since
-    needs nothing.
+    needs nothing, and neither does one in a remote store (spec, section 7).
     """
+    if isinstance(store, RemoteStore):
+        return
     with contextlib.suppress(NotFoundError):
         data = read_object(store, name)
         with contextlib.suppress(ObjectExistsError):  # says that the object is durable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -34,6 +34,7 @@ from vark.repository.objects import read_object
 from vark.repository.records import Marker
 from vark.repository.state import ClientState
 from vark.stores import LocalStore, Store
+from vark.stores.urls import adopt_store, is_library_store, is_url, open_store
 
 Place = str | PathLike[str] | Store
 SUITES = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
@@ -217,9 +218,15 @@ def _rescued(store: Store) -> Marker:
     return Marker("", "", 0, None)
 
 
-def store_of(place: Place) -> Store:
-    """Return the store that a place is."""
-    return LocalStore(place) if isinstance(place, (str, PathLike)) else place
+def store_of(place: Place, options: Mapping[str, Any] | None = None) -> Store:
+    """Return the store that a place is. Errors: InvalidArgumentError."""
+    if is_url(place):
+        return open_store(str(place), options)
+    if options:
+        raise InvalidArgumentError("store_options: only for an address such as s3://bucket/prefix; leave them out")
+    if isinstance(place, (str, PathLike)):
+        return LocalStore(place)
+    return adopt_store(place) if is_library_store(place) else place
 
 
 def shown(place: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vark.stores import Traffic
 from vark.types import Damage, WriteReport, text_table
 from vark.units import format_bytes
 
@@ -29,7 +30,8 @@ class ArchiveWritten:
 class BackupReport:
     """What a backup did. It is durable and has passed the check against collections when this is returned.
 
-    kept_volumes: volumes that an interrupted run had finished. superseded: commits that a collection made unsafe, and
+    kept_volumes: volumes that an interrupted run had finished. traffic: requests and bytes, in a remote store; those of
+    all that used the same `Repository` meanwhile. superseded: commits that a collection made unsafe, and
     that were replaced by full ones before this was reported.
     """
 
@@ -43,6 +45,7 @@ class BackupReport:
     seconds: float
     resumed: bool
     superseded: tuple[str, ...]
+    traffic: Traffic | None = None
 
     def __repr__(self) -> str:
         kinds = {"full" if archive.base is None else "delta" for archive in self.archives}

@@ -21,6 +21,7 @@ from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.collect import CollectRequest, collect
 from vark.repository.compact import compact
 from vark.repository.diff import diff
+from vark.repository.doctor import DoctorReport, check_collectable, doctor
 from vark.repository.engine import Engine
 from vark.repository.erase import EraseRequest, erase
 from vark.repository.erase_filter import lift
@@ -41,9 +42,11 @@ from vark.repository.reports import (
 from vark.repository.rotation import signing_keys
 from vark.repository.sourcing import check_shards
 from vark.repository.stats import stats
+from vark.repository.uploads import VOLUME_BYTES
 from vark.repository.verify import make_request, verify
 from vark.retention import Policy
 from vark.selection import Selection
+from vark.stores import RemoteStore, Traffic
 from vark.types import RestoreReport
 from vark.units import parse_bytes, parse_duration
 
@@ -72,6 +75,7 @@ class Repository:
         kms_alone: bool = False,
         encryption: str | None = None,
         volume_bytes: int | str | None = None,
+        store_options: Mapping[str, Any] | None = None,
         engine: Engine | None = None,
     ) -> Repository:
         """Make a repository in an empty folder (which may not exist yet) or store, and return it.
@@ -80,15 +84,20 @@ class Repository:
         recovery_code: one of `vark.keys.new_recovery_code`; note it first. kms: keys of a key management service
         (`vark.kms.AwsKms`), beside another way unless kms_alone. encryption: "none" for a repository that
         whoever holds the storage can read; else "aes-256-gcm" (default) or "chacha20-poly1305".
-        volume_bytes: cut archives into objects of this many bytes (at least 1 MiB); None for one object an archive.
+        place: a path, an address ("s3://bucket/prefix", "gs://…", "az://container/prefix"), or a store object, also one
+        of obstore. store_options: as in `vark.stores.open_store`. volume_bytes: cut archives into objects of this many
+        bytes (at least 1 MiB); None for one object an archive in a folder, and 32 MiB in a remote store.
         Errors: TargetExistsError (a repository, or anything else, is there), InvalidArgumentError (nothing to encrypt
         it with, and not encryption="none").
         """
+        store = opening.store_of(place, store_options)
+        if volume_bytes is None and isinstance(store, RemoteStore):
+            volume_bytes = VOLUME_BYTES
         limit = None if volume_bytes is None else max(parse_bytes(volume_bytes, name="volume_bytes"), 1 << 20)
         seal = protection(passphrase, recipients, recovery_code)
         return cls(
             opening.create(
-                place,
+                store,
                 volume_bytes=limit,
                 seal=seal,
                 services=kms,
@@ -113,10 +122,12 @@ class Repository:
         trust: bool = False,
         accept_history: bool = False,
         rescue: bool = False,
+        store_options: Mapping[str, Any] | None = None,
         engine: Engine | None = None,
     ) -> Repository:
         """Open a repository.
 
+        place, store_options: as in `create`; also "https://…", to read only.
         passphrase, identities, recovery_code: of an encrypted one; any one that fits opens it. identities: age identity
         files, by path or by content. kms: keys of a key management service, asked when nothing else fits.
         signer: a file of `Keys.add_signer`, by path or content, which signs new snapshots; one that is write-only needs
@@ -132,9 +143,10 @@ class Repository:
         secrets = unlocking(passphrase, identities, recovery_code)
         believed = Trust(authority, head, trust, accept_history)
         file = signer_of(signer)
+        store = opening.store_of(place, store_options)
         return cls(
             opening.open_(
-                place, secrets=secrets, signer=file, services=kms, trust=believed, rescue=rescue, engine=engine
+                store, secrets=secrets, signer=file, services=kms, trust=believed, rescue=rescue, engine=engine
             )
         )
 
@@ -147,6 +159,11 @@ class Repository:
     def is_encrypted(self) -> bool:
         """Whether the repository is encrypted."""
         return self._context.keys is not None
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Requests made of a remote store since it was opened, by class, and bytes; None for any other store."""
+        return self.store.counts.total() if isinstance(self.store, RemoteStore) else None
 
     def __repr__(self) -> str:
         return f"Repository({opening.shown(self.store)}, id {self.id})"
@@ -182,7 +199,7 @@ class Repository:
         """
         sources = {"": source}
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options, cache)
-        return backup(self._context.writable(adds_only=True), request)
+        return self._backup(request)
 
     def backup_shards(
         self,
@@ -200,7 +217,7 @@ class Repository:
         """Make one snapshot of several sources (shard -> source), each an archive, committed together or not at all."""
         check_shards(sources)
         request = BackupRequest(sources, name, dict(tags or {}), full, resume, chain_max, waste_max, options, cache)
-        return backup(self._context.writable(adds_only=True), request)
+        return self._backup(request)
 
     def catalog(self) -> Catalog:
         """Return all that commits and marks say, with what could not be read in `faults`."""
@@ -348,8 +365,11 @@ class Repository:
         Nothing is freed: `undelete` takes it back until `gc` has come by after the trash window. A policy keeps what
         one of its rules keeps, and everything that is held or dated in the future.
         min_redundancy: complete snapshots of each name that have to be left.
-        Errors: RefusedError (held, too few left), DamagedError (a record cannot be read: it may be a hold).
+        Errors: RefusedError (held, too few left; a remote store that does not allow collections), DamagedError (a
+        record cannot be read: it may be a hold).
         """
+        if confirm:
+            check_collectable(self._context.writable(), "forget", fresh=False)
         catalog = self._context.writable().reader.read(strict=True)
         for place, error in catalog.faults.items():
             raise DamagedError(f"forget: {place} cannot be used ({error}); restore it from another copy first")
@@ -381,7 +401,8 @@ class Repository:
 
         trash: how long what was forgotten can be taken back. grace: how long archives without a commit are left to
         running backups. min_redundancy: the newest complete snapshots of each name stay, whatever was forgotten.
-        Errors: DamagedError (a record cannot be read: nothing is freed), ConflictError.
+        Errors: DamagedError (a record cannot be read: nothing is freed), ConflictError, RefusedError (a remote store
+        in which this is not safe; see `doctor`).
         """
         request = CollectRequest(
             confirm=confirm,
@@ -389,7 +410,17 @@ class Repository:
             grace_ms=int(parse_duration(grace, name="grace") * 1000),
             floor=min_redundancy,
         )
+        if confirm:
+            check_collectable(self._context.writable(), "gc", fresh=True)
         return collect(self._context.writable(), request)
+
+    def doctor(self) -> DoctorReport:
+        """Try out what the store can be relied on for, and look for what interrupted backups have left behind.
+
+        Makes some small objects and deletes them again; what was found is kept as a record. In a remote store without
+        what a collection relies on, `gc` and `forget` are refused. Errors: those of a store that cannot be written to.
+        """
+        return doctor(self._context.writable())
 
     def compact(
         self, reference: str | Snapshot, *, threads: int | None = None, progress: Progress | None = None
@@ -444,6 +475,12 @@ class Repository:
     def stats(self) -> StatsReport:
         """Tell how many bytes there are and for whom. Reads records and listings only."""
         return stats(self._context)
+
+    def _backup(self, request: BackupRequest) -> BackupReport:
+        before = self.traffic
+        report = backup(self._context.writable(adds_only=True), request)
+        after = self.traffic
+        return report if before is None or after is None else replace(report, traffic=after - before)
 
     def _for_marking(self, reference: str | Snapshot) -> tuple[Catalog, Snapshot]:
         catalog = self._context.writable().reader.read(strict=True)

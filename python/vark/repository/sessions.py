@@ -16,11 +16,12 @@ from pathlib import Path
 from vark.errors import VarkError
 from vark.repository.catalog import Catalog
 from vark.repository.envelope import Envelope
-from vark.repository.fields import new_salt
+from vark.repository.fields import RECORD_BYTES_MAX, new_salt
 from vark.repository.layout import SESSIONS, session_name, session_of
 from vark.repository.objects import new_uuid7, read_object
 from vark.repository.records import VERSION, read_repository
 from vark.stores import Store
+from vark.stores.base import read_ahead
 
 _ACTIVE: set[str] = set()  # of this process
 
@@ -135,11 +136,10 @@ def find_interrupted(
 def all_sessions(store: Store, envelope: Envelope) -> list[Session]:
     """Return all intents that can be read; the others do not matter."""
     found = []
-    for entry in store.list(SESSIONS):
-        if session_of(entry.name) is not None:
-            with contextlib.suppress(VarkError):
-                data = read_object(store, entry.name)
-                found.append(Session.decode(data, place=entry.name, envelope=envelope))
+    names = [entry.name for entry in store.list(SESSIONS) if session_of(entry.name) is not None]
+    for name in read_ahead(store, names, RECORD_BYTES_MAX):
+        with contextlib.suppress(VarkError):
+            found.append(Session.decode(read_object(store, name), place=name, envelope=envelope))
     return found
 
 

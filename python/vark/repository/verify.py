@@ -65,6 +65,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
     """
     start = time.monotonic()
     context = replace(context)  # a fresh reader: what was read earlier may be damaged since
+    context.reader.uses_bundles = False  # the objects themselves are to be read
     catalog = context.reader.read()
     faults = _records(context, catalog, request.signed_by)
     ledger = read_ledger(context.store, context.envelope, faults)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vark.errors import NotFoundError, ObjectExistsError, StorageError, VarkError
+from vark.errors import NotFoundError, ObjectExistsError, StorageError
 from vark.repository.digest import VolumeDigest
-from vark.repository.engine import READ_BYTES, Written
+from vark.repository.engine import Written
 from vark.repository.layout import ARCHIVES, volume_name
-from vark.stores import ObjectWriter, Store
+from vark.repository.uploads import PIPE_BYTES, VOLUME_BYTES, Cutter, UploadCutter, VolumeDiffersError
+from vark.stores import ObjectWriter, RemoteStore, Store
+
+__all__ = ["VolumeCutter", "VolumeDiffersError", "Volumes", "WriteArchive", "write_volumes"]
 
 WriteArchive = Callable[[int], Written]
 
@@ -25,10 +30,6 @@ class Volumes:
     digests: tuple[str, ...] = ()
 
 
-class VolumeDiffersError(VarkError):
-    """A volume of this archive id exists with other bytes: the id cannot be used."""
-
-
 def write_volumes(
     store: Store, archive_id: str, write: WriteArchive, *, volume_bytes: int | None, seekable: bool
 ) -> tuple[Written, Volumes]:
@@ -37,16 +38,20 @@ def write_volumes(
     seekable: `write` wants a regular file (it may start again), else a pipe will do. Volumes that exist are compared,
     not written again. Errors: VolumeDiffersError and all of `write` and of the store.
     """
-    fresh = not store.list(f"{ARCHIVES}/{archive_id}")
-    if fresh and volume_bytes is None:
+    if not isinstance(store, RemoteStore) and volume_bytes is None and not store.list(f"{ARCHIVES}/{archive_id}"):
         with store.writer(volume_name(archive_id, 0)) as writer:
             written = write(writer.fileno())
             volumes = Volumes((_commit(writer, archive_id),))
     else:
-        cutter = VolumeCutter(store, archive_id, volume_bytes)
+        cutter: Cutter
+        if isinstance(store, RemoteStore):
+            cutter = UploadCutter(store, archive_id, volume_bytes or VOLUME_BYTES)
+        else:
+            cutter = VolumeCutter(store, archive_id, volume_bytes)
         try:
             written = _spooled(write, cutter) if seekable else _piped(write, cutter)
-            volumes = cutter.finish()
+            sizes, digests = cutter.finish()
+            volumes = Volumes(sizes, digests if len(sizes) > 1 else ())
         finally:
             cutter.close()
     stored = sum(volumes.sizes)
@@ -72,6 +77,10 @@ class VolumeCutter:
         self._position = 0  # in the volume; 0 before it is begun
         self.kept_count = 0
 
+    def drain(self, descriptor: int) -> None:
+        while data := os.read(descriptor, 1 << 20):
+            self.feed(data)
+
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes. Errors: VolumeDiffersError, NoSpaceError, StorageError."""
         rest = memoryview(data)
@@ -84,17 +93,15 @@ class VolumeCutter:
             if self._position == self._volume_bytes:
                 self._end()
 
-    def finish(self) -> Volumes:
-        """End the last volume; return all of them."""
+    def finish(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         if self._position:
             self._end()
         names = {volume_name(self._archive_id, number) for number in range(len(self._sizes))}
         if {entry.name for entry in self._store.list(f"{ARCHIVES}/{self._archive_id}")} != names:
             raise VolumeDiffersError(f"archive {self._archive_id}: it has other volumes than were written")
-        return Volumes(tuple(self._sizes), tuple(self._digests) if len(self._sizes) > 1 else ())
+        return tuple(self._sizes), tuple(self._digests)
 
     def close(self) -> None:
-        """Drop a volume that was not finished."""
         if self._writer is not None:
             self._writer.__exit__(None, None, None)
             self._writer = None
@@ -156,24 +163,23 @@ def _commit(writer: ObjectWriter, archive_id: str) -> int:
         raise VolumeDiffersError(f"archive {archive_id}: somebody else writes it, too") from error
 
 
-def _spooled(write: WriteArchive, cutter: VolumeCutter) -> Written:
+def _spooled(write: WriteArchive, cutter: Cutter) -> Written:
     with tempfile.TemporaryFile(prefix="vark-") as file:
         written = write(file.fileno())
         file.seek(0)
-        while data := file.read(READ_BYTES):
-            cutter.feed(data)
+        cutter.drain(file.fileno())
     return written
 
 
-def _piped(write: WriteArchive, cutter: VolumeCutter) -> Written:
+def _piped(write: WriteArchive, cutter: Cutter) -> Written:
     """Let the engine write into a pipe whose other end is cut into volumes: no copy of the archive on the way."""
     reading, writing = os.pipe()
+    _widen(writing)
     failures: list[BaseException] = []
 
     def drain() -> None:
         try:
-            while data := os.read(reading, 1 << 20):
-                cutter.feed(data)
+            cutter.drain(reading)
         except BaseException as error:
             failures.append(error)
         finally:
@@ -194,3 +200,11 @@ def _piped(write: WriteArchive, cutter: VolumeCutter) -> Written:
     if failures:
         raise failures[0]
     return written
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold more, where the system can: both ends then switch less often."""
+    number = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if number is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, number, PIPE_BYTES)

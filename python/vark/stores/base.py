@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,21 @@ class Store(Protocol):
     def clock_unix_ms(self) -> int | None:
         """Return the store's own time; None where it has no clock but this machine's."""
         ...
+
+
+def read_limited(store: Store, name: str, byte_count_max: int) -> bytes | int:
+    """Return a whole object, or how many bytes it has where those are more than `byte_count_max`."""
+    limited = getattr(store, "read_limited", None)
+    if limited is not None:  # one request where a question for the size would be another
+        return limited(name, byte_count_max)  # type: ignore[no-any-return]
+    found = store.byte_count(name)
+    return found if found > byte_count_max else store.read(name)
+
+
+def read_ahead(store: Store, names: Iterable[str], byte_count_max: int) -> Iterator[str]:
+    """Yield names whose objects will be read by `read_limited`; of a remote store the next ones come meanwhile."""
+    ahead = getattr(store, "read_ahead", None)
+    return iter(names) if ahead is None else ahead(names, byte_count_max)
 
 
 @functools.lru_cache(maxsize=4096)  # a repository asks for the same names again and again

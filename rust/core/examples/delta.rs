@@ -37,7 +37,7 @@ fn main() {
         return;
     }
     let opened = |path: &PathBuf, places: &Places| {
-        let (archive, _) = open_archive(std::slice::from_ref(path), places).unwrap();
+        let (archive, _) = open_archive(&[path.clone().into()], places).unwrap();
         Arc::new(RowReader::new(archive, 64 << 20))
     };
     for _ in 0..rounds {
@@ -46,7 +46,7 @@ fn main() {
         let id = reader.archive().id().to_string();
         let report = pack_to(&target, Some(Base { reader, key: Some(key) }));
         println!("delta {:.3} s, {} bytes", start.elapsed().as_secs_f64(), report.archive_bytes);
-        let places = Places::from([(id, vec![PathBuf::from(base)])]);
+        let places = Places::from([(id, vec![PathBuf::from(base).into()])]);
         let start = Instant::now();
         let options =
             RestoreOptions { replace: true, sync: false, threads: 0, memory_bytes: 256 << 20, max_bytes: None };

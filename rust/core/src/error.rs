@@ -15,6 +15,8 @@ pub enum ErrorKind {
     NoSpace,
     /// Any other failure of the operating system.
     Io,
+    /// A store does not answer, or wants fewer requests; the same again may work later.
+    Unavailable,
     /// The file is not a vark archive at all.
     NotAnArchive,
     /// An archive whose bytes are not what was written, or break the specification.
@@ -35,13 +37,14 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; 15] = [
+    pub const ALL: [ErrorKind; 16] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
         Self::PermissionDenied,
         Self::NoSpace,
         Self::Io,
+        Self::Unavailable,
         Self::NotAnArchive,
         Self::Damaged,
         Self::Unsupported,
@@ -53,6 +56,11 @@ impl ErrorKind {
         Self::WrongKey,
     ];
 
+    /// The kind that has this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// The stable code shown to programs (`--json`, `VarkError.code`).
     pub fn code(self) -> &'static str {
         match self {
@@ -62,6 +70,7 @@ impl ErrorKind {
             Self::PermissionDenied => "permission-denied",
             Self::NoSpace => "no-space",
             Self::Io => "io",
+            Self::Unavailable => "unavailable",
             Self::NotAnArchive => "not-an-archive",
             Self::Damaged => "damaged",
             Self::Unsupported => "unsupported",

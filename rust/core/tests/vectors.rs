@@ -29,7 +29,7 @@ fn path_of(folder: &Path, name: &str) -> PathBuf {
 
 /// Ancestors lie beside the vectors under their ids.
 fn open_path(path: &Path) -> Result<Archive> {
-    open_archive(&[path.to_owned()], &Places::new()).map(|(archive, _)| archive)
+    open_archive(&[path.to_owned().into()], &Places::new()).map(|(archive, _)| archive)
 }
 
 fn open(path: &Path) -> Result<Arc<RowReader>> {

@@ -14,6 +14,17 @@ pub fn to_py(error: &Error) -> PyErr {
     })
 }
 
+/// An error that Python code raised which the core had called: its `code` says the kind.
+pub fn from_py(py: Python<'_>, raised: &PyErr) -> Error {
+    if !raised.is_instance_of::<pyo3::exceptions::PyException>(py) {
+        return Error::new(ErrorKind::Cancelled, "", "interrupted");
+    }
+    let value = raised.value(py);
+    let text = |name: &str| value.getattr(name).ok().and_then(|found| found.extract::<String>().ok());
+    let kind = text("code").and_then(|code| ErrorKind::from_code(&code)).unwrap_or(ErrorKind::Io);
+    Error::new(kind, "", text("message").unwrap_or_else(|| raised.to_string()))
+}
+
 pub fn invalid(place: &str, detail: impl Into<String>) -> PyErr {
     to_py(&Error::new(ErrorKind::InvalidArgument, place, detail))
 }

@@ -12,6 +12,7 @@ mod pack;
 mod progress;
 mod reader;
 mod secrets;
+mod volumes;
 
 use pyo3::prelude::*;
 
@@ -31,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack::pack, module)?)?;
     module.add_function(wrap_pyfunction!(pack::plan_file, module)?)?;
     module.add_function(wrap_pyfunction!(pack::blake3, module)?)?;
+    module.add_function(wrap_pyfunction!(pack::blake3_pieces, module)?)?;
     module.add_function(wrap_pyfunction!(secrets::new_recovery_code, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_path, module)?)?;
     module.add_function(wrap_pyfunction!(reader::verify_rows, module)?)

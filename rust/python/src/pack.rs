@@ -1,5 +1,6 @@
 //! `pack` and `plan_file`.
 
+use crate::buffers::BufferSource;
 use crate::errors::{invalid, to_py};
 use crate::inputs::{BytesArgument, layout, member, object, stream};
 use crate::keyring::KeysArgument;
@@ -20,6 +21,7 @@ use vark_core::pipeline::id_index::IdIndex;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
 use vark_core::plan::Skipped;
 use vark_core::seal::{Secret, Suite};
+use vark_core::store::ReadAt;
 use vark_core::store::file::FileSource;
 
 #[derive(FromPyObject)]
@@ -139,6 +141,26 @@ pub fn output(target: TargetArgument, replace: bool, sync: bool) -> PyResult<Out
 #[pyfunction]
 pub fn blake3(data: &[u8]) -> [u8; 32] {
     vark_core::digest::blake3(data)
+}
+
+/// BLAKE3 of each piece of some bytes, one after another.
+#[pyfunction]
+pub fn blake3_pieces(py: Python<'_>, data: &Bound<'_, PyAny>, piece_bytes: usize) -> PyResult<Vec<u8>> {
+    let source = BufferSource::new(data)?;
+    let digests = py.detach(|| {
+        let mut piece = vec![0; piece_bytes.min(usize::try_from(source.byte_count()).unwrap_or(piece_bytes))];
+        let mut digests = Vec::new();
+        let mut offset = 0;
+        while offset < source.byte_count() && !piece.is_empty() {
+            let left = usize::try_from(source.byte_count() - offset).unwrap_or(usize::MAX);
+            let part = &mut piece[..left.min(piece_bytes)];
+            source.read_at(offset, part)?;
+            digests.extend(vark_core::digest::blake3(part));
+            offset += part.len() as u64;
+        }
+        Ok(digests)
+    });
+    digests.map_err(|error: Error| to_py(&error))
 }
 
 #[pyfunction]

@@ -5,6 +5,7 @@ use crate::errors::{invalid, to_py};
 use crate::keyring::{Keys, KeysArgument, OpenKeyring};
 use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
+use crate::volumes::{PlacesArgument, VolumeArgument, places_of, volumes_of};
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,7 @@ use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::equal::equal_rows;
 use vark_core::pipeline::id_index;
 use vark_core::pipeline::memory;
-use vark_core::pipeline::open::{Places, open_sealed, open_volumes};
+use vark_core::pipeline::open::{Places, Volume, open_sealed, open_volumes};
 use vark_core::pipeline::packer::Progress;
 use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
@@ -99,11 +100,12 @@ impl Reader {
     #[staticmethod]
     fn open(
         py: Python<'_>,
-        volumes: Vec<PathBuf>,
-        ancestors: Places,
+        volumes: Vec<VolumeArgument>,
+        ancestors: PlacesArgument,
         secrets: Option<KeysArgument<'_>>,
     ) -> PyResult<Self> {
         let keys = Keys::of(secrets.as_ref())?;
+        let (volumes, ancestors) = (volumes_of(volumes), places_of(ancestors));
         let opened = py.detach(|| open_sealed(&volumes, &ancestors, &keys));
         let (archive, counts) = opened.map_err(|error| to_py(&error))?;
         Ok(Self {
@@ -351,8 +353,8 @@ fn checker(layout: &str) -> PyResult<Check> {
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private function")]
 pub fn verify_path(
     py: Python<'_>,
-    volumes: Vec<PathBuf>,
-    ancestors: Places,
+    volumes: Vec<VolumeArgument>,
+    ancestors: PlacesArgument,
     secrets: Option<KeysArgument<'_>>,
     level: &str,
     own: bool,
@@ -361,6 +363,7 @@ pub fn verify_path(
 ) -> PyResult<String> {
     let keys = Keys::of(secrets.as_ref())?;
     let (level, scope) = (level_of(level)?, scope_of(own));
+    let (volumes, ancestors) = (volumes_of(volumes), places_of(ancestors));
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         let report = &mut |done, total| reporter.report(done, total);
@@ -373,13 +376,15 @@ pub fn verify_path(
 #[pyo3(signature = (archives, ancestors, secrets, *, threads, progress))]
 pub fn verify_rows(
     py: Python<'_>,
-    archives: Vec<Vec<PathBuf>>,
-    ancestors: Places,
+    archives: Vec<Vec<VolumeArgument>>,
+    ancestors: PlacesArgument,
     secrets: Option<KeysArgument<'_>>,
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let keys = Keys::of(secrets.as_ref())?;
+    let archives: Vec<Vec<Volume>> = archives.into_iter().map(volumes_of).collect();
+    let ancestors = places_of(ancestors);
     let mut reporter = Reporter::new(progress);
     let result = py.detach(|| {
         let report = &mut |done, total| reporter.report(done, total);
@@ -389,7 +394,7 @@ pub fn verify_rows(
 }
 
 fn verify_files(
-    volumes: &[PathBuf],
+    volumes: &[Volume],
     ancestors: &Places,
     keys: &Keys,
     level: Level,

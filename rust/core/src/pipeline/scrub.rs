@@ -61,7 +61,7 @@ impl Scrub<'_> {
     }
 
     fn note(&mut self, error: &Error, offset: u64, byte_count: u64) {
-        let is_unread = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied);
+        let is_unread = matches!(error.kind(), ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::PermissionDenied);
         let places = if is_unread { &mut self.unread } else { &mut self.damage };
         places.push(Damage {
             layer: error.layer().map_or("block", Layer::name),

@@ -226,7 +226,7 @@ impl<'a, 'b> Check<'a, 'b> {
         (offset, byte_count): (u64, u64),
     ) {
         let streams = self.reader.archive().streams();
-        let is_unread = matches!(error.kind(), ErrorKind::Io | ErrorKind::PermissionDenied);
+        let is_unread = matches!(error.kind(), ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::PermissionDenied);
         let places = if is_unread { &mut self.unread } else { &mut self.damage };
         places.push(Damage {
             layer: error.layer().map_or("block", Layer::name),

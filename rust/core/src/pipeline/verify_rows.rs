@@ -2,7 +2,7 @@
 //! number, whatever archive they are of, so that a block that many archives take rows from is decoded once.
 
 use super::kept::Shared;
-use super::open::{Places, open_sealed};
+use super::open::{Places, Volume, open_sealed};
 use super::packer::Progress;
 use super::rows::{ReadState, RowReader};
 use super::verify::{Check, Level, VerifyReport, verify_opened};
@@ -13,7 +13,6 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +34,7 @@ pub struct RowsReport {
 /// # Errors
 /// Those of opening that are no damage, and of `progress`.
 pub fn verify_rows(
-    archives: &[Vec<PathBuf>],
+    archives: &[Vec<Volume>],
     places: &Places,
     keys: &dyn KeySource,
     threads: usize,

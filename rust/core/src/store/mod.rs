@@ -51,6 +51,16 @@ impl ReadAt for &[u8] {
     }
 }
 
+impl ReadAt for std::sync::Arc<dyn ReadAt> {
+    fn byte_count(&self) -> u64 {
+        (**self).byte_count()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        (**self).read_at(offset, buffer)
+    }
+}
+
 impl ReadAt for Vec<u8> {
     fn byte_count(&self) -> u64 {
         self.as_slice().byte_count()

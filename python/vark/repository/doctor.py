@@ -1,0 +1,113 @@
+"""What a repository's store can be relied on for, and what was left behind in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+from vark.errors import NotFoundError, RefusedError
+from vark.repository.context import Context
+from vark.repository.envelope import Envelope
+from vark.repository.fields import new_salt
+from vark.repository.layout import ARCHIVES, PROBES, content_of_name, volume_of
+from vark.repository.objects import create_record, now_unix_ms, read_object
+from vark.repository.records import VERSION, read_repository
+from vark.stores import RemoteStore
+from vark.stores.probe import Probe, probe
+
+GRACE_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """What `doctor` found. leftovers: archive id -> bytes, of archives without a commit that are older than a day."""
+
+    probe: Probe
+    leftovers: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is safe in this store."""
+        return self.probe.is_collectable
+
+    def lines(self) -> list[str]:
+        """Return all that was found, a sentence each."""
+        left = f"left by interrupted backups: {len(self.leftovers)} archives, {sum(self.leftovers.values())} bytes"
+        return [*self.probe.lines(), f"{left}; `vark gc` frees them" if self.leftovers else f"{left}"]
+
+
+def doctor(context: Context) -> DoctorReport:
+    """Try out the store, keep what was found as a record, and look for what interrupted backups have left."""
+    found = probe(context.store)
+    _keep(context, found)
+    catalog = context.reader.read()
+    committed = {archive.id for commit in catalog.commits.values() for archive in commit.archives}
+    oldest = now_unix_ms(context.store) - GRACE_MS
+    left: dict[str, int] = {}
+    young: set[str] = set()
+    for entry in context.store.list(ARCHIVES):
+        volume = volume_of(entry.name)
+        if volume is not None and volume[0] not in committed:
+            left[volume[0]] = left.get(volume[0], 0) + entry.byte_count
+            if entry.modified_unix_ms > oldest:
+                young.add(volume[0])
+    return DoctorReport(found, {archive: size for archive, size in left.items() if archive not in young})
+
+
+def check_collectable(context: Context, what: str, *, fresh: bool) -> None:
+    """Refuse to take anything away from a remote store that has not what a collection relies on.
+
+    fresh: try it now; else what was found last is enough. Errors: RefusedError.
+    """
+    if not isinstance(context.store, RemoteStore):
+        return
+    found = None if fresh else _last(context)
+    if found is None:
+        found = probe(context.store)
+        _keep(context, found)
+    if not found.is_collectable:
+        raise RefusedError(
+            f"{what}: not in this store: {'; '.join(found.faults())}; backups are safe in it, and grow; move the "
+            "repository to another store to free space"
+        )
+
+
+def _keep(context: Context, found: Probe) -> None:
+    """Write what was found as a record (spec, section 2.7)."""
+    if isinstance(context.store, RemoteStore) and not found.create_only:
+        context.store.exclusive = False
+    if not context.id:
+        return
+    now_ms = time.time_ns() // 1_000_000
+    values = {"kind": "probe", "version": VERSION, "repository": context.id, "salt": new_salt()}
+    record = context.envelope.encode({**values, "created_unix_ms": now_ms, **asdict(found)})
+    create_record(context.store, PROBES, record, now_ms)
+
+
+def _last(context: Context) -> Probe | None:
+    """Return what was found last, where anything is known."""
+    entries = [entry for entry in context.store.list(PROBES) if content_of_name(entry.name) is not None]
+    if not entries:
+        return None
+    newest = max(entries, key=lambda entry: entry.modified_unix_ms)
+    try:
+        return decode_probe(read_object(context.store, newest.name), place=newest.name, envelope=context.envelope)
+    except NotFoundError:
+        return None
+
+
+def decode_probe(data: bytes, *, place: str, envelope: Envelope) -> Probe:
+    """Read a record of what was found. Errors: DamagedError, UnsupportedError."""
+    fields = envelope.decode(data, place=place)
+    fields.check_kind("probe", version=VERSION)
+    read_repository(fields, envelope.repository)
+    return Probe(
+        create_only=fields.flag("create_only"),
+        read_after_write=fields.flag("read_after_write"),
+        list_after_write=fields.flag("list_after_write"),
+        ranges=fields.flag("ranges"),
+        deletes=None,
+        checksums=None,
+        versioned=None,
+        clock_offset_ms=None,
+    )

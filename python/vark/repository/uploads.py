@@ -1,0 +1,124 @@
+"""Volumes on their way to a remote store: cut in memory, several in flight, those that are there compared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from concurrent.futures import Future
+from threading import BoundedSemaphore
+from typing import Protocol
+
+from vark.errors import ObjectExistsError, VarkError
+from vark.repository.digest import volume_digest
+from vark.repository.layout import ARCHIVES, volume_name
+from vark.stores import RemoteStore
+
+VOLUME_BYTES = 32 << 20  # of a new repository in a remote store
+IN_FLIGHT_BYTES = 160 << 20  # memory for volumes: being filled and being sent
+PIPE_BYTES = 1 << 20
+
+
+class VolumeDiffersError(VarkError):
+    """A volume of this archive id exists with other bytes: the id cannot be used."""
+
+
+class Cutter(Protocol):
+    """Takes the bytes of an archive in order and cuts them into volumes."""
+
+    kept_count: int
+
+    def drain(self, descriptor: int) -> None:
+        """Take all that a descriptor gives. Errors: VolumeDiffersError, NoSpaceError, StorageError."""
+        ...
+
+    def finish(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """End the last volume; return the bytes of each, and their digests. All are durable then."""
+        ...
+
+    def close(self) -> None:
+        """Drop what was not finished."""
+        ...
+
+
+class UploadCutter:
+    """Volumes are filled in memory and sent whole, each with one request, as many at once as the memory allows.
+
+    An interrupted run's volumes are there already: their size and ETag prove that they are the same where the ETag is
+    an MD5, else they are read back.
+    """
+
+    def __init__(self, store: RemoteStore, archive_id: str, volume_bytes: int) -> None:
+        self._store = store
+        self._archive_id = archive_id
+        self._volume_bytes = volume_bytes
+        self._there = {entry.name for entry in store.list(f"{ARCHIVES}/{archive_id}")}
+        self._room = BoundedSemaphore(max(IN_FLIGHT_BYTES // volume_bytes, 2))
+        self._buffer: bytearray | None = None
+        self._filled = 0
+        self._sending: deque[Future[str]] = deque()
+        self._sizes: list[int] = []
+        self._digests: list[str] = []
+        self.kept_count = 0
+
+    def drain(self, descriptor: int) -> None:
+        while True:
+            if self._buffer is None:
+                self._buffer = self._next_buffer()
+            with memoryview(self._buffer) as view:
+                taken = os.readv(descriptor, [view[self._filled :]])
+            self._filled += taken
+            if taken == 0:
+                return
+            if self._filled == self._volume_bytes:
+                self._send()
+
+    def finish(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        if self._filled:
+            self._send()
+        while self._sending:
+            self._digests.append(self._sending.popleft().result())
+        names = {volume_name(self._archive_id, number) for number in range(len(self._sizes))}
+        if not self._there <= names:
+            raise VolumeDiffersError(f"archive {self._archive_id}: it has other volumes than were written")
+        return tuple(self._sizes), tuple(self._digests)
+
+    def close(self) -> None:
+        for future in self._sending:
+            future.cancel()
+        for future in self._sending:  # nothing of ours is on its way when this returns
+            with contextlib.suppress(BaseException):
+                future.result()
+        self._sending.clear()
+
+    def _next_buffer(self) -> bytearray:
+        while self._sending and self._sending[0].done():
+            self._digests.append(self._sending.popleft().result())  # a failure ends the run at once
+        self._room.acquire()
+        # A new one each time: a library that was given memory without a copy may look at it later than it says.
+        return bytearray(self._volume_bytes)
+
+    def _send(self) -> None:
+        buffer, filled = self._buffer, self._filled
+        assert buffer is not None
+        self._sizes.append(filled)
+        name = volume_name(self._archive_id, len(self._sizes) - 1)
+        self._buffer, self._filled = None, 0
+        self._sending.append(self._store.pool.submit(self._create, name, buffer, filled))
+
+    def _create(self, name: str, buffer: bytearray, filled: int) -> str:
+        """Create a volume, or compare the one that is there; return its digest."""
+        try:
+            data = memoryview(buffer)[:filled]
+            if name not in self._there:
+                try:
+                    self._store.create(name, data)
+                except ObjectExistsError as error:
+                    raise VolumeDiffersError(f"archive {self._archive_id}: somebody else writes it, too") from error
+            elif self._store.holds(name, data):
+                self.kept_count += 1
+            else:
+                raise VolumeDiffersError(f"{name}: exists with other bytes; the source has changed")
+            return volume_digest(data)
+        finally:
+            self._room.release()

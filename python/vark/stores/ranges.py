@@ -1,0 +1,207 @@
+"""Reading objects by ranges: what was read is kept a while, and what will be read next is fetched ahead.
+
+A reader that goes forward through an archive gets large ranges, several in flight; one that asks for a row here and
+there gets just what it asked for.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from vark.errors import DamagedError, VarkError
+
+FETCH_BYTES_MIN = 64 << 10  # what a request costs beside is more than this
+SEGMENT_BYTES = 8 << 20
+WINDOW_BYTES_MIN = 1 << 20
+WINDOW_BYTES_MAX = 48 << 20
+NEAR_BYTES = 16 << 20  # threads read out of order: so far from a place is still the same run
+HEADS_MAX = 16
+
+
+class ReadView(Protocol):
+    """`RemoteStore.read_view`."""
+
+    def __call__(self, name: str, *, offset: int, byte_count: int | None) -> memoryview: ...
+
+
+class _Span:
+    """Bytes start to end of an archive, in memory or on their way."""
+
+    __slots__ = ("end", "future", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+        self.future: Future[memoryview] = Future()
+
+
+class _Head:
+    """A place where somebody reads forward. position: end of what was read; scheduled: end of what is on its way."""
+
+    __slots__ = ("position", "scheduled", "window")
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.scheduled = position
+        self.window = 0
+
+
+class SpanCache:
+    """Spans of all readers of a store; where they are more than the limit, those that were not used longest go."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.lock = threading.Lock()
+        self.used_bytes = 0
+        self._order: OrderedDict[tuple[int, int], tuple[RangeReader, _Span]] = OrderedDict()
+
+    def add(self, reader: RangeReader, span: _Span) -> None:
+        """Take a new span; the lock is held."""
+        self._order[id(reader), span.start] = (reader, span)
+        self.used_bytes += span.end - span.start
+        while self.used_bytes > self.limit_bytes and len(self._order) > 1:
+            _, (owner, oldest) = self._order.popitem(last=False)
+            self.used_bytes -= oldest.end - oldest.start
+            owner.forget(oldest)
+
+    def touch(self, reader: RangeReader, span: _Span) -> None:
+        """Say that a span was used; the lock is held."""
+        if (id(reader), span.start) in self._order:
+            self._order.move_to_end((id(reader), span.start))
+
+    def drop(self, reader: RangeReader, span: _Span) -> None:
+        """Take a span out; the lock is held."""
+        if self._order.pop((id(reader), span.start), None) is not None:
+            self.used_bytes -= span.end - span.start
+
+
+class RangeReader:
+    """The volumes of an archive as one range of bytes. For the engine: `name`, `byte_count`, `read`; thread safe."""
+
+    def __init__(
+        self,
+        read_view: ReadView,
+        *,
+        name: str,
+        volumes: Sequence[tuple[str, int]],
+        spans: SpanCache,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.name = name
+        self.byte_count = sum(size for _, size in volumes)
+        self._read_view = read_view
+        self._volumes = [volume for volume, _ in volumes]
+        self._starts = [0]
+        for _, size in volumes:
+            self._starts.append(self._starts[-1] + size)
+        self._cache = spans
+        self._pool = pool
+        self._spans: list[_Span] = []  # disjoint, ascending
+        self._heads: list[_Head] = []  # the last used is last
+
+    def read(self, offset: int, byte_count: int) -> memoryview | bytes:
+        """Return bytes of the archive. Errors: those of the store; DamagedError past the end."""
+        end = offset + byte_count
+        if end > self.byte_count:
+            raise DamagedError(f"{self.name}: {self.byte_count} bytes, expected at least {end}; it is cut short")
+        if byte_count == 0:
+            return b""
+        with self._cache.lock:
+            needed, mine = self._cover(offset, end, least=FETCH_BYTES_MIN)
+            ahead = self._look_ahead(offset, end)
+        for span in [*mine[1:], *ahead]:
+            self._pool.submit(self._fetch, span)
+        if mine:
+            self._fetch(mine[0])
+        parts = [self._part(span, offset, end, retry=span not in mine) for span in needed]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def forget(self, span: _Span) -> None:
+        """Take out a span that the cache has dropped; its lock is held."""
+        place = bisect.bisect_left(self._spans, span.start, key=lambda item: item.start)
+        if place < len(self._spans) and self._spans[place] is span:
+            del self._spans[place]
+
+    def _part(self, span: _Span, offset: int, end: int, *, retry: bool) -> memoryview:
+        first, last = max(span.start, offset), min(span.end, end)
+        try:
+            data = span.future.result()
+        except VarkError:
+            if not retry:
+                raise
+            return self._read_range(first, last)  # somebody else has failed with it: perhaps long ago
+        return data[first - span.start : last - span.start]
+
+    def _cover(self, start: int, end: int, *, least: int) -> tuple[list[_Span], list[_Span]]:
+        """Return the spans that hold a range, and those of them that are new: the caller has them fetched."""
+        place = bisect.bisect_right(self._spans, start, key=lambda item: item.start)
+        if place and self._spans[place - 1].end > start:
+            place -= 1
+        needed: list[_Span] = []
+        new: list[_Span] = []
+        while start < end:
+            after = self._spans[place] if place < len(self._spans) else None
+            if after is not None and after.start <= start:
+                self._cache.touch(self, after)
+                span = after
+            else:
+                limit = self.byte_count if after is None else after.start
+                span = _Span(start, min(max(end, start + least), limit))
+                self._spans.insert(place, span)
+                new.append(span)
+            needed.append(span)
+            start, place = span.end, place + 1
+        for span in new:
+            self._cache.add(self, span)
+        return needed, new
+
+    def _look_ahead(self, offset: int, end: int) -> list[_Span]:
+        """Return new spans to fetch, for whoever reads forward here will want them."""
+        head = min(self._heads, key=lambda item: abs(offset - item.position), default=None)
+        if head is None or abs(offset - head.position) > NEAR_BYTES:
+            self._heads.append(_Head(end))
+            del self._heads[:-HEADS_MAX]
+            return []
+        self._heads.remove(head)
+        self._heads.append(head)
+        if end <= head.position:
+            return []
+        head.position = end
+        head.scheduled = max(head.scheduled, end)
+        most = min(WINDOW_BYTES_MAX, self._cache.limit_bytes // (2 * len(self._heads)))
+        head.window = min(max(2 * head.window, WINDOW_BYTES_MIN), most)
+        step = min(SEGMENT_BYTES, head.window)
+        new: list[_Span] = []
+        while head.scheduled < self.byte_count and head.scheduled + step <= head.position + head.window + step // 2:
+            # Up to a multiple of the step, so that steps do not straddle volumes.
+            stop = min((head.scheduled // step + 1) * step, self.byte_count)
+            new += self._cover(head.scheduled, stop, least=0)[1]
+            head.scheduled = stop
+        return new
+
+    def _fetch(self, span: _Span) -> None:
+        try:
+            data = self._read_range(span.start, span.end)
+        except BaseException as error:
+            with self._cache.lock:
+                self.forget(span)
+                self._cache.drop(self, span)
+            span.future.set_exception(error)
+        else:
+            span.future.set_result(data)
+
+    def _read_range(self, start: int, end: int) -> memoryview:
+        parts = []
+        number = bisect.bisect_right(self._starts, start) - 1
+        while start < end:
+            stop = min(end, self._starts[number + 1])
+            if stop > start:
+                inside = start - self._starts[number]
+                parts.append(self._read_view(self._volumes[number], offset=inside, byte_count=stop - start))
+            start, number = stop, number + 1
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))

@@ -1,0 +1,168 @@
+"""Stores by address: `s3://bucket/prefix`, `gs://…`, `az://container/prefix`, `https://…`, `file:///…`, `memory://name`.
+
+Credentials come from where the provider's own tools look for them: environment, profiles, the machine's identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+from vark.errors import InvalidArgumentError
+from vark.stores.base import Store
+from vark.stores.local import LocalStore
+from vark.stores.memory import MemoryStore
+from vark.stores.remote import RemoteStore
+from vark.units import parse_bytes, parse_duration
+
+S3, GCS, AZURE, WEB = ("s3", "s3a"), ("gs",), ("az", "azure", "abfs", "abfss"), ("http", "https")
+SCHEMES = (*S3, *GCS, *AZURE, *WEB, "file", "memory")
+_OWN_OPTIONS = ("retry", "requests_max", "cache")
+_SHARED: dict[str, RemoteStore] = {}  # for archives by address: connections and cache are kept
+_MEMORY: dict[str, MemoryStore] = {}  # of this process
+
+
+@runtime_checkable
+class Ranges(Protocol):
+    """What the engine reads an archive from when it is no file."""
+
+    name: str
+    byte_count: int
+
+    def read(self, offset: int, byte_count: int) -> memoryview | bytes:
+        """Return bytes of the archive."""
+        ...
+
+
+def is_url(place: object) -> bool:
+    """Return whether a place is the address of a store."""
+    return isinstance(place, str) and place.partition("://")[0].lower() in SCHEMES and "://" in place
+
+
+def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
+    """Return the store at an address.
+
+    options: of the provider, by the names of `obstore` (endpoint, region, access_key_id …), `client_options`; and ours:
+    retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("96MiB" of ranges in memory).
+    Errors: InvalidArgumentError.
+    """
+    address, scheme = urlsplit(place), place.partition("://")[0].lower()
+    given = dict(options or {})
+    if address.username or address.password or address.query or address.fragment:
+        raise InvalidArgumentError(
+            f"{scheme}://{address.hostname or ''}…: an address has no user, password or query here, for it is shown in "
+            "messages; use the provider's environment variables or store_options"
+        )
+    if scheme in ("file", "memory"):
+        if given:
+            raise InvalidArgumentError(f"store_options: {scheme}:// has none; leave {min(given)!r} out")
+        if scheme == "file":
+            return LocalStore(_path_of(place, address.netloc, address.path))
+        return _MEMORY.setdefault(address.netloc + address.path.rstrip("/"), MemoryStore())
+    own = {key: given.pop(key) for key in _OWN_OPTIONS if key in given}
+    return RemoteStore(_library_store(scheme, address.netloc, address.path, place, given), **_facts(scheme, place, own))
+
+
+def ranges_at(address: str) -> Ranges | str:
+    """Return what reads the object at an address, or its path. Errors: NotFoundError, InvalidArgumentError."""
+    folder, _, name = address.rpartition("/")
+    if folder.endswith("/") or not name:
+        raise InvalidArgumentError(f"{address}: no object; expected an address such as s3://BUCKET/NAME.vark")
+    store = _SHARED.get(folder) or open_store(folder)
+    if isinstance(store, RemoteStore):
+        _SHARED[folder] = store
+        return store.open_ranges(address, [(name, store.byte_count(name))])
+    path = store.local_path(name)
+    if path is None:
+        raise InvalidArgumentError(f"{address}: an archive is opened from a file or a remote store; use a repository")
+    return str(path)
+
+
+def adopt_store(store: Any) -> Store:
+    """Return a store of vark for one of obstore; what that one repeats by itself is not counted."""
+    scheme = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az", "HTTPStore": "https"}.get(type(store).__name__, "")
+    where = getattr(store, "url", None) or getattr(store, "config", {}).get("bucket", "")
+    prefix = getattr(store, "prefix", None)
+    place = f"{type(store).__name__}({'/'.join(str(part) for part in (where, prefix) if part)})"
+    return RemoteStore(store, **_facts(scheme, place, {}))
+
+
+def is_library_store(place: object) -> bool:
+    """Return whether a place is a store object of obstore."""
+    return type(place).__module__.partition(".")[0] == "obstore"
+
+
+def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {"place": place}
+    if scheme in WEB:
+        path = unquote(urlsplit(place).path).strip("/")
+        facts["listed_below"] = f"{path}/" if path else ""
+        facts["read_only"] = "a web server is only read from; write to the bucket or folder that it serves"
+    facts["md5_etags"] = scheme in GCS
+    if "retry" in own:
+        facts["retry_seconds"] = parse_duration(own["retry"], name="retry")
+    if "cache" in own:
+        facts["cache_bytes"] = parse_bytes(own["cache"], name="cache")
+    if "requests_max" in own:
+        facts["requests_max"] = max(int(own["requests_max"]), 1)
+    return facts
+
+
+def _library_store(scheme: str, bucket: str, path: str, place: str, given: dict[str, Any]) -> Any:
+    try:
+        from obstore import store as stores
+        from obstore.exceptions import BaseError
+    except ImportError as error:
+        raise InvalidArgumentError(f"{place}: needs the package obstore; install vark[stores]") from error
+    if not bucket:
+        raise InvalidArgumentError(f"{place}: no bucket; expected {scheme}://BUCKET/PREFIX")
+    prefix = unquote(path).strip("/") or None
+    client = {"timeout": "60s", **given.pop("client_options", {})}
+    common: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}, **given}
+    try:
+        if scheme in S3:
+            _allow_http(client, common.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", ""), "AWS_ALLOW_HTTP")
+            # The same digest that signs the body: the store compares it, and keeps it.
+            common.setdefault("checksum_algorithm", "SHA256")
+            _profile(common)
+            return stores.S3Store(bucket, prefix=prefix, **common)
+        if scheme in GCS:
+            return stores.GCSStore(bucket, prefix=prefix, **common)
+        if scheme in AZURE:
+            endpoint = common.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT", "")
+            _allow_http(client, endpoint, "AZURE_ALLOW_HTTP")
+            return stores.AzureStore(bucket, prefix=prefix, **common)
+        if scheme == "http":
+            client["allow_http"] = True
+        return stores.HTTPStore.from_url(place, **common)
+    except (BaseError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{place}: {str(error).splitlines()[0][:200]}; check the options") from None
+
+
+def _allow_http(client: dict[str, Any], endpoint: str, variable: str) -> None:
+    """Speak plainly with this machine; with others only when told to, for everything could be read on the way."""
+    local = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+    if local or os.environ.get(variable, "").lower() == "true":
+        client.setdefault("allow_http", True)
+
+
+def _profile(common: dict[str, Any]) -> None:
+    """Use the profiles and the chain of boto3 where it is installed and the environment has no key of its own."""
+    given = {"access_key_id", "aws_access_key_id", "credential_provider", "skip_signature"} & common.keys()
+    if given or os.environ.get("AWS_ACCESS_KEY_ID"):
+        return
+    if os.environ.get("AWS_PROFILE") or os.path.exists(os.path.expanduser("~/.aws/credentials")):
+        with contextlib.suppress(ImportError, ValueError):
+            import boto3
+            from obstore.auth.boto3 import Boto3CredentialProvider
+
+            common["credential_provider"] = Boto3CredentialProvider(boto3.Session())
+
+
+def _path_of(place: str, host: str, path: str) -> str:
+    if host not in ("", "localhost") or not path.startswith("/"):
+        raise InvalidArgumentError(f"{place}: expected file:///PATH")
+    return unquote(path)
