@@ -11,12 +11,14 @@ import pytest
 
 import vark
 from erasures import GONE, IDS, ROWS, hnswlib_index, nothing_left, rows_of
+from repositories import KilledError
 from vark.keys import new_recovery_code
 from vark.repository import Repository
 from vark.repository import erase as erase_
 from vark.repository.engine import Engine
 from vark.repository.erasures import END, ERASE, Erasure, lists_for, new_erasure, read_erasures
 from vark.repository.layout import ERASURES
+from vark.stores import MemoryStore
 
 
 class Between(Engine):
@@ -276,3 +278,65 @@ def test_what_a_write_only_client_adds_is_erased_by_a_member(tmp_path):
             assert not archive["vectors"].rows_of(GONE).any()
     assert member.verify().ok
     assert member.erase(None, name="h", confirm=True).snapshots == ()
+
+
+class Fuse(MemoryStore):
+    """A store whose process dies at a chosen step that changes something, before it or after."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = self.steps = -1
+        self.is_after = False
+
+    def arm(self, left, *, is_after):
+        self.left, self.is_after, self.steps = left, is_after, 0
+
+    def _step(self, change):
+        self.steps += 1
+        self.left -= 1
+        if self.left == 0 and not self.is_after:
+            raise KilledError
+        result = change()
+        if self.left == 0:
+            raise KilledError
+        return result
+
+    def create(self, *arguments, **options):
+        return self._step(lambda: super(Fuse, self).create(*arguments, **options))
+
+    def delete(self, *arguments, **options):
+        return self._step(lambda: super(Fuse, self).delete(*arguments, **options))
+
+
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_process_may_die_at_any_step(is_after):
+    """Whatever it was about to do, or had just done: snapshots stay, and another run leaves nothing of the rows."""
+    left = 0
+    while True:
+        left += 1
+        store = Fuse()
+        repository = Repository.create(store, encryption="none")
+        for day in range(3):
+            repository.backup(hnswlib_index(rows_of(day)[:300], IDS[:300]), name="h")
+        repository.forget(repository.snapshots()[0].id, confirm=True)
+        gone = GONE[GONE < 300]
+        before = [item.id for item in repository.snapshots(forgotten=True)]
+        store.arm(left, is_after=is_after)
+        try:
+            repository.erase(IDS[gone], name="h", confirm=True)
+        except KilledError:
+            pass
+        else:
+            break
+        store.arm(-1, is_after=False)
+        opened = Repository.open(store)
+        assert [item.id for item in opened.snapshots(forgotten=True)] == before
+        opened.erase(IDS[gone], name="h", confirm=True)
+        opened.gc(confirm=True, trash=0, grace=0)
+        assert opened.verify().ok
+        for snapshot in opened.snapshots():
+            with opened.open_archive(snapshot) as archive:
+                assert not archive["vectors"].rows_of(gone).any()
+        held = {entry.name.split("/")[1] for entry in store.list("archives")}
+        assert held == {item.id for snapshot in opened.snapshots() for item in snapshot.needed()}
+    assert left > 8

@@ -8,6 +8,7 @@ import tidy
 from vark.errors import DamagedError, UnsupportedError
 from vark.repository.digest import digest_hex
 from vark.repository.envelope import Envelope
+from vark.repository.erasures import Erasure
 from vark.repository.records import Commit, Mark, Marker
 from vark.repository.root import ArchiveList, Root
 
@@ -18,6 +19,7 @@ READERS = {
     "commit": lambda data: Commit.decode(data, place="x", envelope=PLAIN),
     "mark": lambda data: Mark.decode(data, place="x", envelope=PLAIN),
     "root": lambda data: Root.decode(data, place="x", envelope=PLAIN),
+    "erasure": lambda data: Erasure.decode(data, place="x", envelope=PLAIN),
     "list": lambda data: ArchiveList.decode(data, place="x", envelope=PLAIN),
     "marker": lambda data: Marker.decode(data, place="x"),
 }
@@ -34,7 +36,7 @@ def test_vector(name):
     read = READERS[entry["kind"]]
     if entry["fault"] is None:
         record = read(data)
-        if entry["kind"] in ("mark", "root", "marker") or name == "commit.json":
+        if entry["kind"] in ("mark", "root", "marker", "erasure") or name == "commit.json":
             assert record.encode(*([] if entry["kind"] == "marker" else [PLAIN])) == data
     elif entry["fault"] == "unsupported":
         with pytest.raises(UnsupportedError):

@@ -57,6 +57,19 @@ ROOT = {
     "write_id": "2" * 32,
     "created_unix_ms": 1_795_636_126_800,
 }
+ERASURE = {
+    "kind": "erase",
+    "version": 1,
+    "repository": "a" * 32,
+    "names": ["people"],
+    "key": "7" * 64,
+    "hashes": ["0" * 32, "1" * 32],
+    "erasure": None,
+    "reason": "asked for",
+    "created_unix_ms": 1_795_636_126_000,
+    "store_unix_ms": None,
+    "salt": "8" * 32,
+}
 LIST = {
     "kind": "sweep",
     "version": 1,
@@ -137,6 +150,22 @@ RAW = {
 }
 
 
+ERASURES = {
+    "end": {**ERASURE, "kind": "end-erasure", "key": None, "erasure": "9" * 64},
+    "all-names": {**ERASURE, "names": []},
+}
+ERASURE_FAULTS = {
+    "no-hash": {**ERASURE, "hashes": []},
+    "hash-twice": {**ERASURE, "hashes": ["0" * 32] * 2},
+    "hash-short": {**ERASURE, "hashes": ["0" * 30]},
+    "name-twice": {**ERASURE, "names": ["people", "people"]},
+    "no-key": {**ERASURE, "key": None},
+    "of-another": {**ERASURE, "erasure": "9" * 64},
+    "end-of-none": {**ERASURE, "kind": "end-erasure", "key": None},
+    "end-with-key": {**ERASURE, "kind": "end-erasure", "erasure": "9" * 64},
+}
+
+
 def vectors():
     """Yield (file, kind of record, bytes, None | "record" | "unsupported")."""
     yield "commit.json", "commit", encode(COMMIT), None
@@ -159,6 +188,12 @@ def vectors():
     yield "root-phase.json", "root", sealed({**ROOT, "phase": "done"}), "record"
     yield "root-digest.json", "root", sealed(ROOT).replace(b'"epoch":1', b'"epoch":2'), "record"
     yield "root-blank.json", "root", sealed(ROOT).replace(b'"epoch":1', b'"epoch": 1'), "record"
+    yield "erasure.json", "erasure", encode(ERASURE), None
+    for name, values in ERASURES.items():
+        yield f"erasure-{name}.json", "erasure", encode(values), None
+    for name, values in ERASURE_FAULTS.items():
+        yield f"erasure-{name}.json", "erasure", encode(values), "record"
+    yield "erasure-kind.json", "erasure", encode({**ERASURE, "kind": "forget"}), "unsupported"
     yield "list-twice.json", "list", encode({**LIST, "archives": LIST["archives"] * 2}), "record"
     yield "marker-digest.json", "marker", sealed(MARKER).replace(b'"id":"aa', b'"id":"ab'), "record"
     yield "marker-format.json", "marker", sealed({**MARKER, "format": "other"}), "record"

@@ -19,6 +19,7 @@ from vark.repository.base import chain_of
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.compact import settle_replaced
 from vark.repository.context import Context
+from vark.repository.digest import digest_hex
 from vark.repository.engine import Written
 from vark.repository.erasures import ERASE, HASHES_MAX, List
 from vark.repository.fields import new_salt
@@ -29,6 +30,7 @@ from vark.repository.reports import ErasedArchive, ErasedSnapshot, EraseReport
 from vark.repository.volumes import write_volumes
 
 PASSES = 4
+SALTS = 100_000
 SHOWN = 5
 
 
@@ -324,9 +326,9 @@ class _Run:
             archives=tuple(standing[archive.shard][0] for archive in snapshot.archives),
             closure=tuple(closure.values()),
             replaces=snapshot.commit,
-            salt=new_salt(),
         )
-        digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
+        data = self._greatest(snapshot, commit)
+        digest = create_record(context.store, COMMITS, data, commit.created_unix_ms)  # W3
         if not context.safe(tuple(commit.needed())):  # W4
             raise ConflictError(
                 f"erase: a collection is about to free what snapshot {snapshot.id[:12]} builds on; run it again"
@@ -343,6 +345,25 @@ class _Run:
             held=snapshot.held,
             forgotten=snapshot.forgotten_unix_ms is not None,
             archives=tuple(details),
+        )
+
+    def _greatest(self, snapshot: Snapshot, commit: Commit) -> bytes:
+        """Return a commit's bytes whose digest is above those of others that could stand in its place.
+
+        Another writer's commit that replaces the same one (a compaction beside an earlier erasure) may stand when that
+        is replaced: it would bring the rows back, or be forgotten already, and the snapshot with it. Of commits of one
+        time the greatest digest stands.
+        """
+        catalog = self._look.catalog
+        own = {digest: other for digest, other in catalog.commits.items() if other.snapshot == snapshot.id}
+        valid = {digest: other for digest, other in own.items() if not catalog.is_void(other)}
+        rivals = valid.keys() - {other.replaces for other in valid.values()} - {snapshot.commit}
+        for _ in range(SALTS):
+            data = replace(commit, salt=new_salt()).encode(self._context.envelope)
+            if all((commit.unix_ms, digest_hex(data)) > (valid[digest].unix_ms, digest) for digest in rivals):
+                return data
+        raise ConflictError(
+            f"snapshot {snapshot.id[:12]}: another commit of it would stand whatever is done; compact it"
         )
 
     def _archive(

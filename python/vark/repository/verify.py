@@ -12,9 +12,11 @@ from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, VarkE
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
+from vark.repository.erasures import Erasure
 from vark.repository.layout import (
     ARCHIVES,
     COMMITS,
+    ERASURES,
     LISTS,
     MARKER,
     content_of_name,
@@ -161,6 +163,9 @@ def _records(context: Context, catalog: Catalog, signed_by: frozenset[str]) -> d
             return ArchiveList.decode(data, place=place, envelope=context.envelope)
 
         check(name, decode)
+    for entry in context.store.list(ERASURES):
+        if content_of_name(entry.name) is not None:
+            check(entry.name, lambda data: Erasure.decode(data, place="erasure", envelope=context.envelope))
     return faults
 
 
