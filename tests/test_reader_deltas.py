@@ -316,3 +316,33 @@ def test_volumes_read_like_one_file(tmp_path: Path) -> None:
         for low in (0, 1, 2, 399, 400, 999, 1000):
             whole.seek(low)
             assert whole.read(500) == data[low : low + 500]
+
+
+def test_a_repository_whose_rows_were_erased_reads_as_any_other(tmp_path: Path) -> None:
+    hnswlib = pytest.importorskip("hnswlib")
+    from vark.repository import Repository
+
+    repository = Repository.create(tmp_path / "repository", encryption="none")
+    rows = np.random.default_rng(1).standard_normal((400, 16), dtype=np.float32)
+    index = hnswlib.Index("l2", 16)
+    index.init_index(400, M=6, random_seed=1)
+    index.add_items(rows, np.arange(400), num_threads=1)
+    for day in range(3):
+        repository.backup(index, name="h")
+        index.add_items(rows[day * 4 : day * 4 + 4] + 1, np.arange(4) + day * 4, num_threads=1)
+    repository.erase([3, 7, 350], name="h", confirm=True)
+    repository.gc(confirm=True, trash=0, grace=0)
+    for snapshot in repository.snapshots():
+        repository.restore(snapshot, tmp_path / "by-engine", replace=True)
+        commit = reader_repository.Repository(tmp_path / "repository").find(snapshot.id)
+        assert commit.archives[0].id == snapshot.archives[0].id
+        with reader.Archive(
+            repository.store.local_path(f"archives/{snapshot.archives[0].id}/000000.vark"),
+            {item.id: repository.store.local_path(f"archives/{item.id}/000000.vark") for item in snapshot.closure},
+        ) as archive:
+            assert archive.verify() == []
+            archive.restore(tmp_path / "by-reader")
+        restored = [path for path in (tmp_path / "by-reader").rglob("*") if path.is_file()] or [tmp_path / "by-reader"]
+        assert restored[0].read_bytes() == (tmp_path / "by-engine").read_bytes()
+        shutil.rmtree(tmp_path / "by-reader", ignore_errors=True)
+        (tmp_path / "by-reader").unlink(missing_ok=True)

@@ -36,6 +36,11 @@ def test_rows_go_from_indexes_of_faiss(tmp_path, kind, removes):
     assert repository.verify().ok
     kept = np.setdiff1d(np.arange(ROWS), GONE)
     queries = np.random.default_rng(3).standard_normal((200, DIM), dtype=np.float32)
+    grown = repository.load()
+    more = np.random.default_rng(4).standard_normal((50, DIM), dtype=np.float32)
+    grown.add_with_ids(more, np.arange(50))
+    found = np.concatenate([grown.search(row[None], 1)[1] for row in more]).ravel()
+    assert "PQ" in kind or "SQ" in kind or np.mean(found == np.arange(50)) > 0.8
     for day, (snapshot, old) in enumerate(zip(repository.snapshots(), before, strict=True)):
         now = repository.load(snapshot)
         repository.restore(snapshot, tmp_path / f"{day}.faiss")
@@ -168,6 +173,8 @@ def test_what_nobody_can_see_into_is_refused_unless_it_is_to_stay(tmp_path):
     assert not repository.store.list(ERASURES)
     report = repository.erase(IDS[GONE], confirm=True, leave_unknown=True)
     assert any("notes.txt" in note for note in report.snapshots[0].archives[0].not_erased)
+    later = repository.backup(tmp_path / "source", name="folder")
+    assert later.rows_erased == len(GONE)
     with repository.open_archive() as archive:
         assert archive.verify().ok
         assert not archive["index.bin/vectors"].rows_of(GONE).any()

@@ -210,6 +210,7 @@ def test_records_of_erasures_are_read_strictly(tmp_path):
         {"hashes": (one, one)},
         {"hashes": ("0" * 31,)},
         {"key": ""},
+        {"leave_unknown": 0},
         {"key": "1" * 63},
         {"erasure": "0" * 64},
         {"action": END},
@@ -278,6 +279,7 @@ def test_what_a_write_only_client_adds_is_erased_by_a_member(tmp_path):
             assert not archive["vectors"].rows_of(GONE).any()
     assert member.verify().ok
     assert member.erase(None, name="h", confirm=True).snapshots == ()
+    assert len(Repository.open(place, recovery_code=code).snapshots()) == 2  # nothing that was seen is missed
 
 
 class Fuse(MemoryStore):

@@ -135,6 +135,8 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
     sizes = f"{format_bytes(report.raw_bytes)}, stored {format_bytes(report.archive_bytes)}"
     speed = format_speed(report.raw_bytes, report.seconds)
     output.talk(f"{report.name} {report.snapshot}: {sizes}, {kind}, {report.seconds:.2f} s, {speed}")
+    if report.rows_erased:
+        output.talk(f"{report.rows_erased} rows of ids that were erased are left out; the source still has them.")
     if report.partial:
         output.talk("The snapshot is partial: see the warnings above.")
     return exit_for_partial(report.partial)

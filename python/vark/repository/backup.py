@@ -122,7 +122,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
                 name = record_name(COMMITS, record, commit.created_unix_ms)
                 write_bundle(context.store, {**context.reader.raw, name: record})
-                return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded)
+                return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
             superseded.append(digest)
             generation = administration.generation
             for name in stale:
@@ -354,6 +354,7 @@ def _report(
     seconds: float,
     resumed: bool,
     superseded: list[str],
+    erased: ErasureFilter,
 ) -> BackupReport:
     archives = []
     for name, shard in shards.items():
@@ -384,4 +385,5 @@ def _report(
         seconds=seconds,
         resumed=resumed,
         superseded=tuple(superseded),
+        rows_erased=erased.rows_erased,
     )

@@ -22,7 +22,7 @@ _OF_MARK = ("tags", "keys", "reason")
 _PRIVATE: Mapping[str, tuple[str, ...]] = {
     "commit": ("name", "tags", "host", "source"),
     **dict.fromkeys(("forget", "undelete", "hold", "release", "tag", "untag"), _OF_MARK),
-    **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "reason")),
+    **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "leave_unknown", "reason")),
     "session": ("name", "host", "process", "signature"),
     **dict.fromkeys(("root", "condemned", "sweep", "report", "probe"), ()),
 }

@@ -78,7 +78,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     for name in request.names:
         if name not in {snapshot.name for snapshot in catalog.snapshots}:
             raise InvalidArgumentError(f"name {name!r}: no snapshot is called so")
-    drafts = [] if request.ids is None else _drafts(context, request.ids, request.names)
+    drafts = [] if request.ids is None else _drafts(context, request.ids, request)
     names = {item.name for item in catalog.snapshots if not request.names or item.name in request.names}
     by_name = _in_force(context, names) if request.ids is None else dict.fromkeys(names, _lists(drafts))
     look = _Look(context, catalog, by_name)
@@ -95,6 +95,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
                     request.names,
                     draft.hashes,
                     key=draft.key,
+                    leave_unknown=request.leave_unknown,
                     reason=request.reason,
                 )
         done = rewrite_all(context, by_name, threads=request.threads, progress=request.progress, look=look)
@@ -113,7 +114,7 @@ def _all(by_name: Mapping[str, tuple[List, ...]]) -> list[List]:
     found: dict[str, List] = {}
     for item in (item for lists in by_name.values() for item in lists):
         known = found.get(item.digest, item)
-        found[item.digest] = List(item.digest, item.key, item.hashes | known.hashes)
+        found[item.digest] = replace(item, hashes=item.hashes | known.hashes)
     return list(found.values())
 
 
@@ -171,7 +172,7 @@ def _lists(drafts: Iterable[_Draft]) -> tuple[List, ...]:
     )
 
 
-def _drafts(context: Context, wanted: Iterable[int], names: tuple[str, ...]) -> list[_Draft]:
+def _drafts(context: Context, wanted: Iterable[int], request: EraseRequest) -> list[_Draft]:
     """Return the records of these ids; those of a run that did not come to its end are taken up."""
     ids = sorted({number & ((1 << 64) - 1) for number in wanted})
     if not ids:
@@ -184,7 +185,8 @@ def _drafts(context: Context, wanted: Iterable[int], names: tuple[str, ...]) -> 
         part = ids[first : first + HASHES_MAX]
         draft = None
         for digest, record in known.items():
-            same = record.action == ERASE and set(record.names) == set(names)
+            same = record.action == ERASE and set(record.names) == set(request.names)
+            same = same and record.leave_unknown == request.leave_unknown
             if same and len(record.hashes) == len(part):
                 hashes = erasures.hashes_of(record.key, part)
                 if hashes == frozenset(record.hashes) and _is_in_force(known, digest):

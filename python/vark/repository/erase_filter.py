@@ -43,7 +43,8 @@ class ErasureFilter:
             write(file.fileno(), str(new_uuid7()))
             with engine.open_file(file.name, base) as draft:
                 seen = engine.survey(draft, lists)
-                for member, reason in seen.unknown.items():
+                must_know = not all(item.leave_unknown for item in self.lists)
+                for member, reason in seen.unknown.items() if must_know else ():
                     raise RefusedError(
                         f"backup of {self._name!r}: {member} {reason}, and {self._id_count()} ids are erased from "
                         "snapshots of this name; back it up in a layout that vark splits, or lift the erasure"

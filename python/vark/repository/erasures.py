@@ -26,7 +26,7 @@ class Erasure:
     """Ids that are erased from the snapshots of some names, or an end of that.
 
     names: none for all of them. key: of the hashes, 64 hexadecimal digits. Of an end both are those of the record
-    `erasure` (a digest), as far as it ends them; the key is "".
+    `erasure` (a digest), as far as it ends them; the key is "". leave_unknown: members whose ids nobody can see stay.
     """
 
     action: str
@@ -34,6 +34,7 @@ class Erasure:
     names: tuple[str, ...]
     key: str
     hashes: tuple[str, ...]
+    leave_unknown: bool
     erasure: str | None
     reason: str
     created_unix_ms: int
@@ -50,6 +51,7 @@ class Erasure:
                 "names": list(self.names),
                 "key": self.key or None,
                 "hashes": list(self.hashes),
+                "leave_unknown": self.leave_unknown,
                 "erasure": self.erasure,
                 "reason": self.reason,
                 "created_unix_ms": self.created_unix_ms,
@@ -79,6 +81,7 @@ class Erasure:
             names=names,
             key=key or "",
             hashes=hashes,
+            leave_unknown=fields.flag("leave_unknown"),
             erasure=erasure,
             reason=fields.text("reason"),
             created_unix_ms=fields.unix_ms("created_unix_ms"),
@@ -102,6 +105,7 @@ class List:
     digest: str
     key: bytes
     hashes: frozenset[bytes]
+    leave_unknown: bool = False
 
     def pair(self) -> tuple[bytes, bytes]:
         """Return what the engine takes."""
@@ -134,7 +138,7 @@ def lists_for(records: dict[str, Erasure], name: str) -> tuple[List, ...]:
         left = frozenset(record.hashes) - ended.get(digest, set())
         if record.action == ERASE and record.covers(name) and left:
             hashes = frozenset(bytes.fromhex(one) for one in left)
-            lists.append(List(digest, bytes.fromhex(record.key), hashes))
+            lists.append(List(digest, bytes.fromhex(record.key), hashes, record.leave_unknown))
     return tuple(lists)
 
 
@@ -146,6 +150,7 @@ def new_erasure(
     hashes: Iterable[str],
     *,
     key: str = "",
+    leave_unknown: bool = False,
     erasure: str | None = None,
     reason: str = "",
 ) -> str:
@@ -157,6 +162,7 @@ def new_erasure(
         names=tuple(sorted(names)),
         key=key,
         hashes=tuple(sorted(hashes)),
+        leave_unknown=leave_unknown,
         erasure=erasure,
         reason=reason,
         created_unix_ms=time.time_ns() // 1_000_000,

@@ -32,7 +32,7 @@ class BackupReport:
 
     kept_volumes: volumes that an interrupted run had finished. traffic: requests and bytes, in a remote store; those of
     all that used the same `Repository` meanwhile. superseded: commits that a collection made unsafe, and
-    that were replaced by full ones before this was reported.
+    that were replaced by full ones before this was reported. rows_erased: of erased ids, left out.
     """
 
     snapshot: str
@@ -46,6 +46,7 @@ class BackupReport:
     resumed: bool
     superseded: tuple[str, ...]
     traffic: Traffic | None = None
+    rows_erased: int = 0
 
     def __repr__(self) -> str:
         kinds = {"full" if archive.base is None else "delta" for archive in self.archives}
