@@ -11,6 +11,7 @@ import reader_repository
 import reader_seal
 
 from sealed_repositories import OTHER, OTHER_RECIPIENT, OWN, RECIPIENT, objects, reopened, sealed_repository
+from vark.archive import Archive
 from vark.errors import (
     ConflictError,
     DamagedError,
@@ -424,3 +425,63 @@ def test_members_may_sign_and_a_signature_cannot_be_taken_off():
         read.verify(signed_by=["nobody"])
     with pytest.raises(WrongKeyError, match="of another repository"):
         Repository.open(sealed_repository().store, signer=repository.keys.add_signer("w", write_only=True).content)
+
+
+def test_re_encryption_writes_all_that_is_kept_under_the_new_epoch_and_can_be_interrupted(tmp_path):
+    class StoppingStore(MemoryStore):
+        left = None
+
+        def create(self, name, data):
+            if self.left is not None and name.startswith("commits/"):
+                if self.left == 0:
+                    raise KeyboardInterrupt
+                self.left -= 1
+            super().create(name, data)
+
+    store = StoppingStore()
+    repository = sealed_repository(store)
+    days = [rows()]
+    for day in range(1, 5):
+        days.append(changed(days[-1], day))
+    options = {"documents": {"a.md": "text"}, "probes": {"queries": days[0][:20], "k": 5}}
+    for day, data in enumerate(days):
+        repository.backup(data, name="n", tags={"day": str(day)}, **options)
+    repository.hold("day=0", reason="kept")
+    made = repository.keys.add_signer("host", write_only=True)
+    Repository.open(store, signer=made.content).backup(days[2], name="host")
+    before = {snapshot.id: (snapshot.unix_ms, snapshot.tags, snapshot.held) for snapshot in repository.snapshots()}
+    assert repository.keys.reencrypt().snapshot_count == 0
+    repository.keys.add(recipients=[OTHER_RECIPIENT], label="thief")
+    old = reopened(repository, OTHER, trust=True)._context.keys.keyring
+    repository.keys.remove("thief")
+    planned = repository.keys.reencrypt()
+    assert (planned.snapshot_count, planned.confirmed, planned.bytes_written) == (6, False, 0)
+    store.left = 2
+    with pytest.raises(KeyboardInterrupt):
+        repository.keys.reencrypt(confirm=True)
+    store.left = None
+    again = reopened(repository)
+    assert again.verify().ok
+    report = again.keys.reencrypt(confirm=True)
+    assert report.snapshot_count == 4
+    assert again.keys.reencrypt(confirm=True).snapshot_count == 0
+    again.gc(confirm=True, trash=0, grace=0, min_redundancy=0)
+    left = reopened(repository)
+    assert left.verify().ok
+    assert {item.id: (item.unix_ms, item.tags, item.held) for item in left.snapshots()} == before
+    for day, data in enumerate(days):
+        assert (left.load(f"day={day}") == data).all()
+        with left.open_archive(f"day={day}") as archive:
+            assert archive.documents["a.md"] == b"text"
+            assert archive.probes is not None
+            assert archive.reader.epoch == 2
+    assert [snapshot.delta for snapshot in left.snapshots(name="n")] == [False, True, True, True, True]
+    # What the thief kept opens nothing that is left but marks, roots and lists of its time.
+    for name, data in objects(store).items():
+        if name.startswith("commits/"):
+            assert json.loads(data)["seal"]["epoch"] == 2
+        if name.startswith("archives/"):
+            path = tmp_path / "a.vark"
+            path.write_bytes(data)
+            with pytest.raises(WrongKeyError):
+                Archive(path, secrets=old)

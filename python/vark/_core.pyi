@@ -287,6 +287,7 @@ class Reader:
     version: tuple[int, int]
     metadata: str
     is_sealed: bool
+    epoch: int | None
     streams: list[Stream]
 
     ancestors: list[tuple[str, int, bytes]]

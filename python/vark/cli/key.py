@@ -13,6 +13,7 @@ from vark.cli.keygen import write_secret
 from vark.cli.output import Output, as_record
 from vark.errors import InvalidArgumentError, TargetExistsError
 from vark.types import text_table
+from vark.units import format_bytes
 
 if TYPE_CHECKING:
     from vark.repository.rotation import KeyChangeReport
@@ -109,6 +110,35 @@ def new_epoch(repo: str | None, as_json: bool) -> int:
     vark key new-epoch
     """
     _tell("key new-epoch", options.open_repository(repo).keys.new_epoch(), Output(as_json=as_json))
+    return 0
+
+
+@key.command("reencrypt", short_help="Write all that is kept again under the newest root key.")
+@click.option("--confirm", is_flag=True, help="Do it; without this only tell what would be written.")
+@options.repository
+@options.threads
+@options.as_json
+def reencrypt(confirm: bool, repo: str | None, threads: int | None, as_json: bool) -> int:
+    """Write all snapshots again under the newest epoch: what protects old data after `remove` or `new-epoch`.
+
+    It can be interrupted, and goes on when it is run again. `vark gc` frees what was replaced.
+
+    \b
+    vark key remove "laptop of Ben" && vark key reencrypt --confirm && vark gc --confirm --trash 0
+    """
+    output = Output(as_json=as_json)
+    repository = options.open_repository(repo)
+    with output.progress("encrypting anew") as progress:
+        report = repository.keys.reencrypt(confirm=confirm, threads=threads, progress=progress)
+    if as_json:
+        output.line("summary", command="key reencrypt", **as_record(report))
+        return 0
+    sizes = f"{format_bytes(report.bytes_before)}" + (f" as {format_bytes(report.bytes_written)}" if confirm else "")
+    what = "written again" if confirm else "to be written again"
+    output.data(f"{report.snapshot_count} snapshots {what} under epoch {report.epoch}: {sizes}")
+    output.data(f"protected: {report.protects}\nnot protected: {report.does_not_protect}")
+    if not confirm and report.snapshot_count:
+        output.talk("Nothing was written; add --confirm to do it.")
     return 0
 
 

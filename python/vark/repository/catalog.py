@@ -170,8 +170,8 @@ class CatalogReader:
         read = self.administrations
         administration = read.read() if strict else read.read_what_is_readable(faults)
         found = {content_of_name(name) or name: commit for name, commit in commits.items()}
-        refused = {digest: commit for digest, commit in found.items() if commit.refused}
-        by_digest = {digest: commit for digest, commit in found.items() if not commit.refused}
+        refused = {digest: commit for digest, commit in found.items() if commit.provenance.refused}
+        by_digest = {digest: commit for digest, commit in found.items() if not commit.provenance.refused}
         names = {content_of_name(name) or name: name for name in commits}
         states = fold(marks.items())
         catalog = Catalog(administration, by_digest, marks, states, (), faults, names, refused=refused)

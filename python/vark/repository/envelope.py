@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from vark.errors import DamagedError, KeyNeededError, VarkError
@@ -38,8 +39,21 @@ _NOTHING: Mapping[str, Any] = {
     "signature": "0" * 64,
 }
 # What an envelope adds and takes away again.
-_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused"})
+_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused", "seal_epoch"})
 _PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {"commit": ("shard", "raw_bytes"), "session": ("shard",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a commit comes from, as far as it is proved.
+
+    signer: the public key (hex) that signed it, "" for nobody. refused: why it is not to be believed, "" where it is.
+    epoch: under which it is sealed, 0 where it is not.
+    """
+
+    signer: str = ""
+    refused: str = ""
+    epoch: int = 0
 
 
 class Envelope:
@@ -66,10 +80,10 @@ class Envelope:
         rest = split_digested(data, place=place)
         return Fields(self._opened(rest, encode_record(rest), place), place=place)
 
-    def signer(self, fields: Fields) -> tuple[str, str]:
-        """Return who is proved to have signed a commit (its key, "" for nobody), and why it is not to be believed."""
+    def provenance(self, fields: Fields) -> Provenance:
+        """Return what is proved of where a commit comes from."""
         del fields
-        return "", ""
+        return Provenance()
 
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
@@ -132,10 +146,11 @@ class SealedEnvelope(Envelope):
             _refuse(place, "its name_tag is not that of its name")
         revoked = signer is not None and signer[3] is not None
         refused = f"by the write-only signer {signer[0]}, who was revoked" if signer and revoked and is_session else ""
-        return {**found, "signer": "" if revoked else key, "refused": refused}
+        epoch = seal.integer("epoch", 1, 0xFFFF_FFFF)
+        return {**found, "signer": "" if revoked else key, "refused": refused, "seal_epoch": epoch}
 
-    def signer(self, fields: Fields) -> tuple[str, str]:
-        return str(fields.values["signer"]), str(fields.values["refused"])
+    def provenance(self, fields: Fields) -> Provenance:
+        return Provenance(*(fields.values[key] for key in ("signer", "refused", "seal_epoch")))
 
     def _signer_of(self, values: dict[str, Any], place: str) -> SignerEntry | None:
         """Return who signed a record; None where nobody did, or one who is not entered."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vark.archive import ProgressCallback
 from vark.errors import InvalidArgumentError
 from vark.keys import NO_SECRETS, protection
 from vark.kms import KeyService, new_slots
 from vark.repository.context import Context
+from vark.repository.reencrypt import ReencryptReport, reencrypt
 from vark.repository.rotation import (
     KeyChangeReport,
     KeysReport,
@@ -60,6 +62,16 @@ class Keys:
         if not slots:
             raise InvalidArgumentError("no key slot; name one by its id or label")
         return change_keys(self._context.writable(), remove=slots)
+
+    def reencrypt(
+        self, *, confirm: bool = False, threads: int | None = None, progress: ProgressCallback | None = None
+    ) -> ReencryptReport:
+        """Write all that is kept again under the newest epoch, only telling what unless `confirm`; can be interrupted.
+
+        Snapshots keep their ids, times, tags and holds; what was replaced is freed by `gc`. After `remove`, or
+        `new_epoch`, this is what protects old data. Errors: DamagedError, ConflictError.
+        """
+        return reencrypt(self._context.writable(), confirm=confirm, threads=threads, progress=progress)
 
     def add_signer(self, name: str, *, write_only: bool = False) -> SignerReport:
         """Enter who may sign snapshots, and return the content of its file, which is secret and kept nowhere else.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vark.repository.envelope import Envelope
+from vark.repository.envelope import Envelope, Provenance
 from vark.repository.fields import Fields, encode_digested, split_digested
 from vark.repository.layout import VOLUMES_MAX
 
@@ -148,8 +148,7 @@ class CommittedArchive:
 class Commit:
     """A commit record. Times: created_unix_ms by the client, store_unix_ms by the store where it has a clock.
 
-    signer: the public key (hex) that is proved to have signed it, "" where none is. refused: why it is not to
-    be believed, "" where it is.
+    provenance: what is proved of where it comes from; not part of the record.
     """
 
     repository: str
@@ -167,8 +166,7 @@ class Commit:
     closure: tuple[Ancestor, ...]
     replaces: str | None
     salt: str
-    signer: str = field(default="", compare=False)
-    refused: str = field(default="", compare=False)
+    provenance: Provenance = field(default_factory=Provenance, compare=False)
 
     @property
     def unix_ms(self) -> int:
@@ -210,7 +208,6 @@ class Commit:
         """Read a commit. Errors: DamagedError, UnsupportedError, WrongKeyError."""
         fields = envelope.decode(data, place=place)
         fields.check_kind("commit", version=VERSION)
-        signer, refused = envelope.signer(fields)
         commit = cls(
             repository=read_repository(fields, envelope.repository),
             snapshot=fields.hexadecimal("snapshot", 32),
@@ -227,8 +224,7 @@ class Commit:
             closure=tuple(Ancestor.read(part) for part in fields.parts("closure")),
             replaces=fields.optional_hexadecimal("replaces", 64),
             salt=fields.hexadecimal("salt", 32),
-            signer=signer,
-            refused=refused,
+            provenance=envelope.provenance(fields),
         )
         ids = [archive.id for archive in commit.needed()]
         if not commit.archives or len(set(ids)) != len(ids):

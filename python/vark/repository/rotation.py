@@ -175,7 +175,7 @@ def _adopted(context: Context, keys: Collection[str]) -> Iterator[str]:
     catalog = context.reader.read(strict=True)
     for snapshot in catalog.snapshots:
         old = catalog.commits[snapshot.commit]
-        if snapshot.void or old.signer not in keys:
+        if snapshot.void or old.provenance.signer not in keys:
             continue
         generation = context.reader.administrations.read().generation
         new = replace(

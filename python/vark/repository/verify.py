@@ -134,8 +134,9 @@ def _records(context: Context, catalog: Catalog, signed_by: frozenset[str]) -> d
 
     check(MARKER, lambda data: Marker.decode(data, place=MARKER))
     for digest, commit in catalog.commits.items() if signed_by else ():
-        if commit.signer not in signed_by and not catalog.is_void(commit):
-            who = commit.signer[:16] + "…" if commit.signer else "nobody"
+        signer = commit.provenance.signer
+        if signer not in signed_by and not catalog.is_void(commit):
+            who = signer[:16] + "…" if signer else "nobody"
             faults[catalog.commit_names[digest]] = DamagedError(
                 f"signed by {who}, not by whom you named", layer="record"
             )

@@ -50,6 +50,8 @@ pub struct Reader {
     metadata: String,
     #[pyo3(get)]
     is_sealed: bool,
+    #[pyo3(get)]
+    epoch: Option<u32>,
 }
 
 #[pyclass(frozen, get_all, module = "vark._core")]
@@ -115,6 +117,7 @@ impl Reader {
             version: archive.version(),
             metadata: archive.metadata().to_owned(),
             is_sealed: archive.is_sealed(),
+            epoch: archive.seal_sources().and_then(|sources| Some(sources.first()?.root.epoch())),
             open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
             counts,
         })
