@@ -1,6 +1,7 @@
 """Snapshots written again: each archive anew, on what stands in the place of what it was written on.
 
 For erasure and re-encryption. A writer like compaction: commits that replace those that are there, W4 for each, then a
+mark forgets the old one.
 """
 
 from __future__ import annotations
