@@ -267,3 +267,19 @@ def test_what_is_in_the_trash_comes_back_erased(tmp_path):
     repository.gc(confirm=True, trash=0, grace=0)
     nothing_left(repository, range(2))
     assert len(repository.snapshots()) == 2
+
+
+def test_a_snapshot_that_cannot_be_read_keeps_anything_from_being_written(tmp_path):
+    repository = Repository.create(tmp_path / "repository", encryption="none")
+    first = repository.backup(hnswlib_index(rows_of(0)), name="h")
+    repository.backup(hnswlib_index(rows_of(1)), name="h", full=True)
+    path = repository.store.local_path(f"archives/{first.archives[0].archive_id}/000000.vark")
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(vark.DamagedError, match="forget it and let `vark gc` take it first"):
+        repository.erase(IDS[GONE], name="h", confirm=True)
+    assert not repository.store.list(ERASURES)
+    repository.forget(first.snapshot, confirm=True)
+    repository.gc(confirm=True, trash=0, grace=0)
+    assert len(repository.erase(IDS[GONE], name="h", confirm=True).snapshots) == 1
+    nothing_left(repository, range(2))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from vark.archive import Archive
 from vark.erasing import Survey
-from vark.errors import ConflictError, DamagedError, VarkError
+from vark.errors import ConflictError, DamagedError, NotFoundError, VarkError
 from vark.repository.base import chain_of
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.compact import settle_replaced
@@ -71,13 +71,14 @@ class Look:
         """Look into an archive. Errors: those of opening and reading it."""
         if archive_id not in self.surveys:
             archive, commit = self.owners[archive_id]
-            with self.open(archive, self.chain(archive, commit)) as opened:
-                try:
+            try:
+                with self.open(archive, self.chain(archive, commit)) as opened:
                     self.surveys[archive_id] = self.context.engine.survey(opened, self.lists(commit.name))
-                except VarkError as error:
-                    error.message = f"archive {archive_id} of {commit.name!r}: {error.message}"
-                    error.args = (error.message,)
-                    raise
+            except VarkError as error:
+                message = f"snapshot {commit.snapshot[:12]} of {commit.name!r}: {error.message}"
+                if isinstance(error, (DamagedError, NotFoundError)):
+                    message += "; if there is no other copy, forget it and let `vark gc` take it first"
+                raise type(error)(message, code=error.code, layer=error.layer) from error
         return self.surveys[archive_id]
 
     def chain(self, archive: CommittedArchive, commit: Commit) -> tuple[Ancestor, ...]:
