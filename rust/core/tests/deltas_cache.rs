@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vark_core::archive::{Archive, ArchiveId, Sealing};
 use vark_core::codec::LinkOrder;
+use vark_core::error::ErrorKind;
 use vark_core::pipeline::cache::{CacheKey, CacheTally, ChunkCache};
 use vark_core::pipeline::delta::Base;
 use vark_core::pipeline::pack::{Input, MemberInput, PackOptions};
+use vark_core::pipeline::restore::write_member;
 use vark_core::pipeline::rows::RowReader;
 use vark_core::seal::{Identity, Secret, Secrets, SlotKind, Suite};
 use vark_core::split::Layout;
 use vark_core::testing::files::{Folder, hnswlib, pack_to};
-use vark_core::testing::{Random, pack_options};
+use vark_core::testing::{Random, pack_options, restore_options};
 
 const DEGREE: u64 = 16;
 const WIDTH: u64 = 4;
@@ -175,4 +177,43 @@ fn links_of_a_sealed_archive_go_into_a_sealed_cache_only() {
         assert_eq!(cache.tally().chunks_read >= 1, expected);
     }
     assert!(files(&folder.path("plain")).is_empty());
+}
+
+/// Stored bytes of the links' blocks that lie in an archive: its own, or those of its ancestor.
+fn link_blocks(reader: &RowReader, ancestor: u16) -> Vec<(usize, usize)> {
+    let archive = reader.archive();
+    let streams = archive.streams().iter().enumerate();
+    let links = streams.filter(|(_, stream)| stream.name.starts_with("links.level0//part"));
+    let entries = links.flat_map(|(number, stream)| (0..stream.chunk_count).map(move |chunk| (number, chunk)));
+    let entries = entries.map(|(number, chunk)| archive.entry(number, chunk).unwrap());
+    let there = entries.filter(|entry| entry.archive == ancestor);
+    there.map(|entry| (entry.offset as usize, entry.stored_bytes as usize)).collect()
+}
+
+#[test]
+fn a_large_partition_is_put_together_in_place_and_damage_of_any_part_is_found() {
+    let (mut shelf, mut source, mut random) = (Shelf::default(), graph(70_000), Random(5));
+    let full = shelf.add_with(&source, None, with(None, 2));
+    next_day(&mut source, 70_000, &mut random);
+    let first = shelf.add_with(&source, Some(&full), with(None, 2));
+    next_day(&mut source, 70_000, &mut random);
+    let second = shelf.add_with(&source, Some(&first), with(None, 2));
+    assert!(shelf.restored(&second) == source);
+    let reader = shelf.open(&second);
+    // Of the second day, of the first, and of the full archive before them.
+    for (ancestor, bytes) in [(0, &second), (1, &first), (2, &full)] {
+        let blocks = link_blocks(&reader, ancestor);
+        assert!(!blocks.is_empty(), "ancestor {ancestor}");
+        for (offset, stored_bytes) in blocks {
+            let mut bad = bytes.clone();
+            bad[offset + stored_bytes / 2] ^= 1;
+            let mut harmed = Shelf { archives: shelf.archives.clone(), next: 9 };
+            let newest = if ancestor == 0 { bad.clone() } else { second.clone() };
+            harmed.archives.insert(ArchiveId([3 - ancestor as u8; 16]), bad);
+            let mut restored = Vec::new();
+            let done = write_member(&harmed.open(&newest), 0, &mut restored, &restore_options(), &mut |_, _| Ok(()));
+            assert_eq!(done.unwrap_err().kind(), ErrorKind::Damaged, "ancestor {ancestor}");
+            assert!(source.starts_with(&restored), "a wrong row was given away");
+        }
+    }
 }

@@ -20,7 +20,15 @@ pub(super) enum Key {
 }
 
 /// Locked while the chunk is decoded, so that it is decoded once.
-pub(super) type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+pub(super) type Slot = Arc<Mutex<Option<Decoded>>>;
+
+/// Rows of a chunk.
+#[derive(Clone)]
+pub(super) struct Decoded {
+    pub rows: Arc<Vec<u8>>,
+    /// They have passed their digest; else whoever takes them compares a digest of all that he makes of them.
+    pub is_proved: bool,
+}
 
 /// The chunks, the newest last.
 pub struct KeptChunks {

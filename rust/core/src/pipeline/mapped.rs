@@ -1,11 +1,12 @@
 //! Rows of mapped streams (spec 5.3): the map says which part has each of them, and a part's blocks may be coded against
 //! rows of its base part.
 
-use super::rows::{ReadState, RowReader, check_rows, no_stream};
+use super::rows::{How, ReadState, RowReader, check_rows, no_stream};
 use crate::codec::{self, Codec, map};
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
 use crate::stream::ChunkShape;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Neighbouring rows of a mapped stream that are neighbours in one part, too, and in one chunk of it.
@@ -14,6 +15,13 @@ struct Piece {
     /// Number of the part's stream.
     part: usize,
     first: u64,
+    rows: u64,
+}
+
+/// Rows of a chunk that are wanted, and where among the rows that are asked for.
+struct Place {
+    inside: u64,
+    at: u64,
     rows: u64,
 }
 
@@ -169,32 +177,24 @@ impl RowReader {
         out: &mut [u8],
     ) -> Result<()> {
         // Where chunks are shared, the next archive wants this one, too.
-        let main = if self.shares() { None } else { self.main_chunk(row_bytes, pieces, out.len() as u64) };
+        let main = if self.shares() { None } else { self.main_chunk(state, row_bytes, pieces, out.len() as u64) };
+        let chunks = self.by_chunk(pieces, main);
+        let how = How { is_proved_above, known: None };
+        let mut decoded = Vec::new();
         if let Some((part, chunk)) = main {
-            self.read_chunk_as(state, (part, chunk), is_proved_above, out)?;
-        }
-        // Chunk by chunk, so that each is decoded once however the rows are shuffled.
-        let streams = self.archive().streams();
-        let key_of = |piece: &Piece| {
-            let chunk_rows = streams.get(piece.part).map_or(1, |part| part.chunk_rows);
-            ((piece.part, piece.first / chunk_rows), piece.first % chunk_rows)
-        };
-        let mut places = Vec::with_capacity(pieces.len());
-        let mut at = 0;
-        for piece in pieces {
-            let (key, inside) = key_of(piece);
-            if main != Some(key) || inside != at {
-                places.push((key, inside, at, piece.rows));
+            self.read_chunk_as(state, (part, chunk), how, out)?;
+            if out.len() as u64 > WHOLE_CHUNK_BYTES_MAX {
+                // What changed is coded against these rows: it is decoded before any of it takes their places.
+                let how = How { known: Some((part, out)), ..how };
+                for place in chunks.keys() {
+                    decoded.push(self.kept_chunk_as(state, *place, how)?);
+                }
             }
-            at += piece.rows;
         }
-        places.sort_unstable();
-        let mut kept: Option<Kept<(usize, u64)>> = None;
-        for (key, inside, at, rows) in places {
-            if kept.as_ref().is_none_or(|(held, _)| *held != key) {
-                kept = Some((key, self.kept_chunk(state, key.0, key.1)?));
-            }
-            if let Some((_, held)) = &kept {
+        let mut decoded = decoded.into_iter();
+        for (place, places) in chunks {
+            let held = decoded.next().map_or_else(|| self.kept_chunk_as(state, place, how), Ok)?;
+            for Place { inside, at, rows } in places {
                 let (from, to) = (to_usize(inside * row_bytes, "rows")?, to_usize(at * row_bytes, "rows")?);
                 let bytes = to_usize(rows * row_bytes, "rows")?;
                 out[to..to + bytes].copy_from_slice(&held[from..from + bytes]);
@@ -203,17 +203,32 @@ impl RowReader {
         Ok(())
     }
 
+    /// What is wanted of each chunk, so that each is decoded once however the rows are shuffled; of the main chunk what does
+    /// not stand in its place already.
+    fn by_chunk(&self, pieces: &[Piece], main: Option<(usize, u64)>) -> BTreeMap<(usize, u64), Vec<Place>> {
+        let streams = self.archive().streams();
+        let mut chunks: BTreeMap<(usize, u64), Vec<Place>> = BTreeMap::new();
+        let mut at = 0;
+        for piece in pieces {
+            let chunk_rows = streams.get(piece.part).map_or(1, |part| part.chunk_rows);
+            let (key, inside) = ((piece.part, piece.first / chunk_rows), piece.first % chunk_rows);
+            if main != Some(key) || inside != at {
+                chunks.entry(key).or_default().push(Place { inside, at, rows: piece.rows });
+            }
+            at += piece.rows;
+        }
+        chunks
+    }
+
     /// The chunk of a part that is as long as `out` and whose rows stand at their places there, if it gives at least half.
-    fn main_chunk(&self, row_bytes: u64, pieces: &[Piece], out_bytes: u64) -> Option<(usize, u64)> {
+    fn main_chunk(&self, state: &ReadState, row_bytes: u64, pieces: &[Piece], out_bytes: u64) -> Option<(usize, u64)> {
         let streams = self.archive().streams();
         let mut at = 0;
         let mut found: Option<((usize, u64), u64)> = None;
         for piece in pieces {
             let part = streams.get(piece.part)?;
             let key = (piece.part, piece.first / part.chunk_rows);
-            // A partition of links is kept: rows that were changed are coded against it.
-            let chunk_bytes = part.chunk_bytes(key.1);
-            if piece.first % part.chunk_rows == at && chunk_bytes == out_bytes && chunk_bytes <= WHOLE_CHUNK_BYTES_MAX {
+            if piece.first % part.chunk_rows == at && part.chunk_bytes(key.1) == out_bytes {
                 match &mut found {
                     Some((held, rows)) if *held == key => *rows += piece.rows,
                     Some(_) => {}
@@ -222,10 +237,21 @@ impl RowReader {
             }
             at += piece.rows;
         }
-        found.filter(|(_, rows)| rows.saturating_mul(2).saturating_mul(row_bytes) >= out_bytes).map(|(key, _)| key)
+        let (key, _) = found.filter(|(_, rows)| rows.saturating_mul(2).saturating_mul(row_bytes) >= out_bytes)?;
+        if out_bytes <= WHOLE_CHUNK_BYTES_MAX {
+            return Some(key);
+        }
+        // A partition of links, and what rows that changed are coded against: where it is looked at again, or is one of
+        // several, it is kept. All others are held at once, which must not be more than it is.
+        let is_alone = streams.get(key.0).is_some_and(|part| part.chunk_count == 1);
+        let others = self.by_chunk(pieces, Some(key)).into_keys();
+        let bytes = others.map(|(part, chunk)| streams.get(part).map_or(0, |part| part.chunk_bytes(chunk)));
+        let is_short = bytes.fold(0, u64::saturating_add) <= out_bytes;
+        (is_alone && is_short && !state.keeps_large()).then_some(key)
     }
 
-    /// A block of codec 34 or 35 (spec, `codecs/README.md`): references, then changes against the rows they name.
+    /// A block of codec 34 or 35 (spec, `codecs/README.md`): references, then changes against the rows they name. `known`: a
+    /// stream whose rows need not be read.
     pub(super) fn decode_against_base(
         &self,
         state: &mut ReadState,
@@ -233,6 +259,7 @@ impl RowReader {
         stream: usize,
         shape: &ChunkShape,
         block: &[u8],
+        known: Option<(usize, &[u8])>,
         out: &mut [u8],
     ) -> Result<()> {
         let streams = self.archive().streams();
@@ -246,7 +273,10 @@ impl RowReader {
         };
         let row_bytes = to_usize(u64::from(base.row_bytes), "row")?;
         let (references, payload) = codec::split_references(codec, block, out.len() / row_bytes, &mut state.scratch)?;
-        let rows = self.gather_rows(state, number, &references, row_bytes)?;
+        let rows = match known.filter(|(stream, _)| *stream == number) {
+            Some((_, rows)) => rows_at(rows, &references, row_bytes),
+            None => self.gather_rows(state, number, &references, row_bytes)?,
+        };
         codec::decode_against(codec, shape, &references, &rows, payload, out, &mut state.scratch)
     }
 
@@ -280,6 +310,18 @@ impl RowReader {
         }
         Ok(rows)
     }
+}
+
+/// The named rows, one after another; one that does not exist is `FF` bytes.
+fn rows_at(rows: &[u8], references: &[u64], row_bytes: usize) -> Vec<u8> {
+    let mut found = vec![0xFF; references.len().saturating_mul(row_bytes)];
+    for (out, reference) in found.chunks_exact_mut(row_bytes).zip(references) {
+        let start = usize::try_from(*reference).ok().and_then(|row| row.checked_mul(row_bytes));
+        if let Some(row) = start.and_then(|start| rows.get(start..)?.get(..row_bytes)) {
+            out.copy_from_slice(row);
+        }
+    }
+    found
 }
 
 fn no_row(at: u64, part: u16, row: u64, why: &str) -> Error {

@@ -1,7 +1,7 @@
 //! Backup from end to end: sources in, one archive out, and a report of what was and was not captured.
 
 use super::cache::ChunkCache;
-use super::coding::{self, Coding, PackState, Recycler};
+use super::coding::{self, PackState, Recycler};
 use super::delta::pack::Deltas;
 use super::delta::{Base, FingerprintKey};
 use super::id_index::{self, IdIndex};
@@ -251,17 +251,15 @@ impl Pass<'_> {
         let total_bytes = known_bytes(members, streams);
         let writer = self.run.writer()?;
         let writer = if keeps_ids { writer.with_id_index() } else { writer };
-        let (compression, order) = (self.options.compression, self.options.order);
-        let cache = self.run.cache();
-        let coding = Coding { compression, order, keeps_ids, key: writer.object_key(), cache: cache.clone() };
+        let coding = self.run.coding(&writer, keeps_ids);
         with_pool(
             threads,
-            || PackState::new(threads, cache.clone()),
+            || PackState::new(threads, coding.cache.clone()),
             |state, job| coding::run(state, job, &coding, &recycler),
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key, cache.clone());
+                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key, coding.cache.clone());
                 let parts =
                     PackerParts { writer, deltas, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
@@ -428,8 +426,7 @@ impl Pass<'_> {
         let writer = std::mem::replace(&mut packer.writer, ArchiveWriter::new(ArchiveId([0; 16])));
         let archive_id = writer.id().to_string();
         let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
-        packer.write_tail(&finished.tail)?;
-        packer.finish_caching()?;
+        packer.finish(&finished.tail)?;
         Ok(PackReport {
             archive_id,
             archive_bytes: finished.archive_bytes,

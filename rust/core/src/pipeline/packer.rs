@@ -260,12 +260,17 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
-    /// Pads, writes and forgets the archive's end.
+    /// Writes the archive's end. Then what the next delta is compared with is in the local cache, and what it is not is gone.
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn write_tail(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.write(bytes)
+    pub fn finish(&mut self, tail: &[u8]) -> Result<()> {
+        self.sink.write(tail)?;
+        for ticket in std::mem::take(&mut self.caching) {
+            self.pool.take(ticket)?;
+        }
+        self.deltas.cache.iter().for_each(|cache| cache.tidy());
+        Ok(())
     }
 
     pub fn report_progress(&mut self, bytes: u64) -> Result<()> {
@@ -322,18 +327,6 @@ impl<'a> Packer<'a> {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// When the archive is complete: what the next delta is compared with is in the local cache, and what it is not is gone.
-    ///
-    /// # Errors
-    /// `Io` when the workers are gone.
-    pub(super) fn finish_caching(&mut self) -> Result<()> {
-        for ticket in std::mem::take(&mut self.caching) {
-            self.pool.take(ticket)?;
-        }
-        self.deltas.cache.iter().for_each(|cache| cache.tidy());
         Ok(())
     }
 

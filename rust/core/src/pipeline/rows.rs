@@ -1,7 +1,7 @@
 //! Rows out of an archive: read block → CRC → decode → BLAKE3, and only then into the caller's hands.
 
 use super::cache::ChunkCache;
-use super::kept::{BaseNames, KeptChunks, Key, Shared};
+use super::kept::{BaseNames, Decoded, KeptChunks, Key, Shared};
 use crate::archive::{Archive, Entry};
 use crate::codec::{self, Codec};
 use crate::digest;
@@ -29,10 +29,23 @@ impl ReadState {
         Self { scratch, keeps_large: true, cache, ..Self::default() }
     }
 
+    pub(super) fn keeps_large(&self) -> bool {
+        self.keeps_large
+    }
+
     /// For a few rows here and there. Other reads of mapped streams put whole chunks together and compare their digests, too.
     pub fn for_few() -> Self {
         Self { is_for_few: true, ..Self::default() }
     }
+}
+
+/// How a chunk is read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct How<'a> {
+    /// The caller compares a digest of all that it makes of the rows.
+    pub is_proved_above: bool,
+    /// A stream whose rows are at hand, if the chunk is coded against some of them.
+    pub known: Option<(usize, &'a [u8])>,
 }
 
 /// An archive and the chunks that several readers need a part of.
@@ -87,15 +100,14 @@ impl RowReader {
     /// # Errors
     /// `Damaged` at `Index`, `Block`, `Seal`, `Codec` or `Digest`; `Unsupported` for an unknown codec; those of reading.
     pub fn read_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64, out: &mut [u8]) -> Result<()> {
-        self.read_chunk_as(state, (stream, chunk), false, out)
+        self.read_chunk_as(state, (stream, chunk), How::default(), out)
     }
 
-    /// As `read_chunk`. `is_proved_above`: the caller compares a digest of all that it makes of the rows.
     pub(crate) fn read_chunk_as(
         &self,
         state: &mut ReadState,
         (stream, chunk): (usize, u64),
-        is_proved_above: bool,
+        how: How<'_>,
         out: &mut [u8],
     ) -> Result<()> {
         let read = || {
@@ -115,10 +127,10 @@ impl RowReader {
             // The block is taken along: decoding may read rows of another stream with the same state.
             let mut block = std::mem::take(&mut state.block);
             let read = self.archive.read_block(&entry, &mut block);
-            let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &mut block, out));
+            let decoded = read.and_then(|()| self.decode_block(state, (stream, chunk), &entry, &mut block, how, out));
             state.block = block;
             decoded?;
-            if !is_proved_above {
+            if !how.is_proved_above {
                 check_rows(&entry.digest, out)?;
                 cache.inspect(|cache| cache.write(&entry.digest, out, None));
             }
@@ -140,7 +152,7 @@ impl RowReader {
         block: &mut [u8],
         out: &mut [u8],
     ) -> Result<()> {
-        self.decode_block(state, place, entry, block, out)?;
+        self.decode_block(state, place, entry, block, How::default(), out)?;
         check_rows(&entry.digest, out)
     }
 
@@ -150,17 +162,18 @@ impl RowReader {
         (stream, chunk): (usize, u64),
         entry: &Entry,
         block: &mut [u8],
+        how: How<'_>,
         out: &mut [u8],
     ) -> Result<()> {
         let block = self.archive.open_block((stream, chunk), entry, block)?;
-        let known = Codec::from_number(entry.codec).filter(|codec| !codec.is_of_deltas() || self.archive.is_delta());
-        let Some(codec) = known else {
+        let found = Codec::from_number(entry.codec).filter(|codec| !codec.is_of_deltas() || self.archive.is_delta());
+        let Some(codec) = found else {
             let detail = "is unknown to this version; the archive needs a newer reader";
             return Err(Error::unsupported(Layer::Codec, format!("codec {}", entry.codec), detail));
         };
         let Some(shape) = self.archive.chunk_shape(stream, chunk) else { return Err(no_stream(stream)) };
         if codec.needs_base() {
-            self.decode_against_base(state, codec, stream, &shape, block, out)
+            self.decode_against_base(state, codec, stream, &shape, block, how.known, out)
         } else {
             codec::decode(codec, &shape, block, out, &mut state.scratch)
         }
@@ -206,27 +219,45 @@ impl RowReader {
     }
 
     pub(super) fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
+        self.kept_chunk_as(state, (stream, chunk), How::default())
+    }
+
+    /// As `kept_chunk`, read as `how` says.
+    pub(super) fn kept_chunk_as(
+        &self,
+        state: &mut ReadState,
+        (stream, chunk): (usize, u64),
+        how: How<'_>,
+    ) -> Result<Arc<Vec<u8>>> {
         let bytes = self.archive.streams().get(stream).map_or(0, |stream| stream.chunk_bytes(chunk));
         let shared = self.shared_name(stream, chunk)?;
+        // What is shared was proved, so that it need not be again.
+        let how = How { is_proved_above: how.is_proved_above && shared.is_none(), ..how };
         let key = shared.as_ref().map_or(Key::Place(stream, chunk), |(_, name)| Key::Block(*name));
         let slot = self.kept.touch(key, bytes, None);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = content.as_ref() {
-            return Ok(bytes.clone());
+        if let Some(decoded) = content.as_mut() {
+            if !decoded.is_proved && !how.is_proved_above {
+                let proof =
+                    self.archive.entry(stream, chunk).and_then(|entry| check_rows(&entry.digest, &decoded.rows));
+                proof.map_err(|error| self.placed(error, stream, chunk))?;
+                decoded.is_proved = true;
+            }
+            return Ok(decoded.rows.clone());
         }
         let mut decoded = vec![0; to_usize(bytes, "chunk")?];
         crate::sys::prefer_huge_pages(&decoded);
-        self.read_chunk(state, stream, chunk, &mut decoded)?;
+        self.read_chunk_as(state, (stream, chunk), how, &mut decoded)?;
         if let Some((shared, name)) = shared {
             shared.count_decoded();
             shared.prove(name);
         }
-        let decoded = Arc::new(decoded);
-        *content = Some(decoded.clone());
+        let rows = Arc::new(decoded);
+        *content = Some(Decoded { rows: rows.clone(), is_proved: !how.is_proved_above });
         drop(content);
         // Decoding may have needed other chunks and pushed this one out: it is the newest again.
         self.kept.touch(key, bytes, Some(&slot));
-        Ok(decoded)
+        Ok(rows)
     }
 
     fn placed(&self, error: Error, stream: usize, chunk: u64) -> Error {

@@ -1,6 +1,7 @@
 //! What all attempts of a backup have in common: base, keys, and how each begins an archive.
 
 use super::cache::ChunkCache;
+use super::coding::Coding;
 use super::delta::{Base, FingerprintKey};
 use super::pack::PackOptions;
 use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
@@ -42,6 +43,11 @@ impl<'a> Run<'a> {
     /// The local cache, if it may have what is in the archive: rows of an encrypted one lie nowhere in the clear.
     pub fn cache(&self) -> Option<Arc<ChunkCache>> {
         self.options.cache.clone().filter(|cache| self.sealing.is_none() || cache.is_sealed())
+    }
+
+    pub fn coding(&self, writer: &ArchiveWriter, keeps_ids: bool) -> Coding {
+        let PackOptions { compression, order, .. } = *self.options;
+        Coding { compression, order, keeps_ids, key: writer.object_key(), cache: self.cache() }
     }
 
     /// A writer of a new archive: each attempt has a salt of its own.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pipeline::equal::equal_rows;
 use crate::pipeline::id_index;
 use crate::pipeline::restore::write_member;
-use crate::pipeline::rows::{ReadState, RowReader};
+use crate::pipeline::rows::{How, ReadState, RowReader};
 use crate::pipeline::verify::{Level, Scope, verify_opened};
 use crate::pipeline::view::read_plan;
 use crate::store::ReadAt;
@@ -190,7 +190,8 @@ fn prove(opened: Result<Archive>, bytes: &mut [u8], ids: &[ArchiveId], ancestors
                 continue;
             }
             let mut rows = vec![0; to_usize(stream.chunk_bytes(chunk))];
-            if reader.read_chunk_as(&mut ReadState::default(), (number, chunk), true, &mut rows).is_ok() {
+            let how = How { is_proved_above: true, known: None };
+            if reader.read_chunk_as(&mut ReadState::default(), (number, chunk), how, &mut rows).is_ok() {
                 digests.push((stream.first_entry + chunk, blake3(&rows)));
             }
         }
