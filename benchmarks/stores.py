@@ -19,16 +19,17 @@ from obstore.store import S3Store
 import vark
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from store_servers import Moto, Seaweed, program
+from faulty_proxy import FaultyProxy  # noqa: E402 - after the path
+from store_servers import Moto, Seaweed, program  # noqa: E402
 
 PART_BYTES = 8 << 20
 CONCURRENCY = 12
 
 
-def bare_store(server, address):
+def bare_store(options, address):
     bucket = address.split("/")[2]
-    options = {key: value for key, value in server.options().items() if key != "retry"}
-    return S3Store(bucket, prefix="bare", client_options={"allow_http": True}, **options)
+    given = {key: value for key, value in options.items() if key != "retry"}
+    return S3Store(bucket, prefix="bare", client_options={"allow_http": True}, **given)
 
 
 def bare_put(store, name, data):
@@ -58,10 +59,9 @@ def traffic_of(repository, before):
     return (repository.traffic - before).as_record()
 
 
-def measure(server, rows, rounds, folder):
-    address = server.bucket()
-    repository = vark.Repository.create(address, encryption="none", store_options=server.options())
-    store = bare_store(server, address)
+def measure(address, options, rows, rounds, folder):
+    repository = vark.Repository.create(address, encryption="none", store_options=options)
+    store = bare_store(options, address)
     repository.backup(rows, name="warm")
     times = {"bare put": [], "backup": [], "bare get": [], "restore": []}
     traffic = {}
@@ -78,7 +78,7 @@ def measure(server, rows, rounds, folder):
         target = folder / f"restored-{number}.npy"
         times["bare get"].append(bare_get(store, f"same-{number}", len(data), folder / "bare"))
         assert (folder / "bare").read_bytes() == data
-        repository = vark.Repository.open(address, store_options=server.options())  # nothing is kept in memory
+        repository = vark.Repository.open(address, store_options=options)  # nothing is kept in memory
         before = repository.traffic
         start = time.perf_counter()
         repository.restore(report.snapshot, target, sync=False)
@@ -97,6 +97,7 @@ def measure(server, rows, rounds, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mebibytes", type=int, default=512, help="of vectors (float32, 256 dimensions)")
+    parser.add_argument("--latency-ms", type=int, default=0, help="more for each reply, by a proxy that is slow itself")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--server", choices=["seaweedfs", "moto"], default="seaweedfs")
     parser.add_argument("--folder", help="where the server keeps its data; default: a temporary folder")
@@ -107,11 +108,16 @@ def main():
         folder = Path(temporary)
         (folder / "server").mkdir()
         server = kind(folder / "server").start()
+        proxy = FaultyProxy(server.port, share=0, delay_seconds=given.latency_ms / 1000) if given.latency_ms else None
         try:
-            result = measure(server, rows, given.rounds, folder)
+            port = server.port if proxy is None else proxy.port
+            options = {**server.options(), "endpoint": f"http://127.0.0.1:{port}"}
+            result = measure(server.bucket(), options, rows, given.rounds, folder)
         finally:
+            if proxy is not None:
+                proxy.close()
             server.stop()
-    print(json.dumps({"server": kind.name, **result}, indent=2))
+    print(json.dumps({"server": kind.name, "latency_ms": given.latency_ms, **result}, indent=2))
 
 
 if __name__ == "__main__":
