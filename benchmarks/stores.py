@@ -19,8 +19,8 @@ from obstore.store import S3Store
 import vark
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from faulty_proxy import FaultyProxy  # noqa: E402 - after the path
-from store_servers import Moto, Seaweed, program  # noqa: E402
+from faulty_proxy import FaultyProxy
+from store_servers import Moto, Seaweed, program
 
 PART_BYTES = 8 << 20
 CONCURRENCY = 12
