@@ -255,8 +255,7 @@ impl RowReader {
     pub(super) fn decode_against_base(
         &self,
         state: &mut ReadState,
-        codec: Codec,
-        stream: usize,
+        (codec, stream): (Codec, usize),
         shape: &ChunkShape,
         block: &[u8],
         known: Option<(usize, &[u8])>,

@@ -173,7 +173,7 @@ impl RowReader {
         };
         let Some(shape) = self.archive.chunk_shape(stream, chunk) else { return Err(no_stream(stream)) };
         if codec.needs_base() {
-            self.decode_against_base(state, codec, stream, &shape, block, how.known, out)
+            self.decode_against_base(state, (codec, stream), &shape, block, how.known, out)
         } else {
             codec::decode(codec, &shape, block, out, &mut state.scratch)
         }
