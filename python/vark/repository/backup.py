@@ -33,7 +33,7 @@ from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.layout import COMMITS, record_name
 from vark.repository.ledger import read_ledger
-from vark.repository.objects import create_record, new_uuid7
+from vark.repository.objects import new_uuid7
 from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ArchiveWritten, BackupReport
 from vark.repository.sourcing import describe_shards, signature
@@ -109,7 +109,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
             replaces = superseded[-1] if superseded else None
             commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
             record = commit.encode(context.envelope)
-            digest = create_record(context.store, COMMITS, record, commit.created_unix_ms)  # W3
+            digest = context.create_commit(commit, record)  # W3
             administration = context.reader.administrations.read()  # W4: after the commit record exists
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
             if not stale:

@@ -14,8 +14,7 @@ from vark.repository.context import Context
 from vark.repository.engine import Written
 from vark.repository.erasures import read_erasures
 from vark.repository.fields import new_salt
-from vark.repository.layout import COMMITS
-from vark.repository.objects import create_record, new_uuid7
+from vark.repository.objects import new_uuid7
 from vark.repository.records import CommittedArchive
 from vark.repository.reports import CompactReport
 from vark.repository.restore import open_archive
@@ -50,7 +49,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
             replaces=snapshot.commit,
             salt=new_salt(),
         )
-        digest = create_record(context.store, COMMITS, commit.encode(context.envelope), commit.created_unix_ms)  # W3
+        digest = context.create_commit(commit, commit.encode(context.envelope))  # W3
         if context.safe(tuple(commit.needed())):  # W4
             settle_replaced(context, snapshot, digest, done="compacted")
             if read_erasures(context.store, context.envelope).keys() - known.keys():

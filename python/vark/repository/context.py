@@ -12,10 +12,10 @@ from vark.repository.engine import Engine
 from vark.repository.envelope import Envelope
 from vark.repository.history import History
 from vark.repository.keystore import OpenKeys
-from vark.repository.layout import MARKER
+from vark.repository.layout import COMMITS, MARKER
 from vark.repository.marks import write_mark
-from vark.repository.objects import settle
-from vark.repository.records import Ancestor
+from vark.repository.objects import create_record, settle
+from vark.repository.records import Ancestor, Commit
 from vark.stores import Store
 
 
@@ -95,7 +95,17 @@ class Context:
     def mark(self, catalog: Catalog, action: str, snapshot: str, **fields: object) -> str:
         """Create a mark that wins over all that is known of the snapshot."""
         last = catalog.last_word_unix_ms(snapshot)
-        return write_mark(self.store, self.envelope, action, snapshot, after_unix_ms=last, **fields)  # type: ignore[arg-type]
+        digest = write_mark(self.store, self.envelope, action, snapshot, after_unix_ms=last, **fields)  # type: ignore[arg-type]
+        if self.history is not None:
+            self.history.remember_mark(digest, snapshot)
+        return digest
+
+    def create_commit(self, commit: Commit, data: bytes) -> str:
+        """Create a commit record, `data`, and remember it: nobody may take it away unseen. Return its digest."""
+        digest = create_record(self.store, COMMITS, data, commit.created_unix_ms)
+        if self.history is not None:
+            self.history.remember_commit(digest, commit)
+        return digest
 
     def settle(self, catalog: Catalog, snapshots: Iterable[Snapshot]) -> None:
         """Make durable what is known of these snapshots: those who said it may have died before it was."""

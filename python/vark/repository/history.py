@@ -11,6 +11,7 @@ from vark.errors import HistoryAlteredError, WrongKeyError
 from vark.repository.catalog import Catalog
 from vark.repository.keystore import OpenKeys
 from vark.repository.layout import content_of_name
+from vark.repository.records import Commit
 from vark.repository.state import ClientState, Seen
 
 
@@ -92,6 +93,17 @@ class History:
                 marks={**marks, **kept_marks},
             )
         self.accept = False
+
+    def remember_commit(self, digest: str, commit: Commit) -> None:
+        """Remember a commit that this client has made."""
+        with self.state.changing() as change:
+            made = (tuple(archive.id for archive in commit.archives), time.time_ns() // 1_000_000)
+            change.set(commits={**change.seen.commits, digest: made})
+
+    def remember_mark(self, digest: str, snapshot: str) -> None:
+        """Remember a mark that this client has made."""
+        with self.state.changing() as change:
+            change.set(marks={**change.seen.marks, digest: snapshot})
 
 
 def _gone(catalog: Catalog, seen: Seen, there: Collection[str | None]) -> set[str]:

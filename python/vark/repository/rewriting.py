@@ -20,8 +20,7 @@ from vark.repository.digest import digest_hex
 from vark.repository.engine import Written
 from vark.repository.erasures import List
 from vark.repository.fields import new_salt
-from vark.repository.layout import COMMITS
-from vark.repository.objects import create_record, new_uuid7
+from vark.repository.objects import new_uuid7
 from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ErasedArchive, ErasedSnapshot
 from vark.repository.volumes import write_volumes
@@ -151,7 +150,7 @@ class Run:
             replaces=snapshot.commit,
         )
         data = self._greatest(snapshot, commit)
-        digest = create_record(context.store, COMMITS, data, commit.created_unix_ms)  # W3
+        digest = context.create_commit(commit, data)  # W3
         if not context.safe(tuple(commit.needed())):  # W4
             raise ConflictError(
                 f"a collection is about to free what snapshot {snapshot.id[:12]} builds on; run it again"

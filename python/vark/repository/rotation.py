@@ -16,8 +16,6 @@ from vark.repository.context import Context
 from vark.repository.envelope import SealedEnvelope
 from vark.repository.fields import label_fault, new_salt
 from vark.repository.keystore import next_number, remove_older, write_keys
-from vark.repository.layout import COMMITS
-from vark.repository.objects import create_record
 
 _HEX = re.compile("[0-9a-fA-F]{64}")
 
@@ -181,7 +179,7 @@ def _adopted(context: Context, keys: Collection[str]) -> Iterator[str]:
         new = replace(
             old, root_generation=generation, heads=(snapshot.commit,), replaces=snapshot.commit, salt=new_salt()
         )
-        create_record(context.store, COMMITS, new.encode(context.envelope), new.created_unix_ms)
+        context.create_commit(new, new.encode(context.envelope))
         if not context.safe(tuple(new.needed())):  # W4
             raise ConflictError(f"snapshot {snapshot.id[:12]}: a collection is freeing what it needs; try again")
         context.mark(catalog, "forget", snapshot.id, commit=snapshot.commit, reason="vouched for")

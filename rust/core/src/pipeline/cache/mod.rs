@@ -109,7 +109,7 @@ impl ChunkCache {
         self.run().tally
     }
 
-    /// Whether such chunks are kept: those of other roles are read from the archive as fast as from here (measured).
+    /// Whether such chunks are kept: those of other roles are read from the archive as fast as from here.
     pub(super) fn keeps(role: StreamRole, chunk_bytes: usize) -> bool {
         role == StreamRole::LINKS && chunk_bytes >= CHUNK_BYTES_MIN
     }
