@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import hnswlib
 import numpy as np
@@ -23,7 +24,8 @@ from vark.errors import (
 from vark.keys import new_recovery_code
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
-from vark.repository.fields import encode_record
+from vark.repository.fields import encode_record, new_salt
+from vark.repository.objects import create_record
 from vark.retention import Policy
 from vark.stores import LocalStore, MemoryStore
 
@@ -356,13 +358,37 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
     assert (read.load("by=host") == changed(rows(), 1)).all()
     assert (read.load(again.snapshot) == changed(rows(), 2)).all()
     assert read.verify().ok
-    built = read.backup(changed(rows(), 3), name="host")  # a member builds on what the writer wrote
-    assert built.archives[0].base == again.archives[0].archive_id
+    built = read.backup(changed(rows(), 3), name="host")
+    assert "made by a write-only client" in built.archives[0].reason
     assert (reopened(repository).load("latest", name="host") == changed(rows(), 3)).all()
     assert {item.object.split("/")[0] for item in read.verify(signed_by=["backup-host"]).damaged} == {"commits"}
     read.forget(built.snapshot, confirm=True, min_redundancy=0)
     read.gc(confirm=True, trash=0, grace=0)
     assert read.verify().ok
+
+
+def test_a_write_only_client_that_was_taken_over_changes_no_snapshot_that_is_there():
+    repository = sealed_repository()
+    first = repository.backup(rows(), name="n")
+    made = repository.keys.add_signer("host", write_only=True)
+    writer = Repository.open(repository.store, signer=made.content)
+    report = writer.backup(changed(rows(), 9), name="host")
+    context, catalog = writer._context, reopened(repository).catalog()
+    mine, theirs = catalog.commits[report.commit], catalog.commits[first.commit]
+    for change in (
+        {"replaces": first.commit},
+        {"replaces": None, "created_unix_ms": theirs.created_unix_ms + 5},
+        {"replaces": report.commit},
+    ):
+        bad = replace(mine, snapshot=theirs.snapshot, salt=new_salt(), **change)
+        create_record(context.store, "commits", bad.encode(context.envelope), bad.created_unix_ms)
+    again = reopened(repository)
+    assert len(again.catalog().refused) == 3
+    assert {item.commit for item in again.snapshots()} == {first.commit, report.commit}
+    assert (again.load(first.snapshot) == rows()).all()
+    again.gc(confirm=True, trash=0, grace=0)
+    assert (reopened(repository).load(first.snapshot) == rows()).all()
+    assert reopened(repository).verify().ok
 
 
 def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():

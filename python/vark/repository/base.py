@@ -43,6 +43,9 @@ def choose(
     snapshot = newest(catalog, name)
     if snapshot is None:
         return None, "the first snapshot of this name"
+    if catalog.commits[snapshot.commit].provenance.is_write_only:
+        # What its index says of blocks is proved by reading all of them only: a lie would be part of what builds on it.
+        return None, "the newest snapshot was made by a write-only client, on which nothing is built"
     archive = next((item for item in snapshot.archives if item.shard == shard), None)
     if archive is None:
         return None, f"the newest snapshot has no shard {shard!r}"

@@ -170,8 +170,8 @@ class CatalogReader:
         read = self.administrations
         administration = read.read() if strict else read.read_what_is_readable(faults)
         found = {content_of_name(name) or name: commit for name, commit in commits.items()}
-        refused = {digest: commit for digest, commit in found.items() if commit.provenance.refused}
-        by_digest = {digest: commit for digest, commit in found.items() if not commit.provenance.refused}
+        refused = _refused(found, administration)
+        by_digest = {digest: commit for digest, commit in found.items() if digest not in refused}
         names = {content_of_name(name) or name: name for name in commits}
         states = fold(marks.items())
         catalog = Catalog(administration, by_digest, marks, states, (), faults, names, refused=refused)
@@ -207,6 +207,26 @@ class CatalogReader:
         missing = [name for name in names if name not in known and content_of_name(name) not in self._bundled]
         yield from set(names).difference(missing)
         yield from read_ahead(self.store, missing, RECORD_BYTES_MAX)
+
+
+def _refused(found: Mapping[str, Commit], administration: Administration) -> dict[str, Commit]:
+    """Return commits that count as if they were not there.
+
+    Besides those of a writer who is believed no more: a write-only client's in a snapshot of which anybody else has a
+    commit that is not void. It can add snapshots; in the place of others' it has nothing to say.
+    """
+    writers: dict[str, set[str]] = {}
+    for commit in found.values():
+        origin = commit.provenance
+        if any(archive.id in administration.swept for archive in commit.needed()):
+            continue
+        writers.setdefault(commit.snapshot, set()).add(origin.signer if origin.is_write_only else "")
+    return {
+        digest: commit
+        for digest, commit in found.items()
+        if commit.provenance.refused
+        or (commit.provenance.is_write_only and writers.get(commit.snapshot, set()) - {commit.provenance.signer})
+    }
 
 
 def _snapshots(catalog: Catalog) -> tuple[Snapshot, ...]:

@@ -102,7 +102,8 @@ def settle_replaced(context: Context, snapshot: Snapshot, digest: str, *, done: 
     done: what the new commit is, for people. Errors: ConflictError.
     """
     catalog = context.reader.read(strict=True)
-    if snapshot.commit not in catalog.commits and not _superseded(context, snapshot.commit):
+    known = catalog.commits.keys() | catalog.refused.keys()
+    if snapshot.commit not in known and not _superseded(context, snapshot.commit):
         # Collected while this ran, and its forget mark may have gone with it: it must not come back by the back door.
         context.mark(catalog, "forget", snapshot.id, reason=f"forgotten while it was {done}")
         raise ConflictError(f"snapshot {snapshot.id[:12]}: forgotten and collected while it was {done}")

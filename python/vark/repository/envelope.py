@@ -39,7 +39,7 @@ _NOTHING: Mapping[str, Any] = {
     "signature": "0" * 64,
 }
 # What an envelope adds and takes away again.
-_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused", "seal_epoch"})
+_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused", "seal_epoch", "is_session"})
 _PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {"commit": ("shard", "raw_bytes"), "session": ("shard",)}
 
 
@@ -48,12 +48,13 @@ class Provenance:
     """Where a commit comes from, as far as it is proved.
 
     signer: the public key (hex) that signed it, "" for nobody. refused: why it is not to be believed, "" where it is.
-    epoch: under which it is sealed, 0 where it is not.
+    epoch: under which it is sealed, 0 where it is not. is_write_only: only its signature vouches for it.
     """
 
     signer: str = ""
     refused: str = ""
     epoch: int = 0
+    is_write_only: bool = False
 
 
 class Envelope:
@@ -147,10 +148,16 @@ class SealedEnvelope(Envelope):
         revoked = signer is not None and signer[3] is not None
         refused = f"by the write-only signer {signer[0]}, who was revoked" if signer and revoked and is_session else ""
         epoch = seal.integer("epoch", 1, 0xFFFF_FFFF)
-        return {**found, "signer": "" if revoked else key, "refused": refused, "seal_epoch": epoch}
+        return {
+            **found,
+            "signer": "" if revoked else key,
+            "refused": refused,
+            "seal_epoch": epoch,
+            "is_session": is_session,
+        }
 
     def provenance(self, fields: Fields) -> Provenance:
-        return Provenance(*(fields.values[key] for key in ("signer", "refused", "seal_epoch")))
+        return Provenance(*(fields.values[key] for key in ("signer", "refused", "seal_epoch", "is_session")))
 
     def _signer_of(self, values: dict[str, Any], place: str) -> SignerEntry | None:
         """Return who signed a record; None where nobody did, or one who is not entered."""
