@@ -7,6 +7,7 @@ and vark in turns; what is told is the median and the range. Answers are compare
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from obstore.store import S3Store
 import vark
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from faulty_proxy import FaultyProxy
+import faulty_proxy
 from store_servers import Moto, Seaweed, program
 
 PART_BYTES = 8 << 20
@@ -48,6 +49,11 @@ def bare_get(store, name, byte_count, target):
             ends = [min(begin + PART_BYTES, byte_count) for begin in starts]
             file.writelines(obstore.get_ranges(store, name, starts=starts, ends=ends, coalesce=0))
     return time.perf_counter() - start
+
+
+def slow_proxy(port, latency_ms):
+    command = [sys.executable, faulty_proxy.__file__, str(port), str(latency_ms)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def rate(byte_count, seconds):
@@ -108,14 +114,15 @@ def main():
         folder = Path(temporary)
         (folder / "server").mkdir()
         server = kind(folder / "server").start()
-        proxy = FaultyProxy(server.port, share=0, delay_seconds=given.latency_ms / 1000) if given.latency_ms else None
+        proxy = slow_proxy(server.port, given.latency_ms) if given.latency_ms else None
         try:
-            port = server.port if proxy is None else proxy.port
+            port = server.port if proxy is None else int(proxy.stdout.readline())
             options = {**server.options(), "endpoint": f"http://127.0.0.1:{port}"}
             result = measure(server.bucket(), options, rows, given.rounds, folder)
         finally:
             if proxy is not None:
-                proxy.close()
+                proxy.stdin.close()
+                proxy.wait(10)
             server.stop()
     print(json.dumps({"server": kind.name, "latency_ms": given.latency_ms, **result}, indent=2))
 

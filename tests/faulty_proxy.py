@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import random
+import sys
 import threading
 import time
 
@@ -97,3 +98,9 @@ class FaultyProxy:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
+
+
+if __name__ == "__main__":  # PORT MILLISECONDS: nothing fails, every reply is late; in a process of its own
+    slow = FaultyProxy(int(sys.argv[1]), share=0, delay_seconds=int(sys.argv[2]) / 1000)
+    print(slow.port, flush=True)
+    sys.stdin.read()

@@ -93,7 +93,7 @@ def test_an_object_of_obstore_is_a_place(rows):
 
 
 def test_reading_asks_for_ranges_and_for_few(rows, tmp_path):
-    store = in_memory(cache_bytes=8 << 20)
+    store = in_memory(cache_bytes=24 << 20)
     repository = plain_repository(store, volume_bytes="2MiB")
     big = np.random.default_rng(1).standard_normal((200_000, DIMENSION), dtype=np.float32)
     repository.backup(big, name="v")
@@ -204,6 +204,20 @@ def test_volumes_that_are_there_are_kept(has_md5, servers):
         upload(store, data[:-1])
     with pytest.raises(VolumeDiffersError):
         upload(store, data[: 1 << 20])
+
+
+def test_volumes_grow_so_that_a_commit_can_name_them(monkeypatch):
+    monkeypatch.setattr("vark.repository.uploads.GROWS_EVERY", 3)
+    monkeypatch.setattr("vark.repository.uploads.DIGESTS_MAX", 9)
+    data = np.random.default_rng(1).bytes(24 << 20)
+    store = in_memory()
+    (sizes, digests), _ = upload(store, data)
+    assert [size >> 20 for size in sizes] == [1, 1, 1, 2, 2, 2, 4, 4, 4, 3]
+    assert digests == ()
+    names = [entry.name for entry in store.list(ARCHIVES)]
+    assert b"".join(store.read(name) for name in names) == data
+    assert upload(store, data)[1] == 10
+    assert len(upload(in_memory(), data[: 20 << 20])[0][1]) == 9
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -327,7 +341,9 @@ def test_the_clock_is_the_stores(rows):
     store = in_memory()
     assert store.clock_unix_ms() is None
     store.create("a", b"")
-    store._last_created = ("a", store._last_created[1] - 3_600_000)  # as if this machine were an hour behind
+    assert store.clock_unix_ms() is not None
+    assert store._clock_offset_ms == 0
+    store._learn_clock("a", store._last_created[1] - 3_600_000)  # as if this machine were an hour behind
     there = store.clock_unix_ms()
     assert abs(store._clock_offset_ms - 3_600_000) < 2000
     assert there is not None

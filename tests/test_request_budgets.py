@@ -14,6 +14,7 @@ from vark.repository.bundles import write_bundle
 from vark.repository.layout import MARKS, is_bundle
 from vark.stores import RemoteStore, open_store
 from vark.stores.ranges import RangeReader, SpanCache
+from vark.stores.remote import CACHE_BYTES
 
 
 def in_memory(library_store, **options):
@@ -101,7 +102,7 @@ def test_a_gigabyte_in_order(threads):
     sizes = [32 << 20] * (byte_count >> 25) + [byte_count % (32 << 20)]
     volumes = [(f"v/{number}", size) for number, size in enumerate(sizes)]
     store = in_memory(obstore.store.MemoryStore())
-    reader = RangeReader(read_view, name="v", volumes=volumes, spans=SpanCache(96 << 20), pool=store.pool)
+    reader = RangeReader(read_view, name="v", volumes=volumes, spans=SpanCache(CACHE_BYTES), pool=store.pool)
     offsets = iter(range(0, byte_count, step))
 
     def work():

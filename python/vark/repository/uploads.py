@@ -17,6 +17,14 @@ from vark.stores import RemoteStore
 VOLUME_BYTES = 32 << 20  # of a new repository in a remote store
 IN_FLIGHT_BYTES = 160 << 20  # memory for volumes: being filled and being sent
 PIPE_BYTES = 1 << 20
+GROWS_EVERY = 2048  # volumes; a commit names each, and is a record of 1 MiB at most
+DOUBLINGS_MAX = 2
+DIGESTS_MAX = 8000
+
+
+def volume_size(number: int, volume_bytes: int) -> int:
+    """Return the bytes of a volume by its number, which all runs agree on."""
+    return volume_bytes << min(number // GROWS_EVERY, DOUBLINGS_MAX)
 
 
 class VolumeDiffersError(VarkError):
@@ -52,8 +60,9 @@ class UploadCutter:
         self._store = store
         self._archive_id = archive_id
         self._volume_bytes = volume_bytes
-        self._there = {entry.name for entry in store.list(f"{ARCHIVES}/{archive_id}")}
-        self._room = BoundedSemaphore(max(IN_FLIGHT_BYTES // volume_bytes, 2))
+        self._there: Future[set[str]] = store.pool.submit(self._list)  # while the first volume is filled
+        self._room_count = max(IN_FLIGHT_BYTES // volume_bytes, 2)
+        self._room = BoundedSemaphore(self._room_count)
         self._buffer: bytearray | None = None
         self._filled = 0
         self._sending: deque[Future[str]] = deque()
@@ -70,7 +79,7 @@ class UploadCutter:
             self._filled += taken
             if taken == 0:
                 return
-            if self._filled == self._volume_bytes:
+            if self._filled == len(self._buffer):
                 self._send()
 
     def finish(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -79,11 +88,12 @@ class UploadCutter:
         while self._sending:
             self._digests.append(self._sending.popleft().result())
         names = {volume_name(self._archive_id, number) for number in range(len(self._sizes))}
-        if not self._there <= names:
+        if not self._there.result() <= names:
             raise VolumeDiffersError(f"archive {self._archive_id}: it has other volumes than were written")
-        return tuple(self._sizes), tuple(self._digests)
+        return tuple(self._sizes), tuple(self._digests) if len(self._digests) <= DIGESTS_MAX else ()
 
     def close(self) -> None:
+        self._there.cancel()
         for future in self._sending:
             future.cancel()
         for future in self._sending:  # nothing of ours is on its way when this returns
@@ -91,12 +101,21 @@ class UploadCutter:
                 future.result()
         self._sending.clear()
 
+    def _list(self) -> set[str]:
+        return {entry.name for entry in self._store.list(f"{ARCHIVES}/{self._archive_id}")}
+
     def _next_buffer(self) -> bytearray:
         while self._sending and self._sending[0].done():
             self._digests.append(self._sending.popleft().result())  # a failure ends the run at once
-        self._room.acquire()
+        size = volume_size(len(self._sizes), self._volume_bytes)
+        for _ in range(self._places_of(size)):
+            self._room.acquire()
         # A new one each time: a library that was given memory without a copy may look at it later than it says.
-        return bytearray(self._volume_bytes)
+        return bytearray(size)
+
+    def _places_of(self, size: int) -> int:
+        """Return how much of the room a volume takes; there is always room for two."""
+        return min(size // self._volume_bytes, self._room_count // 2)
 
     def _send(self) -> None:
         buffer, filled = self._buffer, self._filled
@@ -110,7 +129,7 @@ class UploadCutter:
         """Create a volume, or compare the one that is there; return its digest."""
         try:
             data = memoryview(buffer)[:filled]
-            if name not in self._there:
+            if name not in self._there.result():
                 try:
                     self._store.create(name, data)
                 except ObjectExistsError as error:
@@ -121,4 +140,4 @@ class UploadCutter:
                 raise VolumeDiffersError(f"{name}: exists with other bytes; the source has changed")
             return volume_digest(data)
         finally:
-            self._room.release()
+            self._room.release(self._places_of(len(buffer)))

@@ -21,6 +21,7 @@ WINDOW_BYTES_MIN = 1 << 20
 WINDOW_BYTES_MAX = 48 << 20
 NEAR_BYTES = 16 << 20  # threads read out of order: so far from a place is still the same run
 HEADS_MAX = 16
+ACTIVE_READS = 64  # a head that was not used for so many reads has no claim on memory
 
 
 class ReadView(Protocol):
@@ -30,25 +31,27 @@ class ReadView(Protocol):
 
 
 class _Span:
-    """Bytes start to end of an archive, in memory or on their way."""
+    """Bytes start to end of an archive, in memory or on their way. is_ahead: nobody had asked for them yet."""
 
-    __slots__ = ("end", "future", "start")
+    __slots__ = ("end", "future", "is_ahead", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
+        self.is_ahead = False
         self.future: Future[memoryview] = Future()
 
 
 class _Head:
     """A place where somebody reads forward. position: end of what was read; scheduled: end of what is on its way."""
 
-    __slots__ = ("position", "scheduled", "window")
+    __slots__ = ("position", "scheduled", "tick", "window")
 
     def __init__(self, position: int) -> None:
         self.position = position
         self.scheduled = position
         self.window = 0
+        self.tick = 0  # of its last use
 
 
 class SpanCache:
@@ -103,6 +106,7 @@ class RangeReader:
         self._pool = pool
         self._spans: list[_Span] = []  # disjoint, ascending
         self._heads: list[_Head] = []  # the last used is last
+        self._tick = 0
 
     def read(self, offset: int, byte_count: int) -> memoryview | bytes:
         """Return bytes of the archive. Errors: those of the store; DamagedError past the end."""
@@ -147,7 +151,10 @@ class RangeReader:
         while start < end:
             after = self._spans[place] if place < len(self._spans) else None
             if after is not None and after.start <= start:
-                self._cache.touch(self, after)
+                # What was fetched ahead is read once and goes in the order in which it came: were it touched, what is
+                # still to be read would look older, and go first.
+                if not after.is_ahead:
+                    self._cache.touch(self, after)
                 span = after
             else:
                 limit = self.byte_count if after is None else after.start
@@ -162,6 +169,7 @@ class RangeReader:
 
     def _look_ahead(self, offset: int, end: int) -> list[_Span]:
         """Return new spans to fetch, for whoever reads forward here will want them."""
+        self._tick += 1
         head = min(self._heads, key=lambda item: abs(offset - item.position), default=None)
         if head is None or abs(offset - head.position) > NEAR_BYTES:
             self._heads.append(_Head(end))
@@ -169,12 +177,14 @@ class RangeReader:
             return []
         self._heads.remove(head)
         self._heads.append(head)
+        head.tick = self._tick
         if end <= head.position:
             return []
         head.position = end
         head.scheduled = max(head.scheduled, end)
-        most = min(WINDOW_BYTES_MAX, self._cache.limit_bytes // (2 * len(self._heads)))
-        head.window = min(max(2 * head.window, WINDOW_BYTES_MIN), most)
+        active = sum(item.window > 0 and self._tick - item.tick < ACTIVE_READS for item in self._heads)
+        most = min(WINDOW_BYTES_MAX, self._cache.limit_bytes // (3 * max(active, 1)))
+        head.window = min(max(4 * head.window, WINDOW_BYTES_MIN), most)
         step = min(SEGMENT_BYTES, head.window)
         new: list[_Span] = []
         while head.scheduled < self.byte_count and head.scheduled + step <= head.position + head.window + step // 2:
@@ -182,6 +192,8 @@ class RangeReader:
             stop = min((head.scheduled // step + 1) * step, self.byte_count)
             new += self._cover(head.scheduled, stop, least=0)[1]
             head.scheduled = stop
+        for span in new:
+            span.is_ahead = True
         return new
 
     def _fetch(self, span: _Span) -> None:

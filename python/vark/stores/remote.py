@@ -30,7 +30,7 @@ from vark.stores.ranges import RangeReader, SpanCache
 
 REQUESTS_MAX = 16
 RETRY_SECONDS = 120.0
-CACHE_BYTES = 96 << 20
+CACHE_BYTES = 144 << 20
 WHOLE_OBJECTS_MAX = 2
 AHEAD_OBJECTS = 32  # small objects on their way; 1 MiB each at most
 PAGE_NAMES = 1000  # of a listing; what all providers give at once
@@ -83,6 +83,7 @@ class RemoteStore:
         self._coming: dict[str, Future[bytes | int]] = {}
         self._last_created: tuple[str, int] | None = None
         self._clock_offset_ms: int | None = None
+        self._learning: Future[None] | None = None
 
     def create(self, name: str, data: Buffer) -> None:
         """As in `Store`. data: not copied; it must not change afterwards, for the library may keep it."""
@@ -107,7 +108,10 @@ class RemoteStore:
                     raise
             else:
                 break
-        self._last_created = (name, time.time_ns() // 1_000_000)
+        here_ms = time.time_ns() // 1_000_000
+        self._last_created = (name, here_ms)
+        if self._learning is None and self._clock_offset_ms is None:
+            self._learning = self.pool.submit(self._learn_clock, name, here_ms)  # it will be wanted, at the end
 
     def create_once(self, name: str, data: Buffer) -> None:
         """Try once to create, by the store's own condition alone; for probes.
@@ -201,17 +205,12 @@ class RemoteStore:
 
     def clock_unix_ms(self) -> int | None:
         """Return the store's time, learnt from the last object that was created here; None before there is one."""
-        if self._clock_offset_ms is None:
-            if self._last_created is None:
-                return None
-            name, here_ms = self._last_created
-            try:
-                there_ms = int(self._head(name)["last_modified"].timestamp() * 1000)
-            except NotFoundError:  # collected since, or it was only a probe
-                return None
-            offset = there_ms - here_ms
-            self._clock_offset_ms = offset if abs(offset) > _CLOCK_TOLERANCE_MS else 0
-        return time.time_ns() // 1_000_000 + self._clock_offset_ms
+        if self._learning is not None:
+            self._learning.result()
+        if self._clock_offset_ms is None and self._last_created is not None:
+            self._learn_clock(*self._last_created)
+        offset = self._clock_offset_ms
+        return None if offset is None else time.time_ns() // 1_000_000 + offset
 
     def holds(self, name: str, data: Buffer) -> bool | None:
         """Return whether an object has just these bytes; None where there is none.
@@ -244,6 +243,13 @@ class RemoteStore:
         import obstore
 
         return obstore
+
+    def _learn_clock(self, name: str, here_ms: int) -> None:
+        try:
+            offset = int(self._head(name)["last_modified"].timestamp() * 1000) - here_ms
+        except NotFoundError:  # collected since, or it was only a probe
+            return
+        self._clock_offset_ms = offset if abs(offset) > _CLOCK_TOLERANCE_MS else 0
 
     def _put(self, name: str, data: Buffer, *, exclusive: bool) -> None:
         """Put once, where the name is free. Errors: ObjectExistsError, StoreUnavailableError (it may have landed)."""

@@ -46,7 +46,7 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
     """Return the store at an address.
 
     options: of the provider, by the names of `obstore` (endpoint, region, access_key_id …), `client_options`; and ours:
-    retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("96MiB" of ranges in memory).
+    retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("144MiB" of ranges in memory).
     Errors: InvalidArgumentError.
     """
     address, scheme = urlsplit(place), place.partition("://")[0].lower()
