@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from reader_codecs import ArchiveFault, need, parse_json
 
 KEY_OBJECT_BYTES_MAX, COPIES = 1 << 20, 3
-EPOCH_ROOT, ACCESS_KEY = 1, 3
+EPOCH_ROOT, SESSION_ROOT, ACCESS_KEY = 1, 2, 3
 OF_MARK = ("tags", "keys", "reason")
 PRIVATE: dict[str, tuple[str, ...]] = {
     "commit": ("name", "tags", "host", "source"),
@@ -109,6 +109,7 @@ class Keyring:
         epochs = private["epochs"]
         in_order = [epoch["epoch"] for epoch in epochs] == list(range(1, len(epochs) + 1))
         need("seal", epochs and in_order, "keyring", "epochs 1, 2 …")
+        self._signers = {signer["key"]: signer["revoked_unix_ms"] for signer in private["signers"]}
         self.epoch_roots = {epoch["epoch"]: bytes.fromhex(epoch["root"]) for epoch in epochs}
         self._name_key = keys.kdf(bytes.fromhex(private["name_key"]), b"", "name")
 
@@ -129,6 +130,10 @@ class Keyring:
         """A record with its private part."""
         seal, kind = values.get("seal"), values.get("kind")
         need("record", isinstance(seal, dict), place, "a sealed record in a sealed repository")
+        is_session = isinstance(seal, dict) and seal.get("root_kind") == SESSION_ROOT
+        signer = self._signer_of(values) if values.get("signature") else None
+        need("record", not is_session or signer, place, "a signature by one of the signers, who was not revoked")
+        need("record", not is_session or kind == "commit", place, "a commit: a write-only client makes nothing else")
         if kind not in PRIVATE:
             return values
         try:
@@ -140,17 +145,37 @@ class Keyring:
         need("record", private.keys() >= set(PRIVATE[kind]), place, "all names in the private part")
         found.update({key: private[key] for key in PRIVATE[kind]})
         if kind in OF_ARCHIVES:
+            same = len(found["archives"]) == len(private["archives"])
+            need("record", same, place, "as many archives in its private part")
             pairs = zip(found["archives"], private["archives"], strict=True)
             found["archives"] = [{**item, **{key: more[key] for key in OF_ARCHIVES[kind]}} for item, more in pairs]
         if kind == "commit":
+            need("record", private.get("signed_by", signer) == signer, place, "the signature of its writer", signer)
             tag = hmac.digest(self._name_key, found["name"].encode(), "sha256")[:16].hex()
-            need("record", values.get("name_tag") == tag, place, "the name_tag of its name")
+            expected = None if is_session else tag
+            need("record", values.get("name_tag") == expected, place, "the name_tag of its name")
         return found
+
+    def _signer_of(self, values: dict[str, Any]) -> str | None:
+        """The key of a signer that is entered, and not revoked, and has signed; None of any other."""
+        signature = values["signature"]
+        signed = b"vark-seal-v1 commit\0" + self.repository + digest(without(values, "signature"))
+        try:
+            check_signature(signature["key"], signature["signature"], signed)
+        except (ArchiveFault, KeyError, TypeError):
+            return None
+        is_known = self._signers.get(signature["key"], 0) is None
+        return str(signature["key"]) if is_known else None
 
     def _body(self, values: dict[str, Any], place: str) -> bytes:
         seal = values["seal"]
-        need("record", seal["root_kind"] == EPOCH_ROOT, place, "root_kind 1", seal["root_kind"])
+        need("record", seal["root_kind"] in (EPOCH_ROOT, SESSION_ROOT), place, "root_kind 1 or 2", seal["root_kind"])
         root = self.epoch_roots[seal["epoch"]]
+        if seal["root_kind"] == SESSION_ROOT:
+            context = self.repository + struct.pack("<I", seal["epoch"])
+            identity = keys.kdf(root, b"", "recipient", context)
+            wrapped = bytes.fromhex(seal["wrapped"])
+            root = keys.unwrap_session_root(wrapped, identity, self.repository, seal["epoch"])
         record = bytes.fromhex(values["salt"])
         return open_body(values, root, keys.RECORD, seal["epoch"], self.repository, record, place)
 

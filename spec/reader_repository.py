@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 import blake3
 from reader_codecs import ArchiveFault, need, parse_json
-from reader_keyring import Keyring
+from reader_keyring import Keyring, canonical
 from reader_plan import Member, component_is_safe
 from reader_seal import Secret
 
@@ -178,6 +178,8 @@ class Repository:
     def _own(self, name: str, digest: str | None, *kinds: str) -> _Fields:
         fields = self._record(name, digest)
         if self.keyring:
+            spelled = blake3.blake3(canonical(fields.values)).hexdigest()
+            need("record", digest in (None, spelled), name, "the canonical form")
             fields = _Fields(self.keyring.open_record(fields.values, name), name)
         need("record", self.keyring or "seal" not in fields.values, name, "a plain record in a plain repository")
         known = fields.text("kind") in kinds and fields.number("version") == 1

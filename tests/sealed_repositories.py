@@ -14,6 +14,21 @@ def identity(seed):
     return reader_seal.bech32_encode("age-secret-key-", secret).upper(), recipient
 
 
+ROWS, DIM = 3_000, 32
+
+
+def rows(seed=5):
+    return np.random.default_rng(seed).standard_normal((ROWS, DIM), dtype=np.float32)
+
+
+def changed(data, day):
+    """One row in a hundred is another."""
+    result = data.copy()
+    chosen = np.random.default_rng(day).choice(ROWS, ROWS // 100, replace=False)
+    result[chosen] = np.random.default_rng(1000 + day).standard_normal((len(chosen), DIM), dtype=np.float32)
+    return result
+
+
 OWN, RECIPIENT = identity(1)
 OTHER, OTHER_RECIPIENT = identity(2)
 

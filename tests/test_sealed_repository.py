@@ -1,8 +1,6 @@
 """Encrypted repositories: everything works as in a plain one, nothing is readable, keys come and go."""
 
-import base64
 import json
-from dataclasses import replace
 
 import hnswlib
 import numpy as np
@@ -11,7 +9,19 @@ import reader
 import reader_repository
 import reader_seal
 
-from sealed_repositories import OTHER, OTHER_RECIPIENT, OWN, RECIPIENT, objects, reopened, sealed_repository
+from sealed_repositories import (
+    DIM,
+    OTHER,
+    OTHER_RECIPIENT,
+    OWN,
+    RECIPIENT,
+    ROWS,
+    changed,
+    objects,
+    reopened,
+    rows,
+    sealed_repository,
+)
 from vark.archive import Archive
 from vark.errors import (
     ConflictError,
@@ -23,25 +33,8 @@ from vark.errors import (
 )
 from vark.keys import new_recovery_code
 from vark.repository import Repository
-from vark.repository.digest import digest_hex
-from vark.repository.fields import encode_record, new_salt
-from vark.repository.objects import create_record
 from vark.retention import Policy
 from vark.stores import LocalStore, MemoryStore
-
-ROWS, DIM = 3_000, 32
-
-
-def rows(seed=5):
-    return np.random.default_rng(seed).standard_normal((ROWS, DIM), dtype=np.float32)
-
-
-def changed(data, day):
-    """One row in a hundred is another."""
-    result = data.copy()
-    chosen = np.random.default_rng(day).choice(ROWS, ROWS // 100, replace=False)
-    result[chosen] = np.random.default_rng(1000 + day).standard_normal((len(chosen), DIM), dtype=np.float32)
-    return result
 
 
 def test_a_whole_life_in_an_encrypted_repository():
@@ -327,130 +320,6 @@ def test_the_reference_reader_restores_every_day_by_every_way(tmp_path):
     for secret in (b"y", OTHER):
         with pytest.raises(reader_seal.WrongKeyError):
             reader_repository.Repository(tmp_path / "r", [secret])
-
-
-def test_a_write_only_client_adds_snapshots_and_reads_nothing():
-    repository = sealed_repository()
-    repository.backup(rows(), name="mine")
-    made = repository.keys.add_signer("backup-host", write_only=True)
-    assert made.signer.is_write_only
-    assert made.content not in repr(made).encode()
-    writer = Repository.open(repository.store, signer=made.content)
-    report = writer.backup(changed(rows(), 1), name="host", tags={"by": "host"})
-    again = Repository.open(repository.store, signer=made.content).backup(changed(rows(), 2), name="host")
-    assert report.archives[0].reason == "a write-only client cannot read what it would build on"
-    for attempt in (
-        writer.snapshots,
-        writer.load,
-        writer.verify,
-        lambda: writer.forget("latest", confirm=True),
-        lambda: writer.gc(confirm=True),
-        lambda: writer.hold("latest"),
-        lambda: writer.compact("latest"),
-        lambda: writer.keys.add(recipients=[OTHER_RECIPIENT]),
-    ):
-        with pytest.raises(KeyNeededError, match="write-only"):
-            attempt()
-    with pytest.raises(KeyNeededError, match="write-only"):
-        snapshot = repository.snapshot(again.snapshot)
-        writer._context.engine.open(writer.store, snapshot.archives[0], {})
-    read = reopened(repository)
-    assert (read.load("by=host") == changed(rows(), 1)).all()
-    assert (read.load(again.snapshot) == changed(rows(), 2)).all()
-    assert read.verify().ok
-    built = read.backup(changed(rows(), 3), name="host")
-    assert "made by a write-only client" in built.archives[0].reason
-    assert (reopened(repository).load("latest", name="host") == changed(rows(), 3)).all()
-    assert {item.object.split("/")[0] for item in read.verify(signed_by=["backup-host"]).damaged} == {"commits"}
-    read.forget(built.snapshot, confirm=True, min_redundancy=0)
-    read.gc(confirm=True, trash=0, grace=0)
-    assert read.verify().ok
-
-
-def test_a_write_only_client_that_was_taken_over_changes_no_snapshot_that_is_there():
-    repository = sealed_repository()
-    first = repository.backup(rows(), name="n")
-    made = repository.keys.add_signer("host", write_only=True)
-    writer = Repository.open(repository.store, signer=made.content)
-    report = writer.backup(changed(rows(), 9), name="host")
-    context, catalog = writer._context, reopened(repository).catalog()
-    mine, theirs = catalog.commits[report.commit], catalog.commits[first.commit]
-    for change in (
-        {"replaces": first.commit},
-        {"replaces": None, "created_unix_ms": theirs.created_unix_ms + 5},
-        {"replaces": report.commit},
-    ):
-        bad = replace(mine, snapshot=theirs.snapshot, salt=new_salt(), **change)
-        create_record(context.store, "commits", bad.encode(context.envelope), bad.created_unix_ms)
-    again = reopened(repository)
-    assert len(again.catalog().refused) == 3
-    assert {item.commit for item in again.snapshots()} == {first.commit, report.commit}
-    assert (again.load(first.snapshot) == rows()).all()
-    again.gc(confirm=True, trash=0, grace=0)
-    assert (reopened(repository).load(first.snapshot) == rows()).all()
-    assert reopened(repository).verify().ok
-
-
-def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
-    repository = sealed_repository()
-    made = repository.keys.add_signer("backup-host", write_only=True)
-    Repository.open(repository.store, signer=made.content).backup(rows(), name="host")
-    (kept,) = [item for item in objects(repository.store).items() if item[0].startswith("commits/")]
-    record = json.loads(kept[1])
-    unsigned = {key: value for key, value in record.items() if key != "signature"}
-    other = repository.keys.add_signer("other", write_only=True)
-    forged = {**record, "signature": {**record["signature"], "key": other.signer.key}}
-    for change in (unsigned, forged):
-        data = encode_record(change)
-        name = f"{kept[0].rsplit('/', 1)[0]}/{digest_hex(data)}.json"
-        repository.store.create(name, data)
-        assert "without a signature" in str(reopened(repository).catalog().faults[name])
-        repository.store.delete(name)
-    assert len(reopened(repository, accept_history=True).snapshots()) == 1
-    (snapshot,) = reopened(repository).snapshots()
-    assert repository.keys.revoke_signer("backup-host").kept == (snapshot.id,)
-    assert (reopened(repository).load(snapshot.id) == rows()).all()
-    assert reopened(repository).verify().ok
-    Repository.open(repository.store, signer=made.content).backup(rows(), name="host")  # nobody can keep it from trying
-    assert [item.id for item in reopened(repository).snapshots()] == [snapshot.id]
-    Repository.open(repository.store, signer=other.content).backup(rows(), name="host")
-    assert len(reopened(repository).snapshots()) == 2
-    assert repository.keys.revoke_signer("other", keep=False).kept == ()
-    again = reopened(repository)
-    assert [item.id for item in again.snapshots()] == [snapshot.id]
-    for _ in range(2):
-        again.gc(confirm=True, trash=0, grace=0)
-    again = reopened(repository)
-    assert (again.load() == rows()).all()
-    assert again.verify().ok
-    assert len([name for name in objects(repository.store) if name.startswith("archives/")]) == 1
-    assert again.catalog().refused.keys() <= {digest for digest in again.catalog().refused if digest in kept[0]}
-    with pytest.raises(InvalidArgumentError, match="revoked already"):
-        repository.keys.revoke_signer("backup-host")
-
-
-def test_members_may_sign_and_a_signature_cannot_be_taken_off():
-    repository = sealed_repository()
-    first = repository.backup(rows(), name="n")
-    made = repository.keys.add_signer("release")
-    signing = reopened(repository, signer=made.content)
-    second = signing.backup(changed(rows(), 1), name="n")
-    read = reopened(repository)
-    assert read.verify().ok
-    damaged = read.verify(signed_by=["release"]).damaged
-    assert [first.commit in item.object for item in damaged] == [True]
-    minisign = base64.b64encode(b"Ed" + bytes(8) + bytes.fromhex(made.signer.key)).decode()
-    assert [item.object for item in read.verify(signed_by=[minisign]).damaged] == [damaged[0].object]
-    (name,) = [name for name in objects(repository.store) if second.commit in name]
-    record = json.loads(repository.store.read(name))
-    data = encode_record({key: value for key, value in record.items() if key != "signature"})
-    stripped = f"{name.rsplit('/', 1)[0]}/{digest_hex(data)}.json"
-    repository.store.create(stripped, data)
-    assert "its signature is gone" in str(reopened(repository).catalog().faults[stripped])
-    with pytest.raises(InvalidArgumentError, match="no signer of that name"):
-        read.verify(signed_by=["nobody"])
-    with pytest.raises(WrongKeyError, match="of another repository"):
-        Repository.open(sealed_repository().store, signer=repository.keys.add_signer("w", write_only=True).content)
 
 
 def test_re_encryption_writes_all_that_is_kept_under_the_new_epoch_and_can_be_interrupted(tmp_path):

@@ -148,6 +148,10 @@ def main() -> None:
     vectors = {"objects": sealed_objects(), "slots": slots(), "session": session()}
     (folder / "seal" / "derivations.json").write_text(json.dumps(vectors, indent=1) + "\n")
     import sealed  # which draws from here
+    import sealed_repository
+
+    repository = json.dumps(sealed_repository.make(), indent=1, ensure_ascii=False)
+    (folder / "seal" / "repository.json").write_text(repository + "\n")
 
     cases = []
     for name, stage, comment, data in sealed.archives():
