@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import reader
+import reader_repository
 from blake3 import blake3
 
 import vark
@@ -46,3 +48,41 @@ def test_the_golden_repository_is_what_it_was():
             streams = [record.name for record in archive.reader.streams]
             codecs |= {codec for stream in streams for codec in archive[stream].codecs}
     assert codecs >= {"mapped", "map", "residual", "edits"}
+
+
+SEALED = HERE / "golden" / "v1.2_sealed_repository"
+OPENS = json.loads((HERE / "golden" / "v1.2_sealed_repository.json").read_text())
+
+
+@pytest.mark.parametrize("snapshot", OPENS["snapshots"])
+def test_a_day_of_the_encrypted_golden_repository_restores(snapshot, tmp_path):
+    authority = OPENS["authority"]
+    by_key = vark.Repository.open(SEALED, identities=[OPENS["identity"]], authority=authority)
+    by_code = vark.Repository.open(SEALED, recovery_code=OPENS["recovery_code"])
+    for number, repository in enumerate((by_key, by_code)):
+        repository.restore(snapshot, tmp_path / f"engine-{number}", sync=False)
+        assert digests(tmp_path / f"engine-{number}") == OPENS["snapshots"][snapshot]["members"]
+    for number, secret in enumerate((OPENS["identity"], OPENS["recovery_code"])):
+        read = reader_repository.Repository(SEALED, [secret])
+        assert read.faults == []
+        read.restore(snapshot, tmp_path / f"reader-{number}", reader.Archive)
+        assert digests(tmp_path / f"reader-{number}") == OPENS["snapshots"][snapshot]["members"]
+
+
+def test_the_encrypted_golden_repository_is_what_it_was():
+    repository = vark.Repository.open(SEALED, identities=[OPENS["identity"]], trust=True)
+    snapshots = {each.tags["day"]: each for each in repository.snapshots()}
+    assert {each.id for each in snapshots.values()} == set(OPENS["snapshots"])
+    assert snapshots["full"].held
+    assert [each.delta for each in snapshots.values()] == [each["base"] for each in OPENS["snapshots"].values()]
+    report = repository.keys.report()
+    assert [signer.name for signer in report.signers] == ["host"]
+    assert [epoch.number for epoch in report.epochs] == [1, 2]
+    assert [slot.type for slot in report.slots] == ["recipient", "recovery"]
+    origins = [commit.provenance for commit in repository.catalog().commits.values()]
+    assert sorted((origin.epoch, origin.is_write_only) for origin in origins) == [
+        (1, False),
+        (2, False),
+        (2, False),
+        (2, True),
+    ]
