@@ -75,7 +75,8 @@ class ClientState:
         except VarkError:
             raise
         except OSError as error:
-            raise error_from_os(error, str(self.path)) from error
+            place = f"{self.path}: what this client has seen is kept there ({STATE} names another folder)"
+            raise error_from_os(error, place) from error
 
     def _write(self, seen: Seen) -> None:
         data = json.dumps({"version": 1, **asdict(seen)}, sort_keys=True).encode()
