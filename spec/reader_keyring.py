@@ -143,6 +143,8 @@ class Keyring:
         private, found = parse_json(body, "record"), without(values, "seal", "name_tag", "key_generation")
         need("record", not found.keys() & set(PRIVATE[kind]), place, "names in the private part alone")
         need("record", private.keys() >= set(PRIVATE[kind]), place, "all names in the private part")
+        if not is_session:
+            self._check_signer(values, private.get("signed_by"), place)
         found.update({key: private[key] for key in PRIVATE[kind]})
         if kind in OF_ARCHIVES:
             same = len(found["archives"]) == len(private["archives"])
@@ -150,7 +152,6 @@ class Keyring:
             pairs = zip(found["archives"], private["archives"], strict=True)
             found["archives"] = [{**item, **{key: more[key] for key in OF_ARCHIVES[kind]}} for item, more in pairs]
         if kind == "commit":
-            need("record", private.get("signed_by", signer) == signer, place, "the signature of its writer", signer)
             tag = hmac.digest(self._name_key, found["name"].encode(), "sha256")[:16].hex()
             expected = None if is_session else tag
             need("record", values.get("name_tag") == expected, place, "the name_tag of its name")
@@ -161,11 +162,27 @@ class Keyring:
         signature = values["signature"]
         signed = b"vark-seal-v1 commit\0" + self.repository + digest(without(values, "signature"))
         try:
+            need("record", signature.keys() == {"key", "signature"}, "signature", "key and signature alone")
             check_signature(signature["key"], signature["signature"], signed)
-        except (ArchiveFault, KeyError, TypeError):
+        except (ArchiveFault, AttributeError, KeyError, TypeError):
             return None
         is_known = self._signers.get(signature["key"], 0) is None
         return str(signature["key"]) if is_known else None
+
+    def _check_signer(self, values: dict[str, Any], signed_by: str | None, place: str) -> None:
+        """A commit is signed by whom its private part says, and no other record by anyone."""
+        need("record", ("signature" in values) == (signed_by is not None), place, "a signature where there is a signer")
+        if signed_by is None:
+            return
+        signature = values["signature"]
+        need("record", isinstance(signature, dict), place, "a signature that is an object")
+        own = values["kind"] == "commit" and signature.keys() == {"key", "signature"} and signature["key"] == signed_by
+        need("record", own, place, "the signature of its writer, on a commit")
+        signed = b"vark-seal-v1 commit\0" + self.repository + digest(without(values, "signature"))
+        try:
+            check_signature(signed_by, signature["signature"], signed)
+        except ArchiveFault:
+            raise ArchiveFault("record", place, "the signature of its writer") from None
 
     def _body(self, values: dict[str, Any], place: str) -> bytes:
         seal = values["seal"]
@@ -191,6 +208,7 @@ def open_body(
     proved = hmac.compare_digest(key.commitment.hex(), seal["commitment"])
     need("seal", proved, place, "the commitment of its key: it was altered, or belongs to another place or key")
     data = base64.b64decode(seal["data"], validate=True)
+    need("seal", base64.b64encode(data).decode() == seal["data"], place, "the one way to write it in base64")
     return key.open(data, place, keys.BODY, public_digest=public_digest(values))
 
 

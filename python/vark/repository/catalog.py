@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from vark.errors import DamagedError, UnsupportedError, VarkError
 from vark.repository.bundles import read_bundle
+from vark.repository.claims import overreaching
 from vark.repository.envelope import Envelope
 from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import COMMITS, MARKS, content_of_name
@@ -128,13 +129,25 @@ class Catalog:
         return max(times, default=0)
 
 
+class Memory(Protocol):
+    """What was seen before, with which a catalog is compared (`history`)."""
+
+    def look(self) -> Any:
+        """Return what is remembered before a catalog is read."""
+        ...
+
+    def check(self, catalog: Catalog, before: Any) -> None:
+        """Compare the catalog with that. Errors: HistoryAlteredError."""
+        ...
+
+
 class CatalogReader:
     """Reads catalogs of one repository; records never change, so each is read once."""
 
-    def __init__(self, store: Store, envelope: Envelope, check: Callable[[Catalog], None] | None = None) -> None:
+    def __init__(self, store: Store, envelope: Envelope, memory: Memory | None = None) -> None:
         self.store = store
         self.envelope = envelope
-        self._check = check  # of what is found against what was seen before
+        self._memory = memory
         self.administrations = AdministrationReader(store, envelope)
         self._commits: dict[str, Commit] = {}
         self._marks: dict[str, Mark] = {}
@@ -150,12 +163,13 @@ class CatalogReader:
         want it.
         """
         self._vanished = False
+        before = None if self._memory is None else self._memory.look()
         catalog = self._read(strict=strict)
         if self._vanished or any(snapshot.void for snapshot in catalog.snapshots):
             # Another commit may have come to stand for a snapshot after commits were listed.
             catalog = self._read(strict=strict)
-        if self._check is not None:
-            self._check(catalog)
+        if self._memory is not None:
+            self._memory.check(catalog, before)
         return catalog
 
     def _read(self, *, strict: bool) -> Catalog:
@@ -170,8 +184,10 @@ class CatalogReader:
         read = self.administrations
         administration = read.read() if strict else read.read_what_is_readable(faults)
         found = {content_of_name(name) or name: commit for name, commit in commits.items()}
-        refused = _refused(found, administration)
-        by_digest = {digest: commit for digest, commit in found.items() if digest not in refused}
+        refused = {digest: commit for digest, commit in found.items() if commit.provenance.refused}
+        by_digest = {digest: commit for digest, commit in found.items() if not commit.provenance.refused}
+        refused |= overreaching(by_digest)
+        by_digest = {digest: commit for digest, commit in by_digest.items() if digest not in refused}
         names = {content_of_name(name) or name: name for name in commits}
         states = fold(marks.items())
         catalog = Catalog(administration, by_digest, marks, states, (), faults, names, refused=refused)
@@ -209,32 +225,15 @@ class CatalogReader:
         yield from read_ahead(self.store, missing, RECORD_BYTES_MAX)
 
 
-def _refused(found: Mapping[str, Commit], administration: Administration) -> dict[str, Commit]:
-    """Return commits that count as if they were not there.
-
-    Besides those of a writer who is believed no more: a write-only client's in a snapshot of which anybody else has a
-    commit that is not void. It can add snapshots; in the place of others' it has nothing to say.
-    """
-    writers: dict[str, set[str]] = {}
-    for commit in found.values():
-        origin = commit.provenance
-        if any(archive.id in administration.swept for archive in commit.needed()):
-            continue
-        writers.setdefault(commit.snapshot, set()).add(origin.signer if origin.is_write_only else "")
-    return {
-        digest: commit
-        for digest, commit in found.items()
-        if commit.provenance.refused
-        or (commit.provenance.is_write_only and writers.get(commit.snapshot, set()) - {commit.provenance.signer})
-    }
-
-
 def _snapshots(catalog: Catalog) -> tuple[Snapshot, ...]:
-    groups: dict[str, list[str]] = {}
+    members = {commit.snapshot for commit in catalog.commits.values() if not commit.provenance.is_write_only}
+    groups: dict[tuple[str, str], list[str]] = {}
     for digest, commit in catalog.commits.items():
-        groups.setdefault(commit.snapshot, []).append(digest)
+        # Of two write-only clients that claim one snapshot nobody can tell whose it is: each has one of its own.
+        writer = "" if commit.snapshot in members else commit.provenance.signer
+        groups.setdefault((commit.snapshot, writer), []).append(digest)
     catalog.lasting = frozenset(
-        snapshot for snapshot, digests in groups.items() if any(_lasts(catalog, digest) for digest in digests)
+        snapshot for (snapshot, _), digests in groups.items() if any(_lasts(catalog, digest) for digest in digests)
     )
     found = [_snapshot(catalog, digests) for digests in groups.values()]
     return tuple(sorted(found, key=lambda snapshot: (snapshot.unix_ms, snapshot.id)))

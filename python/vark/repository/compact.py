@@ -12,7 +12,6 @@ from vark.repository.base import chain_of
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.engine import Written
-from vark.repository.erasures import read_erasures
 from vark.repository.fields import new_salt
 from vark.repository.objects import new_uuid7
 from vark.repository.records import CommittedArchive
@@ -33,7 +32,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         raise RefusedError(f"snapshot {snapshot.id[:12]}: void or forgotten; there is nothing to keep")
     if not snapshot.closure:
         raise InvalidArgumentError(f"snapshot {snapshot.id[:12]}: it points into no other archive already")
-    known = read_erasures(context.store, context.envelope)
+    known = context.read_erasures()
     for _ in range(ATTEMPTS):
         catalog = context.reader.read(strict=True)  # W1
         old = catalog.commits.get(snapshot.commit)
@@ -52,7 +51,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
         digest = context.create_commit(commit, commit.encode(context.envelope))  # W3
         if context.safe(tuple(commit.needed())):  # W4
             settle_replaced(context, snapshot, digest, done="compacted")
-            if read_erasures(context.store, context.envelope).keys() - known.keys():
+            if context.read_erasures().keys() - known.keys():
                 raise ConflictError(
                     f"snapshot {snapshot.id[:12]}: rows were erased while it was compacted, and may be in it again; "
                     "run the erasure again"

@@ -10,6 +10,7 @@ from vark.repository.base import volume_sizes_of
 from vark.repository.catalog import Catalog, CatalogReader, Snapshot
 from vark.repository.engine import Engine
 from vark.repository.envelope import Envelope
+from vark.repository.erasures import Erasure, read_erasures
 from vark.repository.history import History
 from vark.repository.keystore import OpenKeys
 from vark.repository.layout import COMMITS, MARKER
@@ -45,7 +46,7 @@ class Context:
     def replace_envelope(self, envelope: Envelope) -> None:
         """Read and write records by other keys from now on."""
         self.envelope = envelope
-        self.reader = CatalogReader(self.store, envelope, None if self.history is None else self.history.check)
+        self.reader = CatalogReader(self.store, envelope, self.history)
 
     def sealed_keys(self) -> OpenKeys:
         """Return the keys. Errors: KeyNeededError (write-only), InvalidArgumentError (it is not encrypted)."""
@@ -106,6 +107,14 @@ class Context:
         if self.history is not None:
             self.history.remember_commit(digest, commit)
         return digest
+
+    def read_erasures(self) -> dict[str, Erasure]:
+        """Return all erasures by digest. Errors: HistoryAlteredError (one is gone that was seen); `read_erasures`."""
+        before = None if self.history is None else self.history.look()
+        found = read_erasures(self.store, self.envelope)
+        if self.history is not None and before is not None:
+            self.history.check_erasures(found, before)
+        return found
 
     def settle(self, catalog: Catalog, snapshots: Iterable[Snapshot]) -> None:
         """Make durable what is known of these snapshots: those who said it may have died before it was."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from vark.errors import DamagedError, KeyNeededError, VarkError
 from vark.keys import Keyring, NewRecord, Signer, SignerEntry
-from vark.repository.digest import digest_bytes
+from vark.repository.digest import digest_bytes, digest_hex
 from vark.repository.fields import Fields, decode_record, encode_digested, encode_record, new_salt, split_digested
 
 EPOCH_ROOT, SESSION_ROOT = 1, 2
+PROVENANCE = ""  # the key under which a commit that was opened has it: of no record
 _OF_MARK = ("tags", "keys", "reason")
 # Kind -> keys that only those with a key may read; below, those of each entry of `archives`.
 _PRIVATE: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +28,10 @@ _PRIVATE: Mapping[str, tuple[str, ...]] = {
     "session": ("name", "host", "process", "signature"),
     **dict.fromkeys(("root", "condemned", "sweep", "report", "probe"), ()),
 }
+# What a client remembers, and so can tell when it came.
+_OF_HISTORY = frozenset(
+    {"commit", "forget", "undelete", "hold", "release", "tag", "untag", "root", "erase", "end-erasure"}
+)
 # What stands in the place of what a write-only client cannot read.
 _NOTHING: Mapping[str, Any] = {
     "name": "?",
@@ -38,8 +43,8 @@ _NOTHING: Mapping[str, Any] = {
     "process": "",
     "signature": "0" * 64,
 }
-# What an envelope adds and takes away again.
-_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signer", "refused", "seal_epoch", "is_session"})
+# Public keys that are the envelope's own.
+_OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signature"})
 _PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {"commit": ("shard", "raw_bytes"), "session": ("shard",)}
 
 
@@ -70,7 +75,7 @@ class Envelope:
     def decode(self, data: bytes, *, place: str) -> Fields:
         """Return the fields of such a record. Errors: DamagedError, UnsupportedError, WrongKeyError."""
         values = decode_record(data, place=place)
-        return Fields(self._opened(values, data, place), place=place)
+        return self._checked(Fields(self._opened(values, data, place), place=place), values, data)
 
     def encode_digested(self, values: Mapping[str, Any]) -> bytes:
         """Return the bytes of a record whose name promises nothing, with a digest of itself inside."""
@@ -79,7 +84,7 @@ class Envelope:
     def decode_digested(self, data: bytes, *, place: str) -> Fields:
         """Return the fields of such a record after comparing its digest. Errors: as `decode`."""
         rest = split_digested(data, place=place)
-        return Fields(self._opened(rest, encode_record(rest), place), place=place)
+        return self._checked(Fields(self._opened(rest, encode_record(rest), place), place=place), rest, data)
 
     def provenance(self, fields: Fields) -> Provenance:
         """Return what is proved of where a commit comes from."""
@@ -88,6 +93,11 @@ class Envelope:
 
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
+
+    def _checked(self, fields: Fields, stored: Mapping[str, Any], data: bytes) -> Fields:
+        """Return the fields of a record that was opened, if it is in time; `stored`: as they are in its bytes."""
+        del stored, data
+        return fields
 
     def _opened(self, values: dict[str, Any], data: bytes, place: str) -> dict[str, Any]:
         """Return all fields of a record that was parsed; `data`: its bytes."""
@@ -100,13 +110,24 @@ class Envelope:
 class SealedEnvelope(Envelope):
     """Records of a sealed repository: a plain one is refused, and so is one that was altered or moved.
 
-    signer: signs commits, too.
+    signer: signs commits, too. is_late: whether a record, by its kind, epoch and digest, came after that had ended.
     """
 
-    def __init__(self, repository: str, keyring: Keyring, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        repository: str,
+        keyring: Keyring,
+        signer: Signer | None = None,
+        is_late: Callable[[str, int, str], bool] | None = None,
+    ) -> None:
         super().__init__(repository)
         self._keyring = keyring
         self._signer = signer
+        self._is_late = is_late
+
+    def with_keyring(self, keyring: Keyring) -> SealedEnvelope:
+        """Return the same under other keys: who signs goes on to."""
+        return SealedEnvelope(self.repository or "", keyring, self._signer, self._is_late)
 
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         public, private = _parted(values)
@@ -130,8 +151,10 @@ class SealedEnvelope(Envelope):
             return values  # refused by whoever asked for a kind
         seal = Fields(values["seal"], place=f"{place}: seal")
         is_session = seal.integer("root_kind", EPOCH_ROOT, SESSION_ROOT) == SESSION_ROOT
+        if "signature" in values and kind != "commit":
+            _refuse(place, "is signed, as only commits are; it was put here")
         signer = self._signer_of(values, place)
-        if is_session and (kind != "commit" or signer is None):
+        if is_session and (kind != "commit" or signer is None or not signer[2]):
             # Anyone can seal under a session root: only the signature says who did.
             _refuse(place, "is sealed by a write-only client, without a signature of one that is entered")
         body = self._body(values, seal, place)
@@ -140,7 +163,8 @@ class SealedEnvelope(Envelope):
         if kind != "commit":
             return found
         key = "" if signer is None else bytes(signer[1]).hex()
-        if private.get("signed_by", key) != key:
+        # Nothing but this proves the signature of a member: without it one could be added, for another name of it.
+        if not is_session and (private.get("signed_by", "") != key or ("signature" in values) != bool(key)):
             _refuse(place, "its signature is gone, or is of another than its writer")
         name_tag = None if is_session else self._keyring.name_tag(str(found["name"]))
         if values.get("name_tag") != name_tag:
@@ -148,22 +172,34 @@ class SealedEnvelope(Envelope):
         revoked = signer is not None and signer[3] is not None
         refused = f"by the write-only signer {signer[0]}, who was revoked" if signer and revoked and is_session else ""
         epoch = seal.integer("epoch", 1, 0xFFFF_FFFF)
-        return {
-            **found,
-            "signer": "" if revoked else key,
-            "refused": refused,
-            "seal_epoch": epoch,
-            "is_session": is_session,
-        }
+        return {**found, PROVENANCE: Provenance("" if revoked else key, refused, epoch, is_session)}
+
+    def _checked(self, fields: Fields, stored: Mapping[str, Any], data: bytes) -> Fields:
+        if self._is_late is None or stored.get("kind") not in _OF_HISTORY:
+            return fields
+        seal = stored["seal"]
+        # Who writes in write-only mode has the keys of one epoch for long; its signature says who it is.
+        if seal["root_kind"] == EPOCH_ROOT and self._is_late(stored["kind"], seal["epoch"], digest_hex(data)):
+            raise DamagedError(
+                f"{fields.place}: is sealed under epoch {seal['epoch']}, but came after this client saw that end: by "
+                "one who was removed, or by a writer that went on while keys were changed. Accept the history as it is "
+                "only if you know that it was the latter",
+                layer="record",
+            )
+        return fields
 
     def provenance(self, fields: Fields) -> Provenance:
-        return Provenance(*(fields.values[key] for key in ("signer", "refused", "seal_epoch", "is_session")))
+        found = fields.values[PROVENANCE]
+        assert isinstance(found, Provenance)
+        return found
 
     def _signer_of(self, values: dict[str, Any], place: str) -> SignerEntry | None:
         """Return who signed a record; None where nobody did, or one who is not entered."""
-        if values.get("signature") is None:
+        if "signature" not in values:
             return None
         signature = Fields(values["signature"], place=f"{place}: signature")
+        if signature.values.keys() != {"key", "signature"}:
+            signature.refuse("expected key and signature alone")
         key = bytes.fromhex(signature.hexadecimal("key", 64))
         digest = digest_bytes(encode_record({name: value for name, value in values.items() if name != "signature"}))
         return self._keyring.signer_of(digest, key, bytes.fromhex(signature.hexadecimal("signature", 128)))
@@ -180,6 +216,8 @@ class SealedEnvelope(Envelope):
             data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
         except (binascii.Error, ValueError):
             seal.refuse("data: expected base64")
+        if base64.b64encode(data).decode() != text:
+            seal.refuse("data: not in the one way to write it in base64; it was put here")
         try:
             return self._keyring.open_record(
                 data,
@@ -270,11 +308,7 @@ def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _joined(kind: str, public: dict[str, Any], private: dict[str, Any], place: str) -> dict[str, Any]:
     """Return the record that two parts are of; each key is in one of them, where it belongs."""
-    found = {
-        key: value
-        for key, value in public.items()
-        if key not in ("seal", "name_tag", "key_generation", "signer", "refused")
-    }
+    found = {key: value for key, value in public.items() if key not in _OF_ENVELOPE and key != PROVENANCE}
     for key in _PRIVATE[kind]:
         if key in found or key not in private:
             _refuse(place, f"{key}: expected in its private part alone")

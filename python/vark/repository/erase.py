@@ -82,6 +82,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
                     leave_unknown=request.leave_unknown,
                     reason=request.reason,
                 )
+        context.read_erasures()  # what was made is remembered, too
         done = rewrite_all(context, by_name, threads=request.threads, progress=request.progress, look=look)
     if request.ids is None:
         drafts = [_Draft("", frozenset(one.hex() for one in item.hashes), item.digest) for item in _all(by_name)]
@@ -89,7 +90,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
 
 
 def _in_force(context: Context, names: Iterable[str]) -> dict[str, tuple[List, ...]]:
-    records = erasures.read_erasures(context.store, context.envelope)
+    records = context.read_erasures()
     return {name: erasures.lists_for(records, name) for name in names}
 
 
@@ -163,7 +164,7 @@ def _drafts(context: Context, wanted: Iterable[int], request: EraseRequest) -> l
         raise InvalidArgumentError("ids: none; give at least one")
     if ids[-1] == (1 << 64) - 1:
         raise InvalidArgumentError("ids: -1 is what erased rows have; it cannot be erased itself")
-    known = erasures.read_erasures(context.store, context.envelope)
+    known = context.read_erasures()
     drafts = []
     for first in range(0, len(ids), HASHES_MAX):
         part = ids[first : first + HASHES_MAX]

@@ -9,7 +9,7 @@ from vark.archive import Archive
 from vark.errors import RefusedError, UnsupportedError
 from vark.repository.context import Context
 from vark.repository.engine import Written
-from vark.repository.erasures import ERASE, List, end_for, lists_for, read_erasures
+from vark.repository.erasures import ERASE, List, end_for, lists_for
 from vark.repository.objects import new_uuid7
 
 Write = Callable[[int, str], Written]
@@ -23,7 +23,7 @@ class ErasureFilter:
         self._name = name
         # A writer that can read nothing cannot read these either: what it adds is for the next run of a member.
         self._is_blind = context.is_write_only
-        self._records = {} if self._is_blind else read_erasures(context.store, context.envelope)
+        self._records = {} if self._is_blind else context.read_erasures()
         self.lists: tuple[List, ...] = lists_for(self._records, name)
         self._found: set[tuple[str, bytes]] = set()
         self.rows_erased = 0
@@ -87,7 +87,7 @@ class ErasureFilter:
         """Return whether there is an erasure of this name that was not there at the start."""
         if self._is_blind:
             return False
-        records = read_erasures(self._context.store, self._context.envelope)
+        records = self._context.read_erasures()
         return any(
             digest not in self._records and record.action == ERASE and record.covers(self._name)
             for digest, record in records.items()
@@ -99,7 +99,7 @@ class ErasureFilter:
 
 def lift(context: Context, name: str) -> tuple[int, list[str]]:
     """End all erasures in force for a name; return how many ids they had, and the records that say so."""
-    records = read_erasures(context.store, context.envelope)
+    records = context.read_erasures()
     lists = lists_for(records, name)
     gone = {(item.digest, one) for item in lists for one in item.hashes}
     return len(gone), end_for(context.store, context.envelope, name, lists, gone, reason="lifted")

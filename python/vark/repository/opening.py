@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,7 @@ from typing import Any
 
 from vark.errors import (
     DamagedError,
+    HistoryAlteredError,
     InvalidArgumentError,
     KeyNeededError,
     NotFoundError,
@@ -32,11 +35,12 @@ from vark.repository.keystore import OpenKeys, open_keys, write_keys
 from vark.repository.layout import KEYS, MARKER, key_of
 from vark.repository.objects import read_object
 from vark.repository.records import Marker
-from vark.repository.state import ClientState
+from vark.repository.state import ClientState, was_sealed
 from vark.stores import LocalStore, Store
 from vark.stores.urls import adopt_store, is_library_store, is_url, open_store
 
 Place = str | PathLike[str] | Store
+_DIGEST = re.compile("[0-9a-f]{64}")
 SUITES = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
 NOTHING_TO_SEAL = (
     "a repository is encrypted unless you say otherwise: give a passphrase, recipients or a recovery code, "
@@ -48,7 +52,8 @@ NOTHING_TO_SEAL = (
 class Trust:
     """How much a caller believes of what it finds. authority, head: what it was told, to be compared.
 
-    trust: believe the authority over keys. accept_history: believe commits and roots, whatever was seen before.
+    trust: believe the authority over keys. accept_history: believe what is found, whatever was seen before, but for an
+    authority to which nothing leads.
     """
 
     authority: str | None = None
@@ -124,6 +129,9 @@ def open_(
     engine: Engine | None,
 ) -> Opened:
     """Open a repository. Errors: RepositoryNotFoundError, DamagedError, KeyNeededError, WrongKeyError."""
+    for what, text in (("authority", trust.authority), ("head", trust.head)):
+        if text is not None and not _DIGEST.fullmatch(text):
+            raise InvalidArgumentError(f"{what} {text[:80]!r}: expected 64 hexadecimal digits")
     store = store_of(place)
     try:
         marker = Marker.decode(read_object(store, MARKER), place=MARKER)
@@ -144,6 +152,11 @@ def open_(
                 "repository in the place of yours. Open it without a key if it never was encrypted",
                 layer="seal",
             )
+        if marker.id and was_sealed(marker.id):
+            raise HistoryAlteredError(
+                f"{shown(place)}: it is not encrypted any more, though it was when this client saw it; somebody put "
+                "another marker in its place. Restore it from another copy"
+            )
         return Opened(marker, _plain(store, marker, engine))
     if signer is not None and bytes(signer.repository).hex() != marker.id:
         raise WrongKeyError(f"{shown(place)}: the signer file is of another repository")
@@ -151,7 +164,10 @@ def open_(
         return _write_only(store, marker, signer, trust, engine)
     if secrets is None and not services:
         raise KeyNeededError(f"{shown(place)}: is encrypted; give a passphrase, an identity file or a recovery code")
-    keys = open_keys(store, marker.id, marker.suite, secrets, services)
+    try:
+        keys = open_keys(store, marker.id, marker.suite, secrets, services)
+    except (KeyNeededError, WrongKeyError) as error:
+        raise type(error)(f"{shown(place)}: {error.message}", code=error.code, layer=error.layer) from error
     return _sealed(store, marker, keys, trust, engine, signer)
 
 
@@ -176,7 +192,7 @@ def _plain(store: Store, marker: Marker, engine: Engine | None) -> Context:
 def _write_only(store: Store, marker: Marker, signer: Signer, trust: Trust, engine: Engine | None) -> Opened:
     engine = engine or Engine()
     engine.keyring = signer
-    history = History(ClientState(marker.id), accept=trust.accept_history, head=trust.head)
+    history = History(ClientState(marker.id, is_unproved=True), accept=trust.accept_history, head=trust.head)
     envelope = WriteOnlyEnvelope(marker.id, signer)
     context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, None, history, True, True)
     return Opened(marker, context)
@@ -194,7 +210,7 @@ def _sealed(
     known = history.check_keys(keys, authority=trust.authority, trust=trust.trust)
     engine = engine or Engine()
     engine.keyring = keys.keyring
-    envelope = SealedEnvelope(marker.id, keys.keyring, signer)
+    envelope = SealedEnvelope(marker.id, keys.keyring, signer, history.is_late)
     context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, keys, history, known)
     history.head = trust.head
     warnings = [
@@ -212,7 +228,9 @@ def _rescued(store: Store) -> Marker:
     """Return a marker in the place of one that is lost: only reading is possible then, unless keys say who it is."""
     for entry in store.list(KEYS):
         found = key_of(entry.name)
-        if found is not None and found[1] == "keyring":
+        if found is None or found[1] != "keyring":
+            continue
+        with contextlib.suppress(DamagedError, NotFoundError):  # another copy will do
             fields = Fields(decode_record(read_object(store, entry.name), place=entry.name), place=entry.name)
             return Marker(fields.hexadecimal("repository", 32), None, 0, None, SUITES["aes-256-gcm"])
     return Marker("", "", 0, None)

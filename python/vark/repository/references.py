@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from vark.errors import InvalidArgumentError, NotFoundError
+from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, WrongKeyError
 from vark.repository.catalog import Catalog, Snapshot
+from vark.repository.layout import COMMITS
 
 LATEST = "latest"
 PREFIX_DIGITS_MIN = 4
@@ -36,12 +37,21 @@ def find_snapshot(
     reference: "latest", an id or the beginning of one (4 digits at least), a tag "key=value" (the newest with it), or
     an ISO time (the newest at or before it). name: only of this name. at: only at or before this time. An id finds
     forgotten and void snapshots, too; everything else finds those that can be restored.
-    Errors: NotFoundError; InvalidArgumentError where the reference fits several.
+    Errors: NotFoundError; InvalidArgumentError where the reference fits several; DamagedError where what is meant may
+    be one whose commit cannot be used: an older one must not be taken for it unnoticed.
     """
     candidates = [item for item in catalog.snapshots if name is None or item.name == name]
     wanted = reference.strip()
     if wanted != LATEST and "=" not in wanted and not _TIME.fullmatch(wanted):
         return _by_id(candidates, wanted)
+    for place, error in catalog.faults.items():
+        # What other keys would open was never this client's to see.
+        if place.startswith(COMMITS) and not isinstance(error, WrongKeyError):
+            raise DamagedError(
+                f"snapshot {reference!r}: may be one that cannot be used ({error.message}); name one of the others by "
+                "its id",
+                layer=error.layer,
+            )
     limit = parse_time(at) if at is not None else None
     if _TIME.fullmatch(wanted):
         moment = parse_time(wanted)

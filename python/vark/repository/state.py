@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vark.errors import DamagedError, VarkError, error_from_os
+from vark.errors import DamagedError, InvalidArgumentError, VarkError, error_from_os
 
 STATE = "VARK_STATE"
 STATE_BYTES_MAX = 64 << 20
+VERSION = 1
 _REPOSITORY = re.compile(r"[0-9a-f]{32}")
 
 
@@ -23,7 +24,9 @@ _REPOSITORY = re.compile(r"[0-9a-f]{32}")
 class Seen:
     """What was seen of one repository.
 
-    commits: digest -> (its archives, when it was first seen). marks: digest -> snapshot.
+    commits: digest -> (its archives, when it was first seen). marks: digest -> snapshot. epoch: the newest, when all
+    of these had been seen: what is of an earlier one and not among them came later. erasures, erasure_epoch: the same
+    of erasures.
     """
 
     authority: str = ""
@@ -33,15 +36,22 @@ class Seen:
     root_digest: str = ""
     commits: Mapping[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 0
+    erasures: tuple[str, ...] = ()
+    erasure_epoch: int = 0
 
 
 class ClientState:
-    """The memory of one repository: a file that is replaced as a whole, by one process at a time."""
+    """The memory of one repository: a file that is replaced as a whole, by one process at a time.
 
-    def __init__(self, repository: str, folder: Path | None = None) -> None:
+    is_unproved: of a client that can prove nothing of what it sees; what it was shown must not excuse anything later.
+    """
+
+    def __init__(self, repository: str, folder: Path | None = None, *, is_unproved: bool = False) -> None:
         if not _REPOSITORY.fullmatch(repository):
             raise DamagedError(f"repository id {repository[:40]!r}: expected 32 hexadecimal digits", layer="record")
-        self.path = (folder or state_folder()) / "repositories" / f"{repository}.json"
+        name = f"{repository}.write-only.json" if is_unproved else f"{repository}.json"
+        self.path = (folder or state_folder()) / "repositories" / name
 
     def read(self) -> Seen:
         """Return what is remembered. Errors: DamagedError (what was seen is not forgotten by mistake), StorageError."""
@@ -54,7 +64,7 @@ class ClientState:
             raise error_from_os(error, str(self.path)) from error
         try:
             return _decode(json.loads(data))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DamagedError(
                 f"{self.path}: not what was written there ({type(error).__name__}); it says what this client has seen "
                 "of the repository. Delete it to trust what you find",
@@ -79,7 +89,7 @@ class ClientState:
             raise error_from_os(error, place) from error
 
     def _write(self, seen: Seen) -> None:
-        data = json.dumps({"version": 1, **asdict(seen)}, sort_keys=True).encode()
+        data = json.dumps({"version": VERSION, **asdict(seen)}, sort_keys=True).encode()
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.stem}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -105,11 +115,25 @@ def state_folder() -> Path:
     """Return where clients remember: VARK_STATE, or the folder for state of the user."""
     if os.environ.get(STATE):
         return Path(os.environ[STATE])
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise InvalidArgumentError(
+            f"there is no home folder to remember in what was seen of a repository; set {STATE} to a folder that stays"
+        ) from error
     return Path(base) / "vark"
 
 
+def was_sealed(repository: str) -> bool:
+    """Return whether this client remembers an encrypted repository of this id: of no other it keeps anything."""
+    with contextlib.suppress(InvalidArgumentError, OSError):
+        return ClientState(repository).path.is_file()
+    return False
+
+
 def _decode(values: Any) -> Seen:
+    if values["version"] != VERSION:
+        raise ValueError("written by a newer vark")
     commits = {str(key): (tuple(map(str, archives)), int(at)) for key, (archives, at) in values["commits"].items()}
     return Seen(
         authority=str(values["authority"]),
@@ -119,6 +143,9 @@ def _decode(values: Any) -> Seen:
         root_digest=str(values["root_digest"]),
         commits=commits,
         marks={str(key): str(snapshot) for key, snapshot in values["marks"].items()},
+        epoch=int(values["epoch"]),
+        erasures=tuple(map(str, values["erasures"])),
+        erasure_epoch=int(values["erasure_epoch"]),
     )
 
 
