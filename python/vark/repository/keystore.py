@@ -5,8 +5,11 @@ Spec CRYPTO 7. Bytes go to the engine and come from it; no key is ever seen here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from vark.errors import (
     ConflictError,
@@ -22,25 +25,25 @@ from vark.keys import NO_SECRETS, Keyring, Secrets
 from vark.kms import KeyService, opened_slots
 from vark.repository.digest import digest_hex
 from vark.repository.fields import decode_record
-from vark.repository.layout import KEY_COPIES, KEYS, key_name, key_of
+from vark.repository.layout import GENERATION_MAX, KEY_COPIES, KEYS, key_name, key_of
 from vark.repository.objects import read_object
 from vark.stores import Store
 
 KEYRING = "keyring"
 Written = tuple[Keyring, list[tuple[str, bytes]], bytes]
-_REFUSALS = (DamagedError, WrongKeyError, UnsupportedError)
+# What another copy may be free of: where the one slot that fits is damaged, a key seems to be needed.
+_REFUSALS = (DamagedError, KeyNeededError, WrongKeyError, UnsupportedError)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenKeys:
-    """Keys that were opened. slots: the objects of their generation. digest: BLAKE3 of the keyring's object.
+    """Keys that were opened. digest: BLAKE3 of the keyring's object.
 
     slot: which one opened. anchor: the authority for which its maker vouched, None of a recipient. unfinished: later
     generations that nobody finished.
     """
 
     keyring: Keyring
-    slots: tuple[bytes, ...]
     digest: str
     slot: str
     anchor: bytes | None
@@ -68,7 +71,10 @@ def open_keys(
             if not services:
                 raise
             failure = error
-    slots = [decode_record(data, place="key slot") for data in _slots(store)]
+    slots = []
+    for data in _slots(store):
+        with contextlib.suppress(DamagedError):  # another copy may be whole
+            slots.append(decode_record(data, place="key slot"))
     opened = opened_slots(services, repository, slots)
     if not opened and failure is not None:
         raise failure
@@ -107,12 +113,33 @@ def _open(store: Store, repository: str, suite: int, secrets: Secrets) -> OpenKe
                         bytes.fromhex(repository), number, data, chosen, secrets, suite=suite
                     )
                 except _REFUSALS as error:
-                    failures.append(error)
+                    failures.append(_placed(error, number))
                     continue
-                own = tuple(copies[0] for slot_id, copies in slots.items() if copies and _is_of(keyring, slot_id))
                 vouched = None if anchor is None else bytes(anchor)
-                return OpenKeys(keyring, own, digest_hex(data), slot, vouched, unfinished)
+                return OpenKeys(keyring, digest_hex(data), slot, vouched, unfinished)
     raise _first(failures)
+
+
+def slots_of(store: Store, keyring: Keyring, *, without: Collection[str]) -> list[bytes]:
+    """Return the objects of a keyring's slots but those `without`, each as most of its copies have it.
+
+    The next generation is made of them, and nothing but its secret proves a slot. Errors: DamagedError.
+    """
+    found = _list(store).get(keyring.generation, _Generation())
+    objects = []
+    for slot, _, _, label in keyring.slots:
+        if slot in without:
+            continue
+        copies = Counter(_readable(store, found.slots.get(slot, [])))
+        (best, count), *others = copies.most_common() or [(b"", 0)]
+        if others and count == others[0][1]:
+            raise DamagedError(
+                f"key slot {slot} ({label or 'no label'}): its copies differ, and none is there twice; remove it, and "
+                "add it anew",
+                layer="seal",
+            )
+        objects += [best] if best else []
+    return objects
 
 
 def write_keys(store: Store, written: Written) -> OpenKeys:
@@ -133,12 +160,17 @@ def write_keys(store: Store, written: Written) -> OpenKeys:
             # Our own, when an earlier attempt landed and its reply was lost.
             if read_object(store, name) != data:
                 raise ConflictError(f"{name}: another change of keys was faster; look, and try again") from error
-    return OpenKeys(keyring, tuple(content for _, content in slots), digest_hex(data), "", bytes(keyring.authority))
+    return OpenKeys(keyring, digest_hex(data), "", bytes(keyring.authority))
 
 
 def next_number(store: Store) -> int:
-    """Return the number after the highest generation of which there is any object."""
-    return max(_list(store), default=0) + 1
+    """Return the number after the highest generation of which there is any object. Errors: DamagedError."""
+    number = max(_list(store), default=0) + 1
+    if number > GENERATION_MAX:
+        raise DamagedError(
+            f"{KEYS}/{number - 1:020d}: no generation of keys can come after it; somebody put it there: delete it"
+        )
+    return number
 
 
 def remove_older(store: Store, generation: int) -> int:
@@ -166,22 +198,24 @@ def _list(store: Store) -> dict[int, _Generation]:
 
 def _whole(store: Store, names: list[str], failures: list[VarkError] | None, most: int) -> list[bytes]:
     """Return the different contents of the copies that can be read, in the order of the copies, from `most` of them."""
-    found: dict[bytes, None] = {}
+    return list(dict.fromkeys(islice(_readable(store, names, failures), most)))
+
+
+def _readable(store: Store, names: list[str], failures: list[VarkError] | None = None) -> Iterator[bytes]:
+    """Yield the contents of the copies that can be read."""
     for name in names:
         try:
-            found.setdefault(read_object(store, name))
+            yield read_object(store, name)
         except (NotFoundError, DamagedError) as error:
             if failures is not None:
                 failures.append(error)
-            continue
-        most -= 1
-        if most == 0:
-            break
-    return list(found)
 
 
-def _is_of(keyring: Keyring, slot: str) -> bool:
-    return any(slot == known for known, _, _, _ in keyring.slots)
+def _placed(error: VarkError, generation: int) -> VarkError:
+    """Return what is wrong with a copy, and where; that no key fits is wrong with none of them."""
+    if isinstance(error, (KeyNeededError, WrongKeyError)):
+        return error
+    return type(error)(f"{KEYS}/{generation:020d}: {error.message}", code=error.code, layer=error.layer)
 
 
 def _first(failures: list[VarkError]) -> VarkError:

@@ -14,6 +14,7 @@ PROBES = "doctor"
 KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
 ERASURES = "erasures"
 VOLUMES_MAX = 1_000_000
+GENERATION_MAX = 10**9  # of keys: what is above it is not ours, so that nobody can use up the numbers
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VOLUME = re.compile(rf"archives/({_UUID})/(\d{{6}})\.vark")
@@ -76,7 +77,9 @@ def key_name(generation: int, what: str, copy: int) -> str:
 def key_of(name: str) -> tuple[int, str, int] | None:
     """Return (generation, slot id or "keyring", copy) of a key object's name, or None."""
     match = _KEY.fullmatch(name)
-    return None if match is None else (int(match[1]), match[2], int(match[3]))
+    if match is None or not 1 <= int(match[1]) <= GENERATION_MAX:
+        return None
+    return int(match[1]), match[2], int(match[3])
 
 
 def content_of_name(name: str) -> str | None:

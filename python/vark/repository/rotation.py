@@ -15,7 +15,7 @@ from vark.keys import Secrets
 from vark.repository.context import Context
 from vark.repository.envelope import SealedEnvelope
 from vark.repository.fields import label_fault, new_salt
-from vark.repository.keystore import next_number, remove_older, write_keys
+from vark.repository.keystore import next_number, remove_older, slots_of, write_keys
 
 _HEX = re.compile("[0-9a-fA-F]{64}")
 
@@ -133,7 +133,8 @@ def change_keys(
     )
     after, known = keys_report(context), {slot.id for slot in before.slots}
     added = tuple(slot for slot in after.slots if slot.id not in known)
-    protects, not_protected = _meaning(removed, new_epoch)
+    writers = [entry[0] for entry in context.sealed_keys().keyring.signers if entry[2] and entry[3] is None]
+    protects, not_protected = _meaning(removed, new_epoch, writers)
     return KeyChangeReport(
         after.generation, context.sealed_keys().keyring.epoch, added, removed, protects, not_protected, gone
     )
@@ -219,16 +220,22 @@ def _rotate(context: Context, **change: Any) -> int:
     """Write the next generation of keys and use it; return how many older objects were deleted."""
     keys = context.sealed_keys()
     number = next_number(context.store)
-    if number != keys.keyring.generation + 1 + len(keys.unfinished):
+    if number != max(keys.keyring.generation, *keys.unfinished, 0) + 1:
         raise ConflictError("keys were changed meanwhile; open the repository again")
-    written = keys.keyring.next(number, list(keys.slots), unix_ms=time.time_ns() // 1_000_000, **change)
+    written = keys.keyring.next(
+        number,
+        slots_of(context.store, keys.keyring, without=change["remove"]),
+        unix_ms=time.time_ns() // 1_000_000,
+        **change,
+    )
     made = write_keys(context.store, written)
     assert context.history is not None
     # What this client has just made is what it trusts.
     context.history.check_keys(made, authority=None, trust=True)
     context.keys = made
     context.engine.keyring = made.keyring
-    context.replace_envelope(SealedEnvelope(context.id, made.keyring))
+    assert isinstance(context.envelope, SealedEnvelope)
+    context.replace_envelope(context.envelope.with_keyring(made.keyring))
     return remove_older(context.store, number)
 
 
@@ -246,12 +253,15 @@ def _chosen(report: KeysReport, text: str) -> KeySlot:
     return found[0]
 
 
-def _meaning(removed: Sequence[KeySlot], new_epoch: bool) -> tuple[str, str]:
+def _meaning(removed: Sequence[KeySlot], new_epoch: bool, writers: Sequence[str]) -> tuple[str, str]:
+    """Say what a change protects and what not. writers: who are write-only, with the epoch of their files."""
+    later = f"; what the write-only {', '.join(writers)} write until they get new files" if writers else ""
     if removed:
         return (
             "what is written from now on: a new epoch and a new authority have begun",
-            "what was written before: who had the slot may have kept the keys, and reads old objects that are left",
+            "what was written before: who had the slot may have kept the keys, and reads old objects that are left"
+            + later,
         )
     if new_epoch:
-        return "what is written from now on, should an older root key get known", "older data"
+        return "what is written from now on, should an older root key get known", f"older data{later}"
     return "nothing more: one more way opens the same data", "nothing less than before"
