@@ -61,11 +61,19 @@ def signer_of(signer: Identity | None) -> Signer | None:
         return None
     if isinstance(signer, bytes):
         return Signer.parse(signer)
+    if is_signer_content(signer):
+        # Never a path, however mistyped it is: a path stands in messages.
+        return Signer.parse(os.fspath(signer).encode())
     try:
         with open(signer, "rb") as file:
             return Signer.parse(file.read(IDENTITY_FILE_BYTES_MAX + 1))
     except OSError as error:
         raise error_from_os(error, f"signer file {os.fspath(signer)}") from error
+
+
+def is_signer_content(signer: str | PathLike[str]) -> bool:
+    """Return whether this is what stands in a signer's file rather than its path."""
+    return "signing_key" in os.fspath(signer)
 
 
 def new_recovery_code() -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vark.cli import options, secrets
-from vark.cli.keygen import write_secret
+from vark.cli.keygen import new_secret
 from vark.cli.output import Output, as_record
-from vark.errors import InvalidArgumentError, TargetExistsError
+from vark.errors import InvalidArgumentError
 from vark.types import text_table
 from vark.units import format_bytes
 
@@ -161,10 +160,10 @@ def add_signer(name: str, file: str, write_only: bool, repo: str | None, as_json
     vark backup -r backups/ --signer writer.json products.faiss
     """
     output = Output(as_json=as_json)
-    if os.path.lexists(file):
-        raise TargetExistsError(f"{file}: exists; a signer's file is never replaced")
-    report = options.open_repository(repo).keys.add_signer(name, write_only=write_only)
-    write_secret(file, report.content)
+    repository = options.open_repository(repo)
+    with new_secret(file) as write:  # before it is entered: there is no second copy of it
+        report = repository.keys.add_signer(name, write_only=write_only)
+        write(report.content)
     if as_json:
         output.line("summary", command="key signer add", signer_file=file, **as_record(report))
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -40,15 +42,29 @@ def keygen(file: str, as_json: bool) -> int:
 
 def write_secret(path: str, content: bytes) -> None:
     """Write a new file of mode 600; nothing stays under its name when that fails. Errors: TargetExistsError."""
+    with new_secret(path) as write:
+        write(content)
+
+
+@contextlib.contextmanager
+def new_secret(path: str) -> Iterator[Callable[[bytes], None]]:
+    """Make a new file of mode 600 for what is yet to be made; it is gone when that fails. Errors: TargetExistsError."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise error_from_os(error, path) from None
-    try:
-        with open(descriptor, "wb") as out:
+
+    def write(content: bytes) -> None:
+        try:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-    except OSError as error:
+        except OSError as error:
+            raise error_from_os(error, path) from None
+
+    try:
+        with open(descriptor, "wb") as out:
+            yield write
+    except BaseException:
         os.unlink(path)
-        raise error_from_os(error, path) from None
+        raise

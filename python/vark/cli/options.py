@@ -14,6 +14,7 @@ from vark.archive import MEMORY_DEFAULT
 from vark.cli import secrets
 from vark.cli.output import Output
 from vark.errors import InvalidArgumentError, KeyNeededError
+from vark.keys import is_signer_content
 from vark.stores.urls import is_url
 from vark.units import format_bytes
 
@@ -123,6 +124,10 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     keys |= {} if is_plain else secrets.services(secrets.kept().get("kms", ()))
     signer = beliefs.pop("signer", None) or (None if is_plain else os.environ.get(SIGNER))
     if signer is not None:
+        if is_signer_content(signer):
+            raise InvalidArgumentError(
+                "--signer, VARK_SIGNER: give the file, not what stands in it: others can read it"
+            )
         keys["signer"] = Path(signer)
     try:
         opened = Repository.open(repo, rescue=rescue, **keys, **beliefs)
