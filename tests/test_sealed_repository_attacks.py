@@ -1,6 +1,7 @@
 """An encrypted repository against writers that were taken over or removed, and storages that show old things anew."""
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 
@@ -237,6 +238,26 @@ def test_a_marker_that_says_that_nothing_is_encrypted_any_more_is_an_alarm():
     repository.store.create("vark.json", encode_digested(plain))
     with pytest.raises(HistoryAlteredError, match="not encrypted any more"):
         Repository.open(repository.store)
+
+
+def test_a_plain_repository_in_the_place_of_an_encrypted_one_is_an_alarm(tmp_path):
+    """Who is used to being asked for a passphrase must not back up in the clear because nobody asks."""
+    place, other = tmp_path / "repo", tmp_path / "other"
+    sealed_repository(place)
+    Repository.create(other, encryption="none")
+    shutil.rmtree(place)
+    other.rename(place)
+    with pytest.raises(HistoryAlteredError, match="not encrypted any more"):
+        Repository.open(place)
+    with pytest.raises(HistoryAlteredError, match="not encrypted any more"):
+        Repository.open(tmp_path / "x" / ".." / "repo")
+    Repository.open(place, accept_history=True).backup(rows(), name="n")
+    assert len(Repository.open(place).snapshots()) == 1
+    shutil.rmtree(place)
+    sealed_repository(place)
+    shutil.rmtree(place)
+    Repository.create(place, encryption="none")
+    assert Repository.open(place).snapshots() == ()
 
 
 def test_a_newest_snapshot_that_was_made_unreadable_is_not_replaced_by_an_older_one_unnoticed():

@@ -35,7 +35,7 @@ from vark.repository.keystore import OpenKeys, open_keys, write_keys
 from vark.repository.layout import KEYS, MARKER, key_of
 from vark.repository.objects import read_object
 from vark.repository.records import Marker
-from vark.repository.state import ClientState, was_sealed
+from vark.repository.state import ClientState, remember_place, was_sealed
 from vark.stores import LocalStore, Store
 from vark.stores.urls import adopt_store, is_library_store, is_url, open_store
 
@@ -113,6 +113,7 @@ def create(
         store.create(MARKER, marker.encode())
     except ObjectExistsError as error:
         raise TargetExistsError(f"{shown(place)}: there is a repository already; open it") from error
+    remember_place(_remembered(place, store), is_sealed=keys is not None)
     if keys is None:
         return Opened(marker, _plain(store, marker, engine))
     return _sealed(store, marker, keys, Trust(trust=True), engine)
@@ -152,12 +153,17 @@ def open_(
                 "repository in the place of yours. Open it without a key if it never was encrypted",
                 layer="seal",
             )
-        if marker.id and was_sealed(marker.id):
+        where = _remembered(place, store)
+        if trust.accept_history:
+            remember_place(where, is_sealed=False)
+        elif was_sealed(marker.id, where):
             raise HistoryAlteredError(
-                f"{shown(place)}: it is not encrypted any more, though it was when this client saw it; somebody put "
-                "another marker in its place. Restore it from another copy"
+                f"{shown(place)}: it is not encrypted any more, though it was when this client saw it; somebody may "
+                "have put another repository in the place of yours. Look at another copy; accept the history as it is "
+                "only if you know why"
             )
         return Opened(marker, _plain(store, marker, engine))
+    remember_place(_remembered(place, store), is_sealed=True)
     if signer is not None and bytes(signer.repository).hex() != marker.id:
         raise WrongKeyError(f"{shown(place)}: the signer file is of another repository")
     if secrets is None and not services and signer is not None and signer.is_write_only:
@@ -234,6 +240,13 @@ def _rescued(store: Store) -> Marker:
             fields = Fields(decode_record(read_object(store, entry.name), place=entry.name), place=entry.name)
             return Marker(fields.hexadecimal("repository", 32), None, 0, None, SUITES["aes-256-gcm"])
     return Marker("", "", 0, None)
+
+
+def _remembered(place: Place, store: Store) -> str:
+    """Return what a client remembers of a place: where its bytes are, "" where it has no name."""
+    if isinstance(store, LocalStore):
+        return os.path.realpath(store.root)
+    return str(place).rstrip("/") if is_url(place) else ""
 
 
 def store_of(place: Place, options: Mapping[str, Any] | None = None) -> Store:

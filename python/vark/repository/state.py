@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vark.errors import DamagedError, InvalidArgumentError, VarkError, error_from_os
+from vark.repository.digest import digest_hex
 
 STATE = "VARK_STATE"
 STATE_BYTES_MAX = 64 << 20
@@ -124,11 +125,34 @@ def state_folder() -> Path:
     return Path(base) / "vark"
 
 
-def was_sealed(repository: str) -> bool:
-    """Return whether this client remembers an encrypted repository of this id: of no other it keeps anything."""
+def was_sealed(repository: str, place: str) -> bool:
+    """Return whether this client remembers an encrypted repository of this id, or at this place ("" for none)."""
     with contextlib.suppress(InvalidArgumentError, OSError):
-        return ClientState(repository).path.is_file()
+        known = repository != "" and ClientState(repository).path.is_file()
+        return known or (place != "" and _place_file(place).is_file())
     return False
+
+
+def remember_place(place: str, *, is_sealed: bool) -> None:
+    """Remember that an encrypted repository is, or is not any more, at a place. Errors: those of the file system."""
+    if not place:
+        return
+    try:
+        path = _place_file(place)
+        if is_sealed and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+        elif not is_sealed:
+            path.unlink(missing_ok=True)
+    except (InvalidArgumentError, OSError) as error:
+        if is_sealed:
+            if isinstance(error, OSError):
+                raise error_from_os(error, f"{state_folder()}: what this client has seen is kept there") from error
+            raise
+
+
+def _place_file(place: str) -> Path:
+    return state_folder() / "places" / digest_hex(place.encode())
 
 
 def _decode(values: Any) -> Seen:
