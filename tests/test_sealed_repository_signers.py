@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from sealed_repositories import OTHER_RECIPIENT, changed, objects, reopened, rows, sealed_repository
-from vark.errors import InvalidArgumentError, KeyNeededError, WrongKeyError
+from vark.errors import ConflictError, InvalidArgumentError, KeyNeededError, RefusedError, WrongKeyError
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
 from vark.repository.fields import encode_record, new_salt
 from vark.repository.objects import create_record
+from vark.retention import Policy
 
 
 def test_a_write_only_client_adds_snapshots_and_reads_nothing():
@@ -136,3 +137,28 @@ def test_members_may_sign_and_a_signature_cannot_be_taken_off():
         read.verify(signed_by=["nobody"])
     with pytest.raises(WrongKeyError, match="of another repository"):
         Repository.open(sealed_repository().store, signer=repository.keys.add_signer("w", write_only=True).content)
+
+
+def test_snapshots_of_a_write_only_client_push_nobody_elses_out():
+    repository = sealed_repository()
+    mine = [repository.backup(changed(rows(), day), name="n").snapshot for day in range(3)]
+    made = repository.keys.add_signer("host", write_only=True)
+    writer = Repository.open(repository.store, signer=made.content)
+    theirs = [writer.backup(changed(rows(), 9), name="n").snapshot for _ in range(4)]
+    again = reopened(repository)
+    report = again.forget(Policy(keep_last=2), confirm=True)
+    assert set(report.forgotten) == {mine[0], *theirs[:2]}
+    with pytest.raises(RefusedError, match="0 complete snapshots would be left"):
+        again.forget(mine[1:], confirm=True)
+
+
+def test_a_backup_does_not_commit_under_keys_that_were_changed_meanwhile():
+    repository = sealed_repository()
+    repository.backup(rows(), name="n")
+    other = reopened(repository)
+    repository.keys.new_epoch()
+    with pytest.raises(ConflictError, match="keys of the repository were changed"):
+        other.backup(changed(rows(), 1), name="n")
+    assert reopened(repository).catalog().faults == {}
+    reopened(repository).backup(changed(rows(), 1), name="n")
+    assert (reopened(repository).load(name="n") == changed(rows(), 1)).all()

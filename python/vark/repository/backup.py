@@ -31,6 +31,7 @@ from vark.repository.engine import Written
 from vark.repository.erase import rewrite_name
 from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
+from vark.repository.keystore import newest_generation
 from vark.repository.layout import COMMITS, record_name
 from vark.repository.ledger import read_ledger
 from vark.repository.objects import new_uuid7
@@ -109,6 +110,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
             replaces = superseded[-1] if superseded else None
             commit = _commit(context, catalog, request, shards, snapshot, generation, replaces)
             record = commit.encode(context.envelope)
+            _check_keys(context, request)
             digest = context.create_commit(commit, record)  # W3
             administration = context.reader.administrations.read()  # W4: after the commit record exists
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
@@ -132,6 +134,15 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     raise ConflictError(
         f"backup of {request.name!r}: {ATTEMPTS} collections in a row were in the way; nothing is lost, run it again"
     )
+
+
+def _check_keys(context: Context, request: BackupRequest) -> None:
+    """Refuse to commit under keys that were changed meanwhile: clients that saw the change would not believe it."""
+    if context.keys is not None and newest_generation(context.store) != context.keys.keyring.generation:
+        raise ConflictError(
+            f"backup of {request.name!r}: the keys of the repository were changed while this ran; nothing was added. "
+            "Open it again and run it once more"
+        )
 
 
 def _plan(

@@ -163,6 +163,11 @@ def write_keys(store: Store, written: Written) -> OpenKeys:
     return OpenKeys(keyring, digest_hex(data), "", bytes(keyring.authority))
 
 
+def newest_generation(store: Store) -> int:
+    """Return the highest generation that has a keyring, 0 without any."""
+    return max((number for number, found in _list(store).items() if found.keyring), default=0)
+
+
 def next_number(store: Store) -> int:
     """Return the number after the highest generation of which there is any object. Errors: DamagedError."""
     number = max(_list(store), default=0) + 1

@@ -30,8 +30,10 @@ def forget_snapshots(
         if snapshot.held:
             why = f" ({snapshot.hold_reason})" if snapshot.hold_reason else ""
             raise RefusedError(f"snapshot {snapshot.id[:12]}: held{why}; release it first")
-    for name in sorted({snapshot.name for snapshot in chosen if snapshot.usable and not snapshot.partial}):
-        kept = [item for item in _lasting(catalog) if item.name == name and item.id not in ids]
+    complete = [snapshot for snapshot in chosen if snapshot.usable and not snapshot.partial]
+    for name, writer in sorted({(snapshot.name, _writer(catalog, snapshot)) for snapshot in complete}):
+        lasting = [item for item in _lasting(catalog) if item.name == name and _writer(catalog, item) == writer]
+        kept = [item for item in lasting if item.id not in ids]
         left = sum(not item.partial for item in kept)
         if left < min_redundancy:
             raise RefusedError(
@@ -55,19 +57,13 @@ def forget_by_policy(
     """Forget what the policy does not keep. Errors: InvalidArgumentError (a policy that keeps nothing, bad values)."""
     check_reason(reason)
     policy = replace(policy, min_redundancy=max(policy.min_redundancy, min_redundancy))
-    candidates = [
-        Candidate(
-            id=item.id,
-            name=item.name,
-            time_unix_ms=item.unix_ms,
-            host=item.host,
-            tags=item.tags,
-            partial=item.partial,
-            held=item.held,
-        )
-        for item in _lasting(catalog)
-    ]
-    decided = decide(candidates, policy, now_unix_ms=now_unix_ms(context.store))
+    # Each writer by itself: what a write-only client adds, as often as it likes, must not push out what others have.
+    writers: dict[str, list[Candidate]] = {}
+    for item in _lasting(catalog):
+        writers.setdefault(_writer(catalog, item), []).append(_candidate(item))
+    now_ms = now_unix_ms(context.store)
+    decided = [found for _, group in sorted(writers.items()) for found in decide(group, policy, now_unix_ms=now_ms)]
+    decided = decided or decide([], policy, now_unix_ms=now_ms)
     decisions = [
         Decision(
             snapshot=item.candidate.id,
@@ -88,6 +84,24 @@ def forget_by_policy(
     if confirm:
         context.settle(catalog, [item for item in catalog.snapshots if item.id in staying])
     return write_decisions(context, catalog, decisions, confirm=confirm, reason=reason or "policy")
+
+
+def _candidate(snapshot: Snapshot) -> Candidate:
+    return Candidate(
+        id=snapshot.id,
+        name=snapshot.name,
+        time_unix_ms=snapshot.unix_ms,
+        host=snapshot.host,
+        tags=snapshot.tags,
+        partial=snapshot.partial,
+        held=snapshot.held,
+    )
+
+
+def _writer(catalog: Catalog, snapshot: Snapshot) -> str:
+    """Return the write-only signer that alone vouches for a snapshot, "" for any other writer."""
+    origin = catalog.commits[snapshot.commit].provenance
+    return origin.signer if origin.is_write_only else ""
 
 
 def write_decisions(
