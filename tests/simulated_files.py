@@ -283,7 +283,14 @@ class SimulatedFileSystem:
                 raise SimulatedCrash
             operation = Operation(len(self.operations), kind, path, changes)
             self.operations.append(operation)
-            fault = self.fault(operation) if self.fault is not None else None
+            fault = None
+            if self.fault is not None:
+                # Another process may run here, whose engine reads by threads of its own: they must not wait for this one.
+                self._lock.release()
+                try:
+                    fault = self.fault(operation)
+                finally:
+                    self._lock.acquire()
             if fault is not None and fault.short:
                 effect = shorter or effect
             elif fault is not None and not fault.after:

@@ -39,6 +39,10 @@ def careless(store):
     return WithoutFolderSync(store.root, files=store.files)
 
 
+def carelessly(store, *given):
+    return objects.create_record(careless(store), *given)
+
+
 def single_marks_always_count(patch):
     """Take away the rule that makes these bugs harmless: each must be found where it is alone to prevent a loss."""
     patch.setattr(
@@ -52,7 +56,7 @@ def called_from(*names):
 
 @bug("power_cuts", SCRIPT)
 def backup_is_acknowledged_before_its_commit_is_durable(patch):
-    patch.setattr(backup, "create_record", lambda store, *given: objects.create_record(careless(store), *given))
+    patch.setattr("vark.repository.context.create_record", carelessly)
 
 
 @bug("power_cuts", SCRIPT)
@@ -72,7 +76,7 @@ def commit_comes_before_its_archives(patch):
         return digest
 
     patch.setattr(backup, "write_volumes", write)
-    patch.setattr(backup, "create_record", create)
+    patch.setattr("vark.repository.context.create_record", create)
 
 
 @bug("power_cuts", SCRIPT)
@@ -202,7 +206,7 @@ def resuming_keeps_volumes_without_comparing(patch):
 @bug("power_cuts", SCRIPT)
 def compact_forgets_the_old_commit_before_the_new_one_is_durable(patch):
     single_marks_always_count(patch)
-    patch.setattr(compact, "create_record", lambda store, *given: objects.create_record(careless(store), *given))
+    patch.setattr("vark.repository.context.create_record", carelessly)
 
 
 @bug("power_cuts", SCRIPT)

@@ -100,8 +100,8 @@ def _candidate(snapshot: Snapshot) -> Candidate:
 
 def _writer(catalog: Catalog, snapshot: Snapshot) -> str:
     """Return the write-only signer that alone vouches for a snapshot, "" for any other writer."""
-    origin = catalog.commits[snapshot.commit].provenance
-    return origin.signer if origin.is_write_only else ""
+    commit = catalog.commits.get(snapshot.commit)  # gone where it was replaced since it was looked up
+    return "" if commit is None or not commit.provenance.is_write_only else commit.provenance.signer
 
 
 def write_decisions(
