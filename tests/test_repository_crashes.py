@@ -270,7 +270,7 @@ def test_a_full_disk_can_be_freed():
 
 
 def test_it_finds_a_backup_that_is_reported_before_its_commit(monkeypatch):
-    from vark.repository import backup as module
+    from vark.repository import context as module
 
     monkeypatch.setattr(module, "create_record", lambda store, folder, data, unix_ms: digest_hex(data))
     with pytest.raises(AssertionError):
