@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vark import _core
-from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback
+from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, _heartbeat
 from vark.errors import DamagedError, UnsupportedError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.payload import STREAM_NAME, StreamFile, import_arrow
@@ -349,7 +349,3 @@ def _vectors_of(archive: Archive, member: MemberRows) -> NDArray[Any]:
     view = _beside(archive, member, "vectors")
     empty = np.empty((0, 1), np.float32)
     return empty if view is None else np.ascontiguousarray(view.rows_of(member.rows), np.float32)
-
-
-def _heartbeat(done: int, total: int | None) -> None:
-    """Called by the engine now and then: gives Python the chance to act on Ctrl-C."""

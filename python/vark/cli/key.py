@@ -1,4 +1,4 @@
-"""`vark key list | add | remove | new-epoch | signer`: who can open an encrypted repository, and from when on."""
+"""`vark key list | add | remove | new-epoch | reencrypt | signer`: who can open an encrypted repository."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def reencrypt(confirm: bool, repo: str | None, threads: int | None, as_json: boo
     It can be interrupted, and goes on when it is run again. `vark gc` frees what was replaced.
 
     \b
-    vark key remove "laptop of Ben" && vark key reencrypt --confirm && vark gc --confirm --trash 0
+    vark key remove "laptop of Ben" && vark key reencrypt --confirm && vark gc --confirm --trash 0s
     """
     output = Output(as_json=as_json)
     repository = options.open_repository(repo)

@@ -26,8 +26,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PASSPHRASE_BYTES_MAX = 1_024
 RECIPIENTS_FILE_BYTES_MAX = 65_536
 CODE_BYTES_MAX = 1_024
-# Options of this room; commands that have no use for them refuse them.
-NAMES = ("passphrase", "password_file", "password_command", "identities", "recovery_code", "recovery_code_file")
 PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND = "VARK_PASSWORD", "VARK_PASSWORD_FILE", "VARK_PASSWORD_COMMAND"
 IDENTITY = "VARK_IDENTITY"
 KMS = "VARK_KMS"

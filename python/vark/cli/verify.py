@@ -46,9 +46,7 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     output = Output(as_json=given["as_json"])
     if not archives:
         return _verify_repository(output, level, threads, given)
-    options.refuse_given(
-        ("budget", "max_age", "snapshot", "signed_by"), "only for a repository; an archive is read as a whole"
-    )
+    options.refuse_given(_OF_REPOSITORY, "only for a repository; an archive is read as a whole")
     if level == "structure":
         raise InvalidArgumentError('--level: an archive is verified at "stored" or "full"')
     return _verify_archives(archives, level, threads, output, secrets.unlocking(given))

@@ -93,6 +93,13 @@ class Context:
             found[ancestor.id] = sizes
         return found
 
+    def whole_catalog(self, what: str) -> Catalog:
+        """Return the catalog for `what`, which needs every record. Errors: DamagedError where one cannot be used."""
+        catalog = self.reader.read(strict=True)
+        for place, error in catalog.faults.items():
+            raise DamagedError(f"{what}: {place} cannot be used ({error}); restore it from another copy first")
+        return catalog
+
     def mark(self, catalog: Catalog, action: str, snapshot: str, **fields: object) -> str:
         """Create a mark that wins over all that is known of the snapshot."""
         last = catalog.last_word_unix_ms(snapshot)

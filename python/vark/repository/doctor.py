@@ -33,7 +33,7 @@ class DoctorReport:
     def lines(self) -> list[str]:
         """Return all that was found, a sentence each."""
         left = f"left by interrupted backups: {len(self.leftovers)} archives, {sum(self.leftovers.values())} bytes"
-        return [*self.probe.lines(), f"{left}; `vark gc` frees them" if self.leftovers else f"{left}"]
+        return [*self.probe.lines(), f"{left}; `vark gc` frees them" if self.leftovers else left]
 
 
 def doctor(context: Context) -> DoctorReport:
@@ -97,7 +97,10 @@ def _last(context: Context) -> Probe | None:
 
 
 def decode_probe(data: bytes, *, place: str, envelope: Envelope) -> Probe:
-    """Read a record of what was found. Errors: DamagedError, UnsupportedError."""
+    """Read what a record says of what a collection relies on, and of ranges; the rest of it is for people.
+
+    Errors: DamagedError, UnsupportedError.
+    """
     fields = envelope.decode(data, place=place)
     fields.check_kind("probe", version=VERSION)
     read_repository(fields, envelope.repository)

@@ -1,4 +1,4 @@
-"""What the repository asks of the engine: write, open, verify and compact archives made of objects of a store.
+"""What the repository asks of the engine: write, open, verify, compact and erase archives made of objects of a store.
 
 The only room of the repository that knows how an archive is written or opened; tests put another in its place.
 """

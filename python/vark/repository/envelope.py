@@ -19,19 +19,18 @@ from vark.repository.fields import Fields, decode_record, encode_digested, encod
 
 EPOCH_ROOT, SESSION_ROOT = 1, 2
 PROVENANCE = ""  # the key under which a commit that was opened has it: of no record
+_MARKS = ("forget", "undelete", "hold", "release", "tag", "untag")
 _OF_MARK = ("tags", "keys", "reason")
 # Kind -> keys that only those with a key may read; below, those of each entry of `archives`.
 _PRIVATE: Mapping[str, tuple[str, ...]] = {
     "commit": ("name", "tags", "host", "source"),
-    **dict.fromkeys(("forget", "undelete", "hold", "release", "tag", "untag"), _OF_MARK),
+    **dict.fromkeys(_MARKS, _OF_MARK),
     **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "leave_unknown", "reason")),
     "session": ("name", "host", "process", "signature"),
     **dict.fromkeys(("root", "condemned", "sweep", "report", "probe"), ()),
 }
 # What a client remembers, and so can tell when it came.
-_OF_HISTORY = frozenset(
-    {"commit", "forget", "undelete", "hold", "release", "tag", "untag", "root", "erase", "end-erasure"}
-)
+_OF_HISTORY = frozenset({"commit", *_MARKS, "root", "erase", "end-erasure"})
 # What stands in the place of what a write-only client cannot read.
 _NOTHING: Mapping[str, Any] = {
     "name": "?",
@@ -138,8 +137,9 @@ class SealedEnvelope(Envelope):
             if self._signer is not None:
                 private["signed_by"] = bytes(self._signer.key).hex()
         sealed = _sealed(self._keyring.new_record(bytes.fromhex(public["salt"])), public, private)
-        is_signed = public["kind"] == "commit" and self._signer is not None
-        return _signed(sealed, self._signer) if is_signed and self._signer is not None else sealed
+        if public["kind"] == "commit" and self._signer is not None:
+            return _signed(sealed, self._signer)
+        return sealed
 
     def _opened(self, values: dict[str, Any], data: bytes, place: str) -> dict[str, Any]:
         if "seal" not in values:

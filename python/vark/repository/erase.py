@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vark.archive import ProgressCallback
-from vark.errors import ConflictError, DamagedError, InvalidArgumentError, RefusedError
+from vark.errors import ConflictError, InvalidArgumentError, RefusedError
 from vark.repository import erasures
-from vark.repository.catalog import Catalog, Snapshot
+from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.erasures import ERASE, HASHES_MAX, List
 from vark.repository.layout import ARCHIVES, volume_of
 from vark.repository.reports import ErasedArchive, ErasedSnapshot, EraseReport
-from vark.repository.rewriting import Done, Look, Run
+from vark.repository.rewriting import PASSES, Done, Look, rewrite
 
-PASSES = 4
 SHOWN = 5
 
 
@@ -58,7 +57,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     erased), DamagedError (something cannot be read), ConflictError.
     """
     start = time.monotonic()
-    catalog = _catalog(context)
+    catalog = context.whole_catalog("erase")
     for name in request.names:
         if name not in {snapshot.name for snapshot in catalog.snapshots}:
             raise InvalidArgumentError(f"name {name!r}: no snapshot is called so")
@@ -66,7 +65,7 @@ def erase(context: Context, request: EraseRequest) -> EraseReport:
     names = {item.name for item in catalog.snapshots if not request.names or item.name in request.names}
     by_name = _in_force(context, names) if request.ids is None else dict.fromkeys(names, _lists(drafts))
     look = Look(context, catalog, by_name)
-    chosen = [snapshot for snapshot in catalog.snapshots if look.needs(snapshot)]
+    chosen = look.chosen()
     _refuse(look, request)
     done = Done()
     if request.confirm:
@@ -123,27 +122,13 @@ def rewrite_all(
     """Rewrite what needs it, and look again until nothing does: writers that came meanwhile may have added to it."""
     done = Done()
     for _ in range(PASSES):
-        look = look or Look(context, _catalog(context), by_name)
-        chosen = [snapshot for snapshot in look.catalog.snapshots if look.needs(snapshot)]
+        look = look or Look(context, context.whole_catalog("erase"), by_name)
+        chosen = look.chosen()
         if not chosen:
             return done
-        run = Run(context, look, done, threads)
-        total = sum(archive.raw_bytes for snapshot in chosen for archive in snapshot.archives)
-        passed = 0
-        for snapshot in chosen:
-            run.process(snapshot)
-            passed += sum(archive.raw_bytes for archive in snapshot.archives)
-            if progress is not None:
-                progress(passed, total)
+        rewrite(look, chosen, done, threads=threads, progress=progress)
         look = None
     raise ConflictError(f"erase: writers or collections were in the way {PASSES} times; nothing is lost, run it again")
-
-
-def _catalog(context: Context) -> Catalog:
-    catalog = context.reader.read(strict=True)
-    for place, error in catalog.faults.items():
-        raise DamagedError(f"erase: {place} cannot be used ({error}); restore it from another copy first")
-    return catalog
 
 
 def _lists(drafts: Iterable[_Draft]) -> tuple[List, ...]:

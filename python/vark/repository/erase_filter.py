@@ -81,9 +81,9 @@ class ErasureFilter:
                 all_of - self._found,
                 reason="the source does not hold it any more",
             )
-        return self.is_late()
+        return self._is_late()
 
-    def is_late(self) -> bool:
+    def _is_late(self) -> bool:
         """Return whether there is an erasure of this name that was not there at the start."""
         if self._is_blind:
             return False
@@ -97,9 +97,9 @@ class ErasureFilter:
         return sum(len(item.hashes) for item in self.lists)
 
 
-def lift(context: Context, name: str) -> tuple[int, list[str]]:
-    """End all erasures in force for a name; return how many ids they had, and the records that say so."""
-    records = context.read_erasures()
-    lists = lists_for(records, name)
+def lift(context: Context, name: str) -> int:
+    """End all erasures in force for a name; return how many ids they had."""
+    lists = lists_for(context.read_erasures(), name)
     gone = {(item.digest, one) for item in lists for one in item.hashes}
-    return len(gone), end_for(context.store, context.envelope, name, lists, gone, reason="lifted")
+    end_for(context.store, context.envelope, name, lists, gone, reason="lifted")
+    return len(gone)

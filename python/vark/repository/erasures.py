@@ -180,14 +180,12 @@ def end_for(
     gone: Iterable[tuple[str, bytes]],
     *,
     reason: str,
-) -> list[str]:
-    """End lists for a name, as far as `gone` (digest of the list, hash) says; return the digests of the records."""
+) -> None:
+    """End lists for a name, as far as `gone` (digest of the list, hash) says."""
     by_list: dict[str, list[str]] = {}
     for digest, one in gone:
         by_list.setdefault(digest, []).append(one.hex())
     known = {item.digest for item in lists}
-    return [
-        new_erasure(store, envelope, END, [name], hashes, erasure=digest, reason=reason)
-        for digest, hashes in sorted(by_list.items())
-        if digest in known
-    ]
+    for digest, hashes in sorted(by_list.items()):
+        if digest in known:
+            new_erasure(store, envelope, END, [name], hashes, erasure=digest, reason=reason)

@@ -48,7 +48,7 @@ class Keys:
         """Add ways to open an encrypted repository; nothing is encrypted anew. Errors: InvalidArgumentError."""
         add = protection(passphrase, recipients, recovery_code)
         if add is None and not kms:
-            raise InvalidArgumentError("nothing to add; give a passphrase, recipients or a recovery code")
+            raise InvalidArgumentError("nothing to add; give a passphrase, recipients, a recovery code or a KMS key")
         context = self._context.writable()
         add = (*(add or NO_SECRETS)[:3], new_slots(kms, context.id))
         return change_keys(context, add=add, label=label)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -226,5 +226,4 @@ def _placed(error: VarkError, generation: int) -> VarkError:
 def _first(failures: list[VarkError]) -> VarkError:
     """Return what to say: that nothing fits outranks a damaged copy, for then no other copy would help."""
     by_rank: Mapping[type[VarkError], int] = {KeyNeededError: 0, WrongKeyError: 1}
-    rank: Callable[[VarkError], int] = lambda error: by_rank.get(type(error), 2)  # noqa: E731
-    return min(failures, key=rank)
+    return min(failures, key=lambda error: by_rank.get(type(error), 2))

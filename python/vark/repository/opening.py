@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -68,7 +68,7 @@ class Opened:
 
     marker: Marker
     context: Context
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def create(
@@ -212,13 +212,12 @@ def _sealed(
     engine: Engine | None,
     signer: Signer | None = None,
 ) -> Opened:
-    history = History(ClientState(marker.id), accept=trust.accept_history)
+    history = History(ClientState(marker.id), accept=trust.accept_history, head=trust.head)
     known = history.check_keys(keys, authority=trust.authority, trust=trust.trust)
     engine = engine or Engine()
     engine.keyring = keys.keyring
     envelope = SealedEnvelope(marker.id, keys.keyring, signer, history.is_late)
     context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, keys, history, known)
-    history.head = trust.head
     warnings = [
         f"key generation {number} was not finished; {keys.keyring.generation} is in force" for number in keys.unfinished
     ]

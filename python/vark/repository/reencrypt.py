@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from vark.archive import ProgressCallback
 from vark.erasing import Survey
-from vark.errors import ConflictError, DamagedError
+from vark.errors import ConflictError
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
 from vark.repository.reports import ErasedSnapshot
-from vark.repository.rewriting import Done, Look, Run
+from vark.repository.rewriting import PASSES, Done, Look, rewrite
 
-PASSES = 4
 PROTECTS = (
     "all data that is kept, against root keys of earlier epochs: once `gc` has freed what was replaced, where the "
     "store keeps no versions"
@@ -82,27 +81,13 @@ def reencrypt(
     start = time.monotonic()
     done, first = Done(), None
     for _ in range(PASSES):
-        look = _OldKeys(context, _catalog(context))
-        chosen = [snapshot for snapshot in look.catalog.snapshots if look.needs(snapshot)]
+        look = _OldKeys(context, context.whole_catalog("re-encrypt"))
+        chosen = look.chosen()
         first = first if first is not None else _bytes_of(look, chosen)
         if not chosen or not confirm:
             return _report(context, done, first, confirm=confirm, seconds=time.monotonic() - start)
-        run = Run(context, look, done, threads)
-        total = sum(archive.raw_bytes for snapshot in chosen for archive in snapshot.archives)
-        passed = 0
-        for snapshot in chosen:
-            run.process(snapshot)
-            passed += sum(archive.raw_bytes for archive in snapshot.archives)
-            if progress is not None:
-                progress(passed, total)
+        rewrite(look, chosen, done, threads=threads, progress=progress)
     raise ConflictError(f"writers or collections were in the way {PASSES} times; nothing is lost, run it again")
-
-
-def _catalog(context: Context) -> Catalog:
-    catalog = context.reader.read(strict=True)
-    for place, error in catalog.faults.items():
-        raise DamagedError(f"re-encrypt: {place} cannot be used ({error}); restore it from another copy first")
-    return catalog
 
 
 def _bytes_of(look: _OldKeys, chosen: list[Snapshot]) -> tuple[int, int]:

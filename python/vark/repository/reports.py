@@ -30,9 +30,9 @@ class ArchiveWritten:
 class BackupReport:
     """What a backup did. It is durable and has passed the check against collections when this is returned.
 
-    kept_volumes: volumes that an interrupted run had finished. traffic: requests and bytes, in a remote store; those of
-    all that used the same `Repository` meanwhile. superseded: commits that a collection made unsafe, and
-    that were replaced by full ones before this was reported. rows_erased: of erased ids, left out.
+    superseded: commits that a collection made unsafe, and that were replaced by full ones before this was reported.
+    traffic: requests and bytes, in a remote store; those of all that used the same `Repository` meanwhile.
+    rows_erased: of erased ids, left out.
     """
 
     snapshot: str

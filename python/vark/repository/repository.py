@@ -10,7 +10,6 @@ from typing import Any
 
 from vark.archive import Archive
 from vark.cache import drop_cache
-from vark.errors import DamagedError
 from vark.keys import Identity, protection, signer_of, unlocking
 from vark.kms import KeyService
 from vark.repository import marking, opening
@@ -370,9 +369,7 @@ class Repository:
         """
         if confirm:
             check_collectable(self._context.writable(), "forget", fresh=False)
-        catalog = self._context.writable().reader.read(strict=True)
-        for place, error in catalog.faults.items():
-            raise DamagedError(f"forget: {place} cannot be used ({error}); restore it from another copy first")
+        catalog = self._context.writable().whole_catalog("forget")
         if isinstance(chosen, Policy):
             return marking.forget_by_policy(
                 self._context, catalog, chosen, confirm=confirm, min_redundancy=min_redundancy, reason=reason
@@ -463,7 +460,7 @@ class Repository:
 
     def lift_erasure(self, name: str) -> int:
         """End the erasures in force for a name: later backups keep what they find. Return how many ids they had."""
-        return lift(self._context.writable(), name)[0]
+        return lift(self._context.writable(), name)
 
     def diff(self, before: str | Snapshot, after: str | Snapshot, *, name: str | None = None) -> DiffReport:
         """Tell how two snapshots differ: rows by position and by id, parameters, documents, columns of the payload.

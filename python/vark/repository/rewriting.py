@@ -6,10 +6,10 @@ mark forgets the old one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vark.archive import Archive
+from vark.archive import Archive, ProgressCallback
 from vark.erasing import Survey
 from vark.errors import ConflictError, DamagedError, NotFoundError, VarkError
 from vark.repository.base import chain_of
@@ -26,6 +26,7 @@ from vark.repository.reports import ErasedArchive, ErasedSnapshot
 from vark.repository.volumes import write_volumes
 
 SALTS = 100_000
+PASSES = 4  # looks until nothing is left to do; what other writers add meanwhile is for the next one
 
 
 @dataclass(slots=True)
@@ -59,6 +60,10 @@ class Look:
         if snapshot.void or not self.by_name.get(snapshot.name):
             return False
         return any([self.is_dirty(ancestor.id) for ancestor in snapshot.needed()])  # noqa: C419 - all of them
+
+    def chosen(self) -> list[Snapshot]:
+        """Return the snapshots that need it. Errors: those of `needs`."""
+        return [snapshot for snapshot in self.catalog.snapshots if self.needs(snapshot)]
 
     def is_dirty(self, archive_id: str) -> bool:
         """Return whether an archive holds something of the ids; one that nobody can open is taken to."""
@@ -95,11 +100,25 @@ class Look:
         return opened
 
 
+def rewrite(
+    look: Look, chosen: Sequence[Snapshot], done: Done, *, threads: int | None, progress: ProgressCallback | None
+) -> None:
+    """Rewrite these snapshots of one look. Errors: those of reading and writing, ConflictError."""
+    run = Run(look, done, threads)
+    total = sum(archive.raw_bytes for snapshot in chosen for archive in snapshot.archives)
+    passed = 0
+    for snapshot in chosen:
+        run.process(snapshot)
+        passed += sum(archive.raw_bytes for archive in snapshot.archives)
+        if progress is not None:
+            progress(passed, total)
+
+
 class Run:
     """One pass over the snapshots."""
 
-    def __init__(self, context: Context, look: Look, done: Done, threads: int | None) -> None:
-        self._context = context
+    def __init__(self, look: Look, done: Done, threads: int | None) -> None:
+        self._context = look.context
         self._look = look
         self._done = done
         self._threads = threads

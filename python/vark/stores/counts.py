@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, dataclass, fields
 
-KINDS = ("puts", "gets", "heads", "lists", "deletes", "retries", "bytes_up", "bytes_down")
-
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -44,7 +42,7 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values = dict.fromkeys(KINDS, 0)
+        self._values = Traffic().as_record()
 
     def add(self, **values: int) -> None:
         """Add to counters by name."""

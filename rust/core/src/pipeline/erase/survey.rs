@@ -126,7 +126,7 @@ pub fn unsupported(member: &str, detail: String) -> Error {
     Error::new(ErrorKind::Unsupported, member, detail)
 }
 
-/// What becomes of the streams of an archive, and of its plan.
+/// What becomes of the streams of an archive.
 #[derive(Default)]
 pub struct Changes {
     pub streams: BTreeMap<usize, Rewrite>,
