@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 
 from sealed_repositories import OWN, RECIPIENT, objects, put_back, sealed_repository
+from store_servers import free_port
 from vark.errors import ExitCode, InvalidArgumentError, KeyNeededError, KeyUnavailableError, WrongKeyError
 from vark.kms import AwsKms, service_of
 from vark.repository import Repository
@@ -18,12 +18,6 @@ from vark.stores import MemoryStore
 
 boto3 = pytest.importorskip("boto3")
 LOGIN = {"region_name": "us-east-1", "aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def started(command, port, environment):
@@ -89,7 +83,7 @@ def test_a_repository_opens_by_its_kms_key_and_by_its_second_way(service):
     opened = Repository.open(repository.store, kms=[service])
     assert opened.warnings == ()  # the slot vouches for the authority
     assert opened.keys.report().authority == report.authority
-    assert Repository.open(repository.store, identities=[OWN], kms=[Down()]).keys.report() is not None
+    assert Repository.open(repository.store, identities=[OWN], kms=[Down()]).keys.report().authority == report.authority
     assert Repository.open(repository.store, passphrase="x", kms=[service]).is_encrypted
     with pytest.raises(KeyUnavailableError) as caught:
         Repository.open(repository.store, kms=[Down()])
@@ -121,7 +115,7 @@ def test_a_tampered_secret_and_a_disabled_key_are_refused(service, emulator):
 
         def tampered(slot, at=at):
             text = slot["kms"]["wrapped"]
-            flipped = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 or None :]
+            flipped = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
             return {**slot, "kms": {**slot["kms"], "wrapped": flipped}}
 
         put_back(repository.store, with_slot(kept, tampered))
@@ -168,7 +162,6 @@ def test_a_provider_that_is_not_known_is_refused_and_one_of_a_repository_passed_
     with pytest.raises(KeyNeededError):
         Repository.open(repository.store, kms=[service])
     assert Repository.open(repository.store, identities=[OWN]).is_encrypted
-    assert RECIPIENT.startswith("age1")
 
 
 def kms_slot(kept):

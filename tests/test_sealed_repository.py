@@ -368,7 +368,7 @@ def test_re_encryption_writes_all_that_is_kept_under_the_new_epoch_and_can_be_in
         assert (left.load(f"day={day}") == data).all()
         with left.open_archive(f"day={day}") as archive:
             assert archive.documents["a.md"] == b"text"
-            assert archive.probes is not None
+            assert (archive.probes().queries == days[0][:20]).all()
             assert archive.reader.epoch == 2
     assert [snapshot.delta for snapshot in left.snapshots(name="n")] == [False, True, True, True, True]
     # What the thief kept opens nothing that is left but marks, roots and lists of its time.

@@ -76,12 +76,13 @@ class Taken:
         return reopened(self.repository)
 
 
-@pytest.mark.parametrize("claim", ["replaces", "same id", "same id later", "archive"])
+@pytest.mark.parametrize("claim", ["replaces", "replaces its own", "same id", "same id later", "archive"])
 def test_a_write_only_client_that_was_taken_over_changes_no_snapshot_that_is_there(claim):
     taken = Taken()
     old = taken.members_commit
     changes = {
         "replaces": {"snapshot": old.snapshot, "replaces": taken.members.commit},
+        "replaces its own": {"snapshot": old.snapshot, "replaces": taken.own.commit},
         "same id": {"snapshot": old.snapshot},
         "same id later": {"snapshot": old.snapshot, "created_unix_ms": old.created_unix_ms + 10**10},
         "archive": {"snapshot": new_salt(), "archives": old.archives},

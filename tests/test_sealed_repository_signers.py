@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -10,8 +9,7 @@ from sealed_repositories import OTHER_RECIPIENT, changed, objects, reopened, row
 from vark.errors import ConflictError, InvalidArgumentError, KeyNeededError, RefusedError, WrongKeyError
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
-from vark.repository.fields import encode_record, new_salt
-from vark.repository.objects import create_record
+from vark.repository.fields import encode_record
 from vark.retention import Policy
 
 
@@ -53,30 +51,6 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
     assert read.verify().ok
 
 
-def test_a_write_only_client_that_was_taken_over_changes_no_snapshot_that_is_there():
-    repository = sealed_repository()
-    first = repository.backup(rows(), name="n")
-    made = repository.keys.add_signer("host", write_only=True)
-    writer = Repository.open(repository.store, signer=made.content)
-    report = writer.backup(changed(rows(), 9), name="host")
-    context, catalog = writer._context, reopened(repository).catalog()
-    mine, theirs = catalog.commits[report.commit], catalog.commits[first.commit]
-    for change in (
-        {"replaces": first.commit},
-        {"replaces": None, "created_unix_ms": theirs.created_unix_ms + 5},
-        {"replaces": report.commit},
-    ):
-        bad = replace(mine, snapshot=theirs.snapshot, salt=new_salt(), **change)
-        create_record(context.store, "commits", bad.encode(context.envelope), bad.created_unix_ms)
-    again = reopened(repository)
-    assert len(again.catalog().refused) == 3
-    assert {item.commit for item in again.snapshots()} == {first.commit, report.commit}
-    assert (again.load(first.snapshot) == rows()).all()
-    again.gc(confirm=True, trash=0, grace=0)
-    assert (reopened(repository).load(first.snapshot) == rows()).all()
-    assert reopened(repository).verify().ok
-
-
 def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
     repository = sealed_repository()
     made = repository.keys.add_signer("backup-host", write_only=True)
@@ -110,7 +84,7 @@ def test_who_was_revoked_is_not_believed_and_nobody_can_sign_for_another():
     assert (again.load() == rows()).all()
     assert again.verify().ok
     assert len([name for name in objects(repository.store) if name.startswith("archives/")]) == 1
-    assert again.catalog().refused.keys() <= {digest for digest in again.catalog().refused if digest in kept[0]}
+    assert all(digest in kept[0] for digest in again.catalog().refused)
     with pytest.raises(InvalidArgumentError, match="revoked already"):
         repository.keys.revoke_signer("backup-host")
 
