@@ -136,6 +136,8 @@ def test_a_tampered_secret_and_a_disabled_key_are_refused(service, emulator):
 def test_a_kms_key_needs_a_second_way_unless_it_is_meant(service):
     with pytest.raises(InvalidArgumentError, match="KMS key alone"):
         Repository.create(MemoryStore(), kms=[service])
+    with pytest.raises(InvalidArgumentError, match="leave out one of them"):
+        Repository.create(MemoryStore(), kms=[service], encryption="none")
     alone = Repository.create(MemoryStore(), kms=[service], kms_alone=True)
     assert [slot.type for slot in alone.keys.report().slots] == ["kms"]
     assert Repository.open(alone.store, kms=[service]).is_encrypted
@@ -197,6 +199,10 @@ def test_the_command_line_takes_a_key_of_the_service(emulator, tmp_path):
     (tmp_path / "f").write_bytes(b"x" * 1000)
     done = vark("backup", "-r", tmp_path / "r", "--kms", f"aws-kms:{key}", tmp_path / "f")
     assert done.returncode == 0, done.stderr
+    shown = vark("verify", "-r", tmp_path / "r", "--kms", f"aws-kms:{key}")
+    assert shown.returncode == 0, shown.stderr
+    shown = vark("cat", "latest", "no-such-stream", "-r", tmp_path / "r", "--kms", f"aws-kms:{key}")
+    assert "not in" in shown.stderr  # it was opened: only the name is wrong
     environment["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port()}"
     down = vark("snapshots", "-r", tmp_path / "r", "--kms", f"aws-kms:{key}")
     assert down.returncode == ExitCode.KEY_UNAVAILABLE

@@ -21,7 +21,13 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
     assert made.content not in repr(made).encode()
     writer = Repository.open(repository.store, signer=made.content)
     report = writer.backup(changed(rows(), 1), name="host", tags={"by": "host"})
+    before = set(objects(repository.store))
     again = Repository.open(repository.store, signer=made.content).backup(changed(rows(), 2), name="host")
+    assert {name.split("/")[0] for name in set(objects(repository.store)) - before} == {
+        "archives",
+        "commits",
+        "sessions",
+    }
     assert report.archives[0].reason == "a write-only client cannot read what it would build on"
     for attempt in (
         writer.snapshots,

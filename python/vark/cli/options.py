@@ -82,11 +82,11 @@ def repository(function: Function) -> Function:
 
 
 def repository_alone(function: Function) -> Function:
-    """Add --repo and how much to believe of what is found; for commands that have options for keys already."""
+    """Add --repo, --kms and how much to believe of what is found; for commands that have options for keys already."""
     for name, help_text in reversed(_BELIEFS.items()):
         is_flag = name in ("--trust", "--accept-history")
         function = click.option(name, is_flag=is_flag, help=help_text, expose_value=False, callback=_keep)(function)
-    return repository_place(function)
+    return repository_place(secrets.opening_by_kms(function))
 
 
 def repository_place(function: Function) -> Function:

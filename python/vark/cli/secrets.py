@@ -66,9 +66,14 @@ def opening(function: Function) -> Function:
 
 def opening_repository(function: Function) -> Function:
     """Add the same options, but keep them for `kept`: commands need not know them."""
+    return _add(function, *_opening({"expose_value": False, "callback": _keep}))
+
+
+def opening_by_kms(function: Function) -> Function:
+    """Add --kms, which opens repositories only; its value is in `kept`, too."""
     how: dict[str, Any] = {"expose_value": False, "callback": _keep}
-    kms = click.option("--kms", "unlock_kms", multiple=True, metavar="PROVIDER:KEY", help=KMS_HELP, **how)
-    return _add(function, *_opening(how), kms)
+    option = click.option("--kms", "unlock_kms", multiple=True, metavar="PROVIDER:KEY", help=KMS_HELP, **how)
+    return _add(function, option)
 
 
 def services(texts: Sequence[str]) -> dict[str, Any]:

@@ -122,8 +122,9 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                     # An erasure came meanwhile, and may not have seen this one.
                     superseded.append(digest)
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
-                name = record_name(COMMITS, record, commit.created_unix_ms)
-                write_bundle(context.store, {**context.reader.raw, name: record})
+                if not context.is_write_only:  # which adds snapshots, and nothing else
+                    name = record_name(COMMITS, record, commit.created_unix_ms)
+                    write_bundle(context.store, {**context.reader.raw, name: record})
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
             superseded.append(digest)
             generation = administration.generation

@@ -82,13 +82,15 @@ def create(
     engine: Engine | None,
 ) -> Opened:
     """Make a repository. Errors: TargetExistsError, InvalidArgumentError."""
-    if services and seal is None:
+    if services and seal is None and encryption != "none":
         if not kms_alone:
             raise InvalidArgumentError(
                 "a KMS key alone: when it is lost so are the data. Add a passphrase, a recipient or a recovery code, "
                 "or say that you mean it (kms_alone=True, --kms-alone)"
             )
         seal = NO_SECRETS
+    if services and encryption == "none":
+        raise InvalidArgumentError('encryption="none", and a KMS key was given; leave out one of them')
     suite = _suite(seal, encryption)
     store = store_of(place)
     names = [entry.name for entry in store.list("")]
