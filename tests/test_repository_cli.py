@@ -136,8 +136,13 @@ def test_forget_and_gc_are_dry_runs_unless_confirmed(repo, source):
     assert set(done["forgotten"]) == set(snapshots[:2])
     assert in_repo(repo, "snapshots").stdout.count(b"\n") == 2
     assert in_repo(repo, "snapshots", "--all").stdout.count(b"forgotten") == 2
+    assert in_repo(repo, "undelete", "latest").stdout == f"undelete: p {snapshots[1][:12]}\n".encode()
     assert in_repo(repo, "undelete", snapshots[0]).returncode == 0
-    assert summary(in_repo(repo, "gc", "--confirm", "--json"))["archives"] == {}  # still in the trash
+    assert b"no forgotten one" in in_repo(repo, "undelete", "latest").stderr
+    assert b"1 forgotten; `vark undelete`" in in_repo(repo, "forget", snapshots[1], "--confirm").stderr
+    kept = summary(in_repo(repo, "gc", "--confirm", "--json"))
+    assert (kept["archives"], list(kept["in_trash"])) == ({}, [snapshots[1]])
+    assert b"1 forgotten snapshots stay for now" in in_repo(repo, "gc").stdout
     told = in_repo(repo, "gc", "--trash", "0s")
     assert told.stdout.count(b"would free") == 2  # one archive, and the sum
     assert in_repo(repo, "gc", "--trash", "0s", "--confirm").returncode == 0
@@ -235,3 +240,26 @@ def test_a_killed_backup_leaves_a_repository_that_goes_on(tmp_path, repo):
     repository.restore(repository.snapshots()[-1], tmp_path / "out.npy", sync=False)
     assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "big.npy").read_bytes()
     assert repository.verify().ok
+
+
+def test_inspect_and_cat_read_a_snapshot_of_the_repository(repo, source, vectors):
+    repository = Repository.open(repo)
+    repository.backup(source, name="p", documents={"note.md": "of e5"})
+    by_environment = in_repo(repo, "inspect", "latest")
+    assert b"note.md" in by_environment.stdout
+    assert run("inspect", "latest", "--repo", repo).stdout == by_environment.stdout
+    assert lines(in_repo(repo, "inspect", "latest", "--name", "p", "--json"))[0]["documents"] == ["note.md"]
+    assert b"an archive has no snapshots" in in_repo(repo, "inspect", source, "--name", "p").stderr
+    text = in_repo(repo, "cat", "latest", "vectors", "--rows", "7").stdout
+    assert np.array_equal(np.array(text.split(), np.float32), vectors[7])
+
+
+def test_help_has_what_is_shared_under_a_heading_of_its_own():
+    text = run("gc", "--help").stdout.decode()
+    own, heading, shared = text.partition("\nKeys and trust:\n")
+    assert heading
+    for option in ("--identity", "--passphrase", "--kms", "--authority", "--accept-history"):
+        assert option in shared
+        assert option not in own
+    for option in ("--repo", "--trash", "--json"):
+        assert option in own

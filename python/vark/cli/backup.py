@@ -9,12 +9,13 @@ import click
 
 from vark.cli import content, options, secrets
 from vark.cli.output import Output, as_record, exit_for_partial
+from vark.cli.sections import Command
 from vark.errors import InvalidArgumentError
 from vark.types import WriteReport
 from vark.units import format_bytes, format_speed
 
 
-@click.command(short_help="Make a repository.")
+@click.command(cls=Command, short_help="Make a repository.")
 @click.argument("folder", required=False, type=click.Path())
 @options.repository_place
 @click.option("--volume-bytes", help="Cut archives into objects of this size, e.g. 64MiB; 32MiB in a bucket.")
@@ -78,7 +79,7 @@ def init(folder: str | None, **given: Any) -> int:
     return 0
 
 
-@click.command(short_help="Make a snapshot of files or folders.")
+@click.command(cls=Command, short_help="Make a snapshot of files or folders.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True))
 @options.repository
 @click.option("--name", help="What the snapshots of this source are called.  [default: the name of the one SOURCE]")

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-from click.core import ParameterSource
 
 from vark.archive import Archive
-from vark.cli import options, secrets
+from vark.cli import options
 from vark.cli.output import Output
-from vark.errors import ExitCode, InvalidArgumentError, NotFoundError, UnknownNameError
+from vark.cli.sections import Command
+from vark.cli.sources import choosing, open_source
+from vark.errors import ExitCode, InvalidArgumentError, UnknownNameError
 from vark.selection import FORMATS, Selection
 from vark.views import StreamView
 
 RANGE = re.compile(r"(?P<row>-?\d+)|(?P<low>\d+)-(?P<high>\d+)|(?P<first>-?\d*):(?P<stop>-?\d*)")
 
 
-@click.command(short_help="Write rows of a stream, or a document, to stdout or a file.")
+@click.command(cls=Command, short_help="Write rows of a stream, or a document, to stdout or a file.")
 @click.argument("source")
 @click.argument("stream")
 @click.option(
@@ -36,10 +37,7 @@ RANGE = re.compile(r"(?P<row>-?\d+)|(?P<low>\d+)-(?P<high>\d+)|(?P<first>-?\d*):
 @click.option("--output", "-o", "target", type=click.Path(), help="A file instead of stdout; it appears when complete.")
 @click.option("--replace", is_flag=True, help="Replace an existing file, at the end.")
 @click.option("--payload/--no-payload", default=True, help="Take the payload's columns along (Arrow, Parquet).")
-@click.option("--shard", help="The shard of a snapshot that has several.")
-@secrets.opening
-@options.repository_alone
-@options.reference
+@choosing
 @options.as_json
 def cat(source: str, stream: str, **given: Any) -> int:
     """Write rows of STREAM, or a document or attachment, out of SOURCE: an archive, or a snapshot of --repo.
@@ -59,7 +57,7 @@ def cat(source: str, stream: str, **given: Any) -> int:
     output = Output(as_json=given["as_json"])
     if output.as_json and target is None:
         raise InvalidArgumentError("--json: stdout carries the rows; give a file for them with --output")
-    with _open(source, given) as opened:
+    with open_source(source, given) as opened:
         if given["ids"] is not None or form in FORMATS[1:]:
             return _select(opened, stream, given, output)
         view = _find(opened, stream)
@@ -70,21 +68,6 @@ def cat(source: str, stream: str, **given: Any) -> int:
         _emit(selection, chosen, target, replace=given["replace"])
         _summary(selection, stream, target, output)
     return 0
-
-
-def _open(source: str, given: dict[str, Any]) -> Archive:
-    """An existing file is an archive, unless --repo was given on the command line."""
-    from vark.api import open_archive
-
-    asked = click.get_current_context().get_parameter_source("repo") is ParameterSource.COMMANDLINE
-    if Path(source).is_file() and not asked:
-        options.refuse_given(("shard", "name", "at"), "an archive has no snapshots; it is for a snapshot of --repo")
-        return open_archive(source, **secrets.unlocking(given))
-    if not given["repo"]:
-        raise NotFoundError(f"{source}: no such archive; for a snapshot give --repo or set VARK_REPOSITORY")
-    repository = options.open_repository(given["repo"], rescue=True, given=given)
-    snapshot = repository.snapshot(source, name=given["name"], at=given["at"])
-    return repository.open_archive(snapshot, shard=given["shard"])
 
 
 def _select(opened: Archive, stream: str, given: dict[str, Any], output: Output) -> int:

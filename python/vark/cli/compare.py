@@ -8,12 +8,13 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
 from vark.types import text_table
 from vark.units import format_bytes
 
 
-@click.command(short_help="Tell how two snapshots differ.")
+@click.command(cls=Command, short_help="Tell how two snapshots differ.")
 @click.argument("before")
 @click.argument("after")
 @options.repository
@@ -43,7 +44,7 @@ def diff(before: str, after: str, repo: str | None, name: str | None, as_json: b
     return 0
 
 
-@click.command(short_help="Make a snapshot stand alone.")
+@click.command(cls=Command, short_help="Make a snapshot stand alone.")
 @click.argument("reference")
 @options.repository
 @options.reference
@@ -71,7 +72,7 @@ def compact(reference: str, repo: str | None, name: str | None, at: str | None, 
     return 0
 
 
-@click.command(short_help="Tell what the repository holds.")
+@click.command(cls=Command, short_help="Tell what the repository holds.")
 @options.repository
 @options.as_json
 def stats(repo: str | None, as_json: bool) -> int:

@@ -8,10 +8,11 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.errors import ExitCode, InvalidArgumentError, RepositoryNotFoundError
 
 
-@click.command(short_help="Say what is safe in a store.")
+@click.command(cls=Command, short_help="Say what is safe in a store.")
 @click.argument("folder", required=False, type=click.Path())
 @options.repository
 @options.as_json

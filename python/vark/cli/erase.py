@@ -9,6 +9,7 @@ import click
 from vark.cli import options
 from vark.cli.cat import read_ids
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
 from vark.errors import InvalidArgumentError
 from vark.repository.reports import ErasedSnapshot, EraseReport
@@ -16,7 +17,7 @@ from vark.types import text_table
 from vark.units import format_bytes
 
 
-@click.command(short_help="Erase the rows of some ids from all snapshots.")
+@click.command(cls=Command, short_help="Erase the rows of some ids from all snapshots.")
 @options.repository
 @click.option("--ids", metavar="FILE", help="A text or .npy file of ids, - for stdin, or numbers with commas between.")
 @click.option("--name", "names", multiple=True, help="Snapshots of this name (may be repeated).")

@@ -7,31 +7,32 @@ from typing import Any
 import click
 
 from vark.archive import Archive
-from vark.cli import options, secrets
+from vark.cli import options
 from vark.cli.output import Output
+from vark.cli.sections import Command
+from vark.cli.sources import choosing, open_source
 from vark.types import MemberReport, StreamTable
 from vark.units import format_bytes
 
 NEVER_CAPTURED = "owners, permissions, times and links of files are never captured"
 
 
-@click.command(short_help="List what an archive holds, and what not.")
-@click.argument("archive", type=options.ARCHIVE)
-@secrets.opening
+@click.command(cls=Command, short_help="List what an archive holds, and what not.")
+@click.argument("source")
+@choosing
 @options.as_json
-def inspect(archive: str, as_json: bool, **given: Any) -> int:
-    """List members, streams, documents and probes of ARCHIVE, then what is NOT in it.
+def inspect(source: str, as_json: bool, **given: Any) -> int:
+    """List members, streams, documents and probes of SOURCE, an archive or a snapshot, then what is NOT in it.
 
     Reads the directory only, no rows.
 
     \b
     vark inspect products.vark
     vark inspect products.vark --json | jq .streams
+    vark inspect latest --repo backups/
     """
-    from vark.api import open_archive
-
     output = Output(as_json=as_json)
-    with open_archive(archive, **secrets.unlocking(given)) as opened:
+    with open_source(source, given | {"as_json": as_json}) as opened:
         streams = StreamTable(opened[info.name].info for info in opened.streams)
         if as_json:
             output.line("summary", command="inspect", **_record(opened, streams))

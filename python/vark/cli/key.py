@@ -10,6 +10,7 @@ import click
 from vark.cli import options, secrets
 from vark.cli.keygen import new_secret
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.errors import InvalidArgumentError
 from vark.types import text_table
 from vark.units import format_bytes
@@ -31,7 +32,7 @@ def key() -> None:
     """
 
 
-@key.command("list", short_help="List who can open it.")
+@key.command("list", cls=Command, short_help="List who can open it.")
 @options.repository
 @options.as_json
 def list_(repo: str | None, as_json: bool) -> int:
@@ -62,7 +63,7 @@ def list_(repo: str | None, as_json: bool) -> int:
     return 0
 
 
-@key.command(short_help="Let one more open it.")
+@key.command(cls=Command, short_help="Let one more open it.")
 @options.repository
 @secrets.adding
 @click.option("--label", default="", help="What to call it, e.g. whose it is.")
@@ -85,7 +86,7 @@ def add(repo: str | None, label: str, as_json: bool, **given: Any) -> int:
     return 0
 
 
-@key.command(short_help="Take a way to open it away.")
+@key.command(cls=Command, short_help="Take a way to open it away.")
 @click.argument("slots", nargs=-1, required=True)
 @options.repository
 @options.as_json
@@ -99,7 +100,7 @@ def remove(slots: tuple[str, ...], repo: str | None, as_json: bool) -> int:
     return 0
 
 
-@key.command("new-epoch", short_help="Encrypt under a new root key from now on.")
+@key.command("new-epoch", cls=Command, short_help="Encrypt under a new root key from now on.")
 @options.repository
 @options.as_json
 def new_epoch(repo: str | None, as_json: bool) -> int:
@@ -112,7 +113,7 @@ def new_epoch(repo: str | None, as_json: bool) -> int:
     return 0
 
 
-@key.command("reencrypt", short_help="Write all that is kept again under the newest root key.")
+@key.command("reencrypt", cls=Command, short_help="Write all that is kept again under the newest root key.")
 @click.option("--confirm", is_flag=True, help="Do it; without this only tell what would be written.")
 @options.repository
 @options.threads
@@ -146,7 +147,7 @@ def signer() -> None:
     """Signers of an encrypted repository: they prove whose snapshots are whose; write-only ones read nothing back."""
 
 
-@signer.command("add", short_help="Enter one, and write its file.")
+@signer.command("add", cls=Command, short_help="Enter one, and write its file.")
 @click.argument("name")
 @click.argument("file", type=click.Path())
 @click.option("--write-only", is_flag=True, help="It needs no other key, can add snapshots, and can read nothing back.")
@@ -172,7 +173,7 @@ def add_signer(name: str, file: str, write_only: bool, repo: str | None, as_json
     return 0
 
 
-@signer.command("revoke", short_help="Believe it no longer.")
+@signer.command("revoke", cls=Command, short_help="Believe it no longer.")
 @click.argument("name")
 @click.option("--discard", is_flag=True, help="Refuse what a write-only one has made, too; `vark gc` frees it.")
 @options.repository

@@ -11,10 +11,11 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output
+from vark.cli.sections import Command
 from vark.errors import error_from_os
 
 
-@click.command(short_help="Make a key that opens what is encrypted to its recipient.")
+@click.command(cls=Command, short_help="Make a key that opens what is encrypted to its recipient.")
 @click.argument("file", type=click.Path())
 @options.as_json
 def keygen(file: str, as_json: bool) -> int:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from vark.archive import MEMORY_DEFAULT
 from vark.cli import secrets
 from vark.cli.output import Output
+from vark.cli.sections import KEYS, under
 from vark.errors import InvalidArgumentError, KeyNeededError
 from vark.keys import is_signer_content
 from vark.stores.urls import is_url
@@ -85,7 +86,8 @@ def repository_alone(function: Function) -> Function:
     """Add --repo, --kms and how much to believe of what is found; for commands that have options for keys already."""
     for name, help_text in reversed(_BELIEFS.items()):
         is_flag = name in ("--trust", "--accept-history")
-        function = click.option(name, is_flag=is_flag, help=help_text, expose_value=False, callback=_keep)(function)
+        option = click.option(name, is_flag=is_flag, help=help_text, expose_value=False, callback=_keep)
+        function = under(KEYS, option)(function)
     return repository_place(secrets.opening_by_kms(function))
 
 

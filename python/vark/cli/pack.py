@@ -9,12 +9,13 @@ import click
 
 from vark.cli import content, options, secrets
 from vark.cli.output import Output, as_record, exit_for_partial
+from vark.cli.sections import Command
 from vark.errors import InvalidArgumentError
 from vark.types import WriteReport
 from vark.units import format_bytes, format_speed
 
 
-@click.command(short_help="Back up files or folders into an archive.")
+@click.command(cls=Command, short_help="Back up files or folders into an archive.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True))
 @click.argument("target", type=click.Path(allow_dash=True))
 @content.options

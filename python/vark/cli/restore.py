@@ -8,10 +8,11 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.units import format_bytes, format_speed
 
 
-@click.command(short_help="Restore a snapshot.")
+@click.command(cls=Command, short_help="Restore a snapshot.")
 @click.argument("reference")
 @click.argument("target", type=click.Path())
 @options.repository

@@ -9,6 +9,7 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
 from vark.errors import InvalidArgumentError
 from vark.retention import Policy
@@ -16,7 +17,7 @@ from vark.types import text_table
 from vark.units import format_bytes
 
 
-@click.command(short_help="Set or remove tags of a snapshot.")
+@click.command(cls=Command, short_help="Set or remove tags of a snapshot.")
 @click.argument("reference")
 @click.argument("tags", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--remove", multiple=True, metavar="KEY", help="Remove this tag (may be repeated).")
@@ -41,7 +42,7 @@ def tag(reference: str, tags: tuple[str, ...], remove: tuple[str, ...], **given:
     return 0
 
 
-@click.command(short_help="Hold a snapshot: nothing takes it away.")
+@click.command(cls=Command, short_help="Hold a snapshot: nothing takes it away.")
 @click.argument("reference")
 @click.option("--reason", default="", help="Why; it is shown where somebody tries to forget it.")
 @options.repository
@@ -56,7 +57,7 @@ def hold(reference: str, reason: str, **given: Any) -> int:
     return _mark("hold", reference, given, reason=reason)
 
 
-@click.command(short_help="Release a held snapshot.")
+@click.command(cls=Command, short_help="Release a held snapshot.")
 @click.argument("reference")
 @options.repository
 @options.reference
@@ -70,16 +71,17 @@ def release(reference: str, **given: Any) -> int:
     return _mark("release", reference, given)
 
 
-@click.command(short_help="Take a forgotten snapshot back.")
+@click.command(cls=Command, short_help="Take a forgotten snapshot back.")
 @click.argument("reference")
 @options.repository
 @options.reference
 @options.as_json
 def undelete(reference: str, **given: Any) -> int:
-    """Take the forgotten snapshot REFERENCE (its id, see `vark snapshots --all`) out of the trash.
+    """Take the forgotten snapshot REFERENCE out of the trash; `vark snapshots --all` lists them.
 
     \b
     vark undelete 01a21440e53a
+    vark undelete latest --name products
     """
     return _mark("undelete", reference, given)
 
@@ -87,7 +89,7 @@ def undelete(reference: str, **given: Any) -> int:
 def _mark(command: str, reference: str, given: dict[str, Any], **more: Any) -> int:
     output = Output(as_json=given["as_json"])
     repository = options.open_repository(given["repo"])
-    snapshot = repository.snapshot(reference, name=given["name"], at=given["at"])
+    snapshot = repository.snapshot(reference, name=given["name"], at=given["at"], forgotten=command == "undelete")
     getattr(repository, command)(snapshot, **more)
     if output.as_json:
         output.line("summary", command=command, snapshot=snapshot.id, name=snapshot.name)
@@ -95,7 +97,7 @@ def _mark(command: str, reference: str, given: dict[str, Any], **more: Any) -> i
     return 0
 
 
-@click.command(short_help="Free what no snapshot needs.")
+@click.command(cls=Command, short_help="Free what no snapshot needs.")
 @options.repository
 @click.option("--confirm", is_flag=True, help="Do it; without this only tell what would go.")
 @click.option("--trash", default="7d", show_default=True, help="How long what was forgotten can be taken back.")
@@ -121,6 +123,12 @@ def gc(repo: str | None, confirm: bool, as_json: bool, **given: Any) -> int:
         f"{'freed' if confirm else 'would free'} {len(report.archives)} archives, "
         f"{format_bytes(report.archive_bytes)}{kept}"
     )
+    if report.in_trash:
+        first = shown_time(min(report.in_trash.values()))
+        output.data(
+            f"{len(report.in_trash)} forgotten snapshots stay for now: the trash window of the first ends {first}; "
+            "`vark undelete` takes them back"
+        )
     if report.more:
         output.talk("There is more to free; run it again.")
     if not confirm and report.archives:
@@ -156,7 +164,7 @@ def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-@click.command(short_help="Forget snapshots, by name or by a policy.")
+@click.command(cls=Command, short_help="Forget snapshots, by name or by a policy.")
 @click.argument("references", nargs=-1)
 @options.repository
 @_policy_options
@@ -205,6 +213,8 @@ def forget(references: tuple[str, ...], repo: str | None, as_json: bool, **given
     output.data(text_table(("snapshot", "time", "name", "", "reasons"), rows))
     if not report.confirmed and report.forgotten:
         output.talk("Nothing was forgotten; add --confirm to do it.")
+    elif report.forgotten:
+        output.talk(f"{len(report.forgotten)} forgotten; `vark undelete` takes them back until `vark gc` frees them.")
     return 0
 
 

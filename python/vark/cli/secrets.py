@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from vark.cli.sections import KEYS, under
 from vark.errors import InvalidArgumentError, error_from_os
 from vark.keys import new_recovery_code
 
@@ -61,19 +62,20 @@ def adding(function: Function) -> Function:
 
 def opening(function: Function) -> Function:
     """Add the options that open what is encrypted."""
-    return _add(function, *_opening({}))
+    return under(KEYS, lambda inner: _add(inner, *_opening({})))(function)
 
 
 def opening_repository(function: Function) -> Function:
     """Add the same options, but keep them for `kept`: commands need not know them."""
-    return _add(function, *_opening({"expose_value": False, "callback": _keep}))
+    how = {"expose_value": False, "callback": _keep}
+    return under(KEYS, lambda inner: _add(inner, *_opening(how)))(function)
 
 
 def opening_by_kms(function: Function) -> Function:
     """Add --kms, which opens repositories only; its value is in `kept`, too."""
     how: dict[str, Any] = {"expose_value": False, "callback": _keep}
     option = click.option("--kms", "unlock_kms", multiple=True, metavar="PROVIDER:KEY", help=KMS_HELP, **how)
-    return _add(function, option)
+    return under(KEYS, option)(function)
 
 
 def services(texts: Sequence[str]) -> dict[str, Any]:

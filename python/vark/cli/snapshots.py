@@ -9,6 +9,7 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output
+from vark.cli.sections import Command
 from vark.repository.catalog import Snapshot
 from vark.types import text_table
 from vark.units import format_bytes
@@ -16,7 +17,7 @@ from vark.units import format_bytes
 ID_DIGITS = 12  # the time to a millisecond
 
 
-@click.command(short_help="List the snapshots.")
+@click.command(cls=Command, short_help="List the snapshots.")
 @options.repository
 @click.option("--name", help="Only of this name.")
 @click.option("--all", "everything", is_flag=True, help="Forgotten and void ones, too.")
@@ -56,7 +57,7 @@ def snapshots(repo: str | None, name: str | None, everything: bool, as_json: boo
     return 0
 
 
-@click.command(short_help="Show one snapshot.")
+@click.command(cls=Command, short_help="Show one snapshot.")
 @click.argument("reference", default="latest")
 @options.repository
 @options.reference

@@ -8,10 +8,11 @@ import click
 
 from vark.cli import options, secrets
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.units import format_bytes, format_speed
 
 
-@click.command(short_help="Restore the files of an archive.")
+@click.command(cls=Command, short_help="Restore the files of an archive.")
 @click.argument("archive", type=options.ARCHIVE)
 @click.argument("target", type=click.Path())
 @click.option("--member", "members", multiple=True, help="Only this member (may be repeated).")

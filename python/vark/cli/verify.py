@@ -8,6 +8,7 @@ import click
 
 from vark.cli import options, secrets
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.errors import ExitCode, InvalidArgumentError, VarkError, exit_code_for
 from vark.types import VerifyReport
 from vark.units import format_bytes, format_speed
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OF_REPOSITORY = ("budget", "max_age", "snapshot", "signed_by")
 
 
-@click.command(short_help="Check archives or a repository, and name every damage.")
+@click.command(cls=Command, short_help="Check archives or a repository, and name every damage.")
 @click.argument("archives", nargs=-1, type=options.ARCHIVE)
 @options.repository_alone
 @click.option("--level", type=click.Choice(["structure", "stored", "full"]), default="full", show_default=True)

@@ -41,6 +41,7 @@ class _Plan:
     condemned: dict[str, int]
     young: dict[str, int]
     snapshots: tuple[str, ...]
+    in_trash: dict[str, int]
     more: bool
 
 
@@ -151,7 +152,13 @@ def _plan(context: Context, request: CollectRequest) -> _Plan:
     snapshots = tuple(
         snapshot.id for snapshot in catalog.snapshots if any(archive.id in chosen for archive in snapshot.archives)
     )
-    return _Plan(chosen, young, snapshots, len(chosen) < len(condemned))
+    in_trash = {
+        snapshot.id: snapshot.forgotten_unix_ms + request.trash_ms
+        for snapshot in catalog.snapshots
+        if not snapshot.void and snapshot.forgotten_unix_ms is not None
+    }
+    in_trash = {snapshot: until for snapshot, until in in_trash.items() if until > now_ms}
+    return _Plan(chosen, young, snapshots, in_trash, len(chosen) < len(condemned))
 
 
 def _to_sweep(context: Context, request: CollectRequest, found: Administration, run: _Run) -> None:
@@ -215,6 +222,7 @@ def _finish(
         rescued=tuple(run.rescued),
         snapshots=plan.snapshots if not request.confirm else (),
         kept_young=plan.young,
+        in_trash=plan.in_trash,
         commits_removed=commits,
         marks_removed=marks,
         sessions_removed=intents,

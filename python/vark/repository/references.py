@@ -30,13 +30,19 @@ def parse_time(text: str | datetime) -> int:
 
 
 def find_snapshot(
-    catalog: Catalog, reference: str = LATEST, *, name: str | None = None, at: str | datetime | None = None
+    catalog: Catalog,
+    reference: str = LATEST,
+    *,
+    name: str | None = None,
+    at: str | datetime | None = None,
+    forgotten: bool = False,
 ) -> Snapshot:
     """Return the snapshot that is meant.
 
     reference: "latest", an id or the beginning of one (4 digits at least), a tag "key=value" (the newest with it), or
     an ISO time (the newest at or before it). name: only of this name. at: only at or before this time. An id finds
-    forgotten and void snapshots, too; everything else finds those that can be restored.
+    forgotten and void snapshots, too; everything else finds those that can be restored, or with `forgotten` those that
+    can be taken back.
     Errors: NotFoundError; InvalidArgumentError where the reference fits several; DamagedError where what is meant may
     be one whose commit cannot be used: an older one must not be taken for it unnoticed.
     """
@@ -56,13 +62,15 @@ def find_snapshot(
     if _TIME.fullmatch(wanted):
         moment = parse_time(wanted)
         limit = moment if limit is None else min(limit, moment)
-    found = [item for item in candidates if item.usable and (limit is None or item.unix_ms <= limit)]
+    found = [item for item in candidates if not item.void and (item.forgotten_unix_ms is not None) == forgotten]
+    found = [item for item in found if limit is None or item.unix_ms <= limit]
     if "=" in wanted:
         key, _, value = wanted.partition("=")
         found = [item for item in found if item.tags.get(key) == value]
     if not found:
         before = "" if limit is None else f" at or before {datetime.fromtimestamp(limit / 1000, UTC).isoformat()}"
-        raise NotFoundError(f"snapshot {reference!r}{before}: none" + ("" if name is None else f" of name {name!r}"))
+        kind = "no forgotten one" if forgotten else "none"
+        raise NotFoundError(f"snapshot {reference!r}{before}: {kind}" + ("" if name is None else f" of name {name!r}"))
     names = sorted({item.name for item in found})
     if len(names) > 1:
         raise InvalidArgumentError(

@@ -62,6 +62,7 @@ class CollectReport:
     """What a collection did, or would do.
 
     snapshots: ids whose archives go. archives: id -> bytes. kept_young: archives that no commit needs yet.
+    in_trash: forgotten snapshots that stay for now -> the time (milliseconds since 1970) when their trash window ends.
     """
 
     confirmed: bool
@@ -72,6 +73,7 @@ class CollectReport:
     rescued: tuple[str, ...]
     snapshots: tuple[str, ...]
     kept_young: Mapping[str, int]
+    in_trash: Mapping[str, int]
     commits_removed: int
     marks_removed: int
     sessions_removed: int

@@ -236,13 +236,19 @@ class Repository:
         )
 
     def snapshot(
-        self, reference: str = LATEST, *, name: str | None = None, at: str | datetime | None = None
+        self,
+        reference: str = LATEST,
+        *,
+        name: str | None = None,
+        at: str | datetime | None = None,
+        forgotten: bool = False,
     ) -> Snapshot:
         """Return one snapshot: "latest", an id or its first digits, a tag "key=value", or a time (UTC unless it says).
 
-        at: the newest at or before this time. Errors: NotFoundError, InvalidArgumentError (fits several).
+        at: the newest at or before this time. forgotten: one that `undelete` can take back; by id both kinds are found.
+        Errors: NotFoundError, InvalidArgumentError (fits several).
         """
-        return find_snapshot(self.catalog(), reference, name=name, at=at)
+        return find_snapshot(self.catalog(), reference, name=name, at=at, forgotten=forgotten)
 
     def open_archive(
         self,
@@ -383,7 +389,7 @@ class Repository:
 
     def undelete(self, reference: str | Snapshot) -> None:
         """Take a forgotten snapshot back. Errors: RefusedError when a collection was faster."""
-        catalog, snapshot = self._for_marking(reference)
+        catalog, snapshot = self._for_marking(reference, forgotten=True)
         marking.undelete(self._context, catalog, snapshot)
 
     def gc(
@@ -479,10 +485,10 @@ class Repository:
         after = self.traffic
         return report if before is None or after is None else replace(report, traffic=after - before)
 
-    def _for_marking(self, reference: str | Snapshot) -> tuple[Catalog, Snapshot]:
+    def _for_marking(self, reference: str | Snapshot, *, forgotten: bool = False) -> tuple[Catalog, Snapshot]:
         catalog = self._context.writable().reader.read(strict=True)
         wanted = reference.id if isinstance(reference, Snapshot) else reference
-        return catalog, find_snapshot(catalog, wanted)
+        return catalog, find_snapshot(catalog, wanted, forgotten=forgotten)
 
     def _resolve(self, reference: str | Snapshot, name: str | None, at: str | datetime | None) -> Snapshot:
         return reference if isinstance(reference, Snapshot) else self.snapshot(reference, name=name, at=at)
