@@ -15,6 +15,7 @@ from vark.cli import options, secrets
 from vark.cli.output import Output
 from vark.errors import ExitCode, InvalidArgumentError, NotFoundError, UnknownNameError
 from vark.selection import FORMATS, Selection
+from vark.stores.urls import is_url
 from vark.views import StreamView
 
 RANGE = re.compile(r"(?P<row>-?\d+)|(?P<low>\d+)-(?P<high>\d+)|(?P<first>-?\d*):(?P<stop>-?\d*)")
@@ -53,6 +54,7 @@ def cat(source: str, stream: str, **given: Any) -> int:
     vark cat products.vark README.md
     vark cat products.vark vectors --rows 0:5
     vark cat products.vark vectors --rows 1000:2000 --format npy > part.npy
+    vark cat s3://bucket/products.vark vectors --rows 7
     vark cat latest vectors --repo backups/ --ids 4711,4712 --format parquet -o two.parquet
     """
     form, target = given["form"], given["target"]
@@ -73,11 +75,12 @@ def cat(source: str, stream: str, **given: Any) -> int:
 
 
 def _open(source: str, given: dict[str, Any]) -> Archive:
-    """An existing file is an archive, unless --repo was given on the command line."""
+    """An existing file or an address is an archive, unless --repo was given on the command line."""
     from vark.api import open_archive
 
     asked = click.get_current_context().get_parameter_source("repo") is ParameterSource.COMMANDLINE
-    if Path(source).is_file() and not asked:
+    if (is_url(source) or Path(source).is_file()) and not asked:
+        options.tell_addresses(source)
         options.refuse_given(("shard", "name", "at"), "an archive has no snapshots; it is for a snapshot of --repo")
         return open_archive(source, **secrets.unlocking(given))
     if not given["repo"]:

@@ -18,6 +18,7 @@ NEVER_CAPTURED = "owners, permissions, times and links of files are never captur
 @click.command(short_help="List what an archive holds, and what not.")
 @click.argument("archive", type=options.ARCHIVE)
 @secrets.opening
+@options.limits
 @options.as_json
 def inspect(archive: str, as_json: bool, **given: Any) -> int:
     """List members, streams, documents and probes of ARCHIVE, then what is NOT in it.
@@ -31,6 +32,7 @@ def inspect(archive: str, as_json: bool, **given: Any) -> int:
     from vark.api import open_archive
 
     output = Output(as_json=as_json)
+    options.tell_addresses(archive)
     with open_archive(archive, **secrets.unlocking(given)) as opened:
         streams = StreamTable(opened[info.name].info for info in opened.streams)
         if as_json:
