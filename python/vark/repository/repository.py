@@ -12,6 +12,7 @@ from vark.archive import Archive
 from vark.cache import drop_cache
 from vark.keys import Identity, protection, signer_of, unlocking
 from vark.kms import KeyService
+from vark.prices import Prices
 from vark.repository import marking, opening
 from vark.repository import restore as restore_
 from vark.repository.backup import BackupRequest, backup
@@ -19,6 +20,7 @@ from vark.repository.base import CHAIN_MAX, WASTE_MAX
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.collect import CollectRequest, collect
 from vark.repository.compact import compact
+from vark.repository.costs import CostReport, cost
 from vark.repository.diff import diff
 from vark.repository.doctor import DoctorReport, check_collectable, doctor
 from vark.repository.engine import Engine
@@ -472,6 +474,13 @@ class Repository:
     def stats(self) -> StatsReport:
         """Tell how many bytes there are and for whom. Reads records and listings only."""
         return stats(self._context)
+
+    def cost(self, prices: Sequence[Prices], *, policy: Policy | None = None, **options: Any) -> CostReport:
+        """Estimate what it will cost by price tables (`vark.prices.read_prices`), with this policy; None keeps all.
+
+        options: as in `vark.repository.costs.cost`: months, trash, every. Reads records and listings only.
+        """
+        return cost(self._context, prices, policy=policy, **options)
 
     def _backup(self, request: BackupRequest) -> BackupReport:
         before = self.traffic
