@@ -34,6 +34,15 @@ def parse_duration(text: str | float, *, name: str = "time") -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def parse_rate(text: str | float, *, name: str = "rate") -> float:
+    """Return how often a second `text` says: 50, "50/s", "30/m", "1000/h". Errors: InvalidArgumentError."""
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(?:/\s*([smh]))?\s*", str(text).lower())
+    rate = 0.0 if match is None or isinstance(text, bool) else float(match[1]) / _SECONDS[match[2] or "s"]
+    if rate <= 0:
+        raise InvalidArgumentError(f"{name}: {text!r}; expected a number a second above 0, such as 50, 50/s or 30/m")
+    return rate
+
+
 def format_bytes(byte_count: float) -> str:
     """Return e.g. "352.1 MB" (decimal units, as disks are sold)."""
     value = float(byte_count)

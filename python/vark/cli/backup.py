@@ -49,6 +49,7 @@ def init(folder: str | None, **given: Any) -> int:
     place = folder or given["repo"]
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
+    options.refuse_limits(place)
     is_plain = given["encryption"] == "none"
     seal = secrets.protection(given, environment=not is_plain)
     services = {} if is_plain else secrets.services(given["kms"])

@@ -51,6 +51,7 @@ def cat(source: str, stream: str, **given: Any) -> int:
     vark cat products.vark README.md
     vark cat products.vark vectors --rows 0:5
     vark cat products.vark vectors --rows 1000:2000 --format npy > part.npy
+    vark cat s3://bucket/products.vark vectors --rows 7
     vark cat latest vectors --repo backups/ --ids 4711,4712 --format parquet -o two.parquet
     """
     form, target = given["form"], given["target"]

@@ -38,7 +38,9 @@ def doctor(folder: str | None, repo: str | None, as_json: bool) -> int:
         report = options.open_repository(place).doctor()
         lines, is_ok, fields = report.lines(), report.ok, as_record(report)
     except RepositoryNotFoundError:
-        found = probe(store_of(place))
+        store = store_of(place)
+        options.tell_store(store)
+        found = probe(store)
         lines = [*found.lines(), "there is no repository here yet; `vark init` makes one"]
         is_ok, fields = found.is_collectable, {"probe": as_record(found), "leftovers": {}}
     if as_json:

@@ -13,10 +13,12 @@ from click.core import ParameterSource
 from vark.archive import MEMORY_DEFAULT
 from vark.cli import secrets
 from vark.cli.output import Output
-from vark.cli.sections import KEYS, under
+from vark.cli.sections import KEYS, REMOTE, under
 from vark.errors import InvalidArgumentError, KeyNeededError
 from vark.keys import is_signer_content
-from vark.stores.urls import is_url
+from vark.stores import RemoteStore, Store, Traffic
+from vark.stores.pace import Limits
+from vark.stores.urls import defaults, is_remote, is_url, traffic_of_addresses
 from vark.units import format_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _META = "vark.cli.options"
+_LIMITED = "vark.cli.options.limits"
 SIGNER = "VARK_SIGNER"
+_LIMITS = {
+    "--limit-upload": ("RATE", "Send no more bytes a second to a remote store, e.g. 10MB/s; or VARK_LIMIT_UPLOAD."),
+    "--limit-download": ("RATE", "Take no more bytes a second from it; or VARK_LIMIT_DOWNLOAD."),
+    "--limit-requests": ("RATE", "Make no more requests a second of it, e.g. 50/s; or VARK_LIMIT_REQUESTS."),
+}
 _BELIEFS = {
     "--signer": "Sign snapshots with this file of `vark key signer add`, or VARK_SIGNER. Write-only: no key.",
     "--encryption": "`none`: it is not encrypted, whatever keys the environment has.",
@@ -92,7 +100,22 @@ def repository_alone(function: Function) -> Function:
 
 
 def repository_place(function: Function) -> Function:
-    """Add --repo; VARK_REPOSITORY is its default."""
+    """Add --repo, whose default is VARK_REPOSITORY, and limits."""
+    return limits(_place(function))
+
+
+def limits(function: Function) -> Function:
+    """Add --limit-upload, --limit-download and --limit-requests, for all remote stores that the command opens."""
+    for name, (metavar, help_text) in reversed(_LIMITS.items()):
+        variable = "VARK_" + name.removeprefix("--").replace("-", "_").upper()
+        option = click.option(
+            name, metavar=metavar, envvar=variable, help=help_text, expose_value=False, callback=_keep_limit
+        )
+        function = under(REMOTE, option)(function)
+    return function
+
+
+def _place(function: Function) -> Function:
     return click.option(
         "--repo",
         "-r",
@@ -120,6 +143,7 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     if not repo:
         raise InvalidArgumentError("no repository; give --repo or set VARK_REPOSITORY")
     context = click.get_current_context()
+    refuse_limits(repo)
     beliefs = dict(context.meta.get(_META, {}))
     is_plain = beliefs.pop("encryption", None) == "none"
     keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
@@ -146,22 +170,61 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
 
 def tell_traffic(repository: Repository) -> Repository:
     """Have it said at the end of the command what it asked of a remote store."""
+    _tell_at_end(lambda: repository.traffic)
+    return repository
 
+
+def tell_store(store: Store) -> None:
+    """As `tell_traffic`, of a store."""
+    _tell_at_end(lambda: store.counts.total() if isinstance(store, RemoteStore) else None)
+
+
+def tell_addresses(*places: Any) -> None:
+    """Have it said at the end of the command what archives by address have cost, where one of these is an address.
+
+    Errors: InvalidArgumentError (a limit was given, and none is remote).
+    """
+    remote = [place for place in places if is_remote(place)]
+    if not remote:
+        for place in places[:1]:
+            refuse_limits(str(place))
+        return
+    before = traffic_of_addresses() or Traffic()
+    _tell_at_end(lambda: (traffic_of_addresses() or Traffic()) - before)
+
+
+def _tell_at_end(found: Callable[[], Traffic | None]) -> None:
     def tell() -> None:
-        traffic = repository.traffic
+        traffic = found()
         if traffic is None:
             return
         output = Output(as_json=bool(context.params.get("as_json")))
         if output.as_json:
             output.line("traffic", **traffic.as_record())
         output.talk(
-            f"requests: {traffic.put_class} PUT-class, {traffic.get_class} GET-class, {traffic.deletes} DELETE, "
-            f"{traffic.retries} again; {format_bytes(traffic.bytes_up)} up, {format_bytes(traffic.bytes_down)} down"
+            f"requests: {traffic.puts} PUT, {traffic.lists} LIST, {traffic.get_class} GET, {traffic.deletes} DELETE, "
+            f"{traffic.retries} of them again; {format_bytes(traffic.bytes_up)} up, "
+            f"{format_bytes(traffic.bytes_down)} down"
         )
 
     context = click.get_current_context()
     context.call_on_close(tell)
-    return repository
+
+
+def refuse_limits(place: str) -> None:
+    """Refuse limits that were given for a place where they have no effect; those of the environment are for others."""
+    context = click.get_current_context()
+    for name, option in context.meta.get(_LIMITED, {}).items():
+        if not is_remote(place) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InvalidArgumentError(f"{option}: {place} is no remote store, and nothing is limited; leave it out")
+
+
+def _keep_limit(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None:
+        name = parameter.name or ""
+        Limits.parse({name: value})
+        context.meta.setdefault(_LIMITED, {})[name] = parameter.opts[0]
+        context.with_resource(defaults({name: value}))
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:

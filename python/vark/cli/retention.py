@@ -139,7 +139,7 @@ def gc(repo: str | None, confirm: bool, as_json: bool, **given: Any) -> int:
 _SPANS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
 
 
-def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
+def policy_options(function: Callable[..., int]) -> Callable[..., int]:
     """Add the words of a retention policy."""
     chosen = [
         click.option("--keep-last", type=click.IntRange(0), metavar="N", help="The newest N."),
@@ -167,7 +167,7 @@ def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
 @click.command(cls=Command, short_help="Forget snapshots, by name or by a policy.")
 @click.argument("references", nargs=-1)
 @options.repository
-@_policy_options
+@policy_options
 @click.option("--confirm", is_flag=True, help="Do it; without this only tell what would go.")
 @click.option("--min-redundancy", type=click.IntRange(0), default=1, show_default=True, help="Snapshots a name keeps.")
 @click.option("--reason", default="", help="Why; kept with the snapshot.")
@@ -193,7 +193,7 @@ def forget(references: tuple[str, ...], repo: str | None, as_json: bool, **given
         options.refuse_given(
             ("before", "after", "group_by", "time_zone"), "belongs to rules; snapshots that are named are not chosen"
         )
-    chosen = list(references) if references else _policy(given)
+    chosen = list(references) if references else policy_of(given)
     report = options.open_repository(repo).forget(chosen, **how)
     if as_json:
         for item in report.decisions:
@@ -218,7 +218,8 @@ def forget(references: tuple[str, ...], repo: str | None, as_json: bool, **given
     return 0
 
 
-def _policy(given: dict[str, Any]) -> Policy:
+def policy_of(given: dict[str, Any]) -> Policy:
+    """Return the policy that `policy_options` were given."""
     from vark.repository.references import parse_time
 
     rules = {name: value for name, value in given.items() if name.startswith("keep_") and value}

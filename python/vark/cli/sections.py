@@ -11,6 +11,7 @@ import click
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 KEYS = "Keys and trust"
+REMOTE = "Remote stores"
 _SECTIONS: WeakKeyDictionary[click.Parameter, str] = WeakKeyDictionary()
 
 

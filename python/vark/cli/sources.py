@@ -32,6 +32,7 @@ def open_source(source: str, given: dict[str, Any]) -> Archive:
 
     asked = click.get_current_context().get_parameter_source("repo") is ParameterSource.COMMANDLINE
     if (is_url(source) or Path(source).is_file()) and not asked:
+        options.tell_addresses(source)
         options.refuse_given(("shard", "name", "at"), "an archive has no snapshots; it is for a snapshot of --repo")
         return open_archive(source, **secrets.unlocking(given))
     if not given["repo"]:

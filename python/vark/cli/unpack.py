@@ -18,6 +18,7 @@ from vark.units import format_bytes, format_speed
 @click.option("--member", "members", multiple=True, help="Only this member (may be repeated).")
 @click.option("--max-bytes", help="Refuse to write more, e.g. 10GB.")
 @secrets.opening
+@options.limits
 @options.engine
 @options.writing
 @options.as_json
@@ -35,6 +36,7 @@ def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) ->
     from vark.api import open_archive
 
     output = Output(as_json=given["as_json"])
+    options.tell_addresses(archive)
     with open_archive(archive, **secrets.unlocking(given)) as opened, output.progress("unpacking") as progress:
         report = opened.restore(
             target,

@@ -50,6 +50,7 @@ def verify(archives: tuple[str, ...], level: str, threads: int | None, **given: 
     options.refuse_given(_OF_REPOSITORY, "only for a repository; an archive is read as a whole")
     if level == "structure":
         raise InvalidArgumentError('--level: an archive is verified at "stored" or "full"')
+    options.tell_addresses(*archives)
     return _verify_archives(archives, level, threads, output, secrets.unlocking(given))
 
 

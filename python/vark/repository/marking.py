@@ -60,7 +60,7 @@ def forget_by_policy(
     # Each writer by itself: what a write-only client adds, as often as it likes, must not push out what others have.
     writers: dict[str, list[Candidate]] = {}
     for item in _lasting(catalog):
-        writers.setdefault(_writer(catalog, item), []).append(_candidate(item))
+        writers.setdefault(_writer(catalog, item), []).append(candidate_of(item))
     now_ms = now_unix_ms(context.store)
     decided = [found for _, group in sorted(writers.items()) for found in decide(group, policy, now_unix_ms=now_ms)]
     decided = decided or decide([], policy, now_unix_ms=now_ms)
@@ -86,7 +86,8 @@ def forget_by_policy(
     return write_decisions(context, catalog, decisions, confirm=confirm, reason=reason or "policy")
 
 
-def _candidate(snapshot: Snapshot) -> Candidate:
+def candidate_of(snapshot: Snapshot) -> Candidate:
+    """Return a snapshot as retention sees it."""
     return Candidate(
         id=snapshot.id,
         name=snapshot.name,

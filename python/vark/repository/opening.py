@@ -254,11 +254,11 @@ def store_of(place: Place, options: Mapping[str, Any] | None = None) -> Store:
     """Return the store that a place is. Errors: InvalidArgumentError."""
     if is_url(place):
         return open_store(str(place), options)
+    if is_library_store(place):
+        return adopt_store(place, options)
     if options:
         raise InvalidArgumentError("store_options: only for an address such as s3://bucket/prefix; leave them out")
-    if isinstance(place, (str, PathLike)):
-        return LocalStore(place)
-    return adopt_store(place) if is_library_store(place) else place
+    return LocalStore(place) if isinstance(place, (str, PathLike)) else place
 
 
 def shown(place: Any) -> str:

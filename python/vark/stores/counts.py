@@ -29,6 +29,9 @@ class Traffic:
         """Requests that providers charge as GET."""
         return self.gets + self.heads
 
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(**{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)})
+
     def __sub__(self, other: Traffic) -> Traffic:
         return Traffic(**{item.name: getattr(self, item.name) - getattr(other, item.name) for item in fields(self)})
 

@@ -26,6 +26,7 @@ from vark.stores.counts import Counts
 from vark.stores.faults import RangeError, fault_of, is_range_ignored, short_object, wants_slower
 from vark.stores.lanes import Lanes
 from vark.stores.memory import content_of
+from vark.stores.pace import NO_LIMITS, Paces
 from vark.stores.ranges import RangeReader, SpanCache
 
 REQUESTS_MAX = 16
@@ -49,7 +50,8 @@ class RemoteStore:
     store: an obstore store. place: what messages call it. exclusive: it refuses to create what exists; without
     that names are looked up first, which is no protection between two writers. md5_etags: its ETag of an object is the
     MD5 of the bytes; compared after each upload. read_only: why nothing can be written, or None. listed_below: what
-    listings put before names. library: what makes requests; tests put another in its place.
+    listings put before names. paces: what is allowed a second. library: what makes requests; tests put another in its
+    place.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class RemoteStore:
         retry_seconds: float = RETRY_SECONDS,
         requests_max: int = REQUESTS_MAX,
         cache_bytes: int = CACHE_BYTES,
+        paces: Paces | None = None,
         library: Any = None,
     ) -> None:
         self.root = place
         self.exclusive = exclusive
         self.counts = Counts()
         self.lanes = Lanes(requests_max)
+        self.paces = paces or Paces(NO_LIMITS)
         self.spans = SpanCache(cache_bytes)
         self.serves_ranges = True  # until it turns out otherwise
         self._kind = type(store).__name__
@@ -258,6 +262,7 @@ class RemoteStore:
         mode = "create" if exclusive else "overwrite"
 
         def put() -> Any:
+            self.paces.send(len(data))
             self.counts.add(bytes_up=len(data))
             return self._library.put(self._store, name, _exported(data), mode=mode, use_multipart=False)
 
@@ -272,7 +277,9 @@ class RemoteStore:
     def _get(self, name: str, offset: int, byte_count: int | None) -> memoryview:
         if byte_count is None:
             data = memoryview(self._library.get(self._store, name).bytes())
+            self.paces.receive(len(data))
         elif self.serves_ranges:
+            self.paces.receive(byte_count)
             try:
                 data = memoryview(self._library.get_range(self._store, name, start=offset, length=byte_count))
             except Exception as error:
@@ -301,6 +308,7 @@ class RemoteStore:
         if found.meta["size"] > byte_count_max:
             return int(found.meta["size"])
         data = bytes(found.bytes())
+        self.paces.receive(len(data))
         self.counts.add(bytes_down=len(data))
         return data
 
@@ -323,6 +331,8 @@ class RemoteStore:
         options = {"chunk_size": PAGE_NAMES} if start is None else {"chunk_size": PAGE_NAMES, "offset": start}
         for chunk in self._library.list(self._store, prefix.rstrip("/") or None, **options):
             pages += 1
+            if pages > 1:
+                self.paces.ask()  # the first was asked for as the request that it is
             if between is not None and pages > between[2]:
                 self.counts.add(lists=pages - 2)
                 return None
@@ -351,6 +361,7 @@ class RemoteStore:
         raise AssertionError("unreachable")
 
     def _once(self, kind: str, name: str, call: Callable[[], Value]) -> Value:
+        self.paces.ask()
         try:
             with self.lanes:
                 self.counts.add(**{kind: 1})

@@ -6,23 +6,28 @@ Credentials come from where the provider's own tools look for them: environment,
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from vark.errors import InvalidArgumentError
 from vark.stores.base import Store
+from vark.stores.counts import Traffic
 from vark.stores.local import LocalStore
 from vark.stores.memory import MemoryStore
+from vark.stores.pace import LIMITS, Limits, Pace, Paces
 from vark.stores.remote import RemoteStore
 from vark.units import parse_bytes, parse_duration
 
 S3, GCS, AZURE, WEB = ("s3", "s3a"), ("gs",), ("az", "azure", "abfs", "abfss"), ("http", "https")
 SCHEMES = (*S3, *GCS, *AZURE, *WEB, "file", "memory")
-_OWN_OPTIONS = ("retry", "requests_max", "cache")
+_OWN_OPTIONS = ("retry", "requests_max", "cache", *LIMITS)
+_RELAYED_TIMEOUT = "7d"  # of a request: how long it takes is what was asked for; the relay ends what does not move
 _SHARED: dict[str, RemoteStore] = {}  # for archives by address: connections and cache are kept
 _MEMORY: dict[str, MemoryStore] = {}  # of this process
+_DEFAULTS: dict[str, Any] = {}  # of our own options; what a command was given
 
 
 @runtime_checkable
@@ -46,7 +51,9 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
     """Return the store at an address.
 
     options: of the provider, by the names of `obstore` (endpoint, region, access_key_id …), `client_options`; and ours:
-    retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("144MiB" of ranges in memory).
+    retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("144MiB" of ranges in memory),
+    limit_upload, limit_download (bytes a second, "10MB/s"), limit_requests ("50/s"): stores of this process that are
+    given the same limits share them.
     Errors: InvalidArgumentError.
     """
     address, scheme = urlsplit(place), place.partition("://")[0].lower()
@@ -62,8 +69,36 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
         if scheme == "file":
             return LocalStore(_path_of(place, address.netloc, address.path))
         return _MEMORY.setdefault(address.netloc + address.path.rstrip("/"), MemoryStore())
-    own = {key: given.pop(key) for key in _OWN_OPTIONS if key in given}
+    own = {**_DEFAULTS, **{key: given.pop(key) for key in _OWN_OPTIONS if key in given}}
+    limits = Limits.parse(own)
+    own["paces"] = _paces_of(limits, _relay(limits, given))
     return RemoteStore(_library_store(scheme, address.netloc, address.path, place, given), **_facts(scheme, place, own))
+
+
+@contextlib.contextmanager
+def defaults(options: Mapping[str, Any]) -> Iterator[None]:
+    """Have these options of ours where a remote store is opened without them: by a command, for all that it opens."""
+    before = dict(_DEFAULTS)
+    _DEFAULTS.update({key: value for key, value in options.items() if value is not None})
+    try:
+        yield
+    finally:
+        _DEFAULTS.clear()
+        _DEFAULTS.update(before)
+
+
+def is_remote(place: object) -> bool:
+    """Return whether a place is the address of a remote store, or a store object that is one."""
+    if is_library_store(place):
+        return True
+    return is_url(place) and str(place).partition("://")[0].lower() not in ("file", "memory")
+
+
+def traffic_of_addresses() -> Traffic | None:
+    """Return what archives by address have cost in this process; None where there was none."""
+    if not _SHARED:
+        return None
+    return sum((store.counts.total() for store in _SHARED.values()), Traffic())
 
 
 def ranges_at(address: str) -> Ranges | str:
@@ -81,13 +116,24 @@ def ranges_at(address: str) -> Ranges | str:
     return str(path)
 
 
-def adopt_store(store: Any) -> Store:
-    """Return a store of vark for one of obstore; what that one repeats by itself is not counted."""
+def adopt_store(store: Any, options: Mapping[str, Any] | None = None) -> Store:
+    """Return a store of vark for one of obstore; what that one repeats by itself is not counted.
+
+    options: ours, as in `open_store`. Bytes are limited request by request, for its connections are not ours.
+    Errors: InvalidArgumentError for others.
+    """
+    unknown = sorted((options or {}).keys() - set(_OWN_OPTIONS))
+    if unknown:
+        raise InvalidArgumentError(
+            f"store_options: {unknown[0]!r} belongs to the store object; give it when it is made"
+        )
     scheme = {"S3Store": "s3", "GCSStore": "gs", "AzureStore": "az", "HTTPStore": "https"}.get(type(store).__name__, "")
     where = getattr(store, "url", None) or getattr(store, "config", {}).get("bucket", "")
     prefix = getattr(store, "prefix", None)
     place = f"{type(store).__name__}({'/'.join(str(part) for part in (where, prefix) if part)})"
-    return RemoteStore(store, **_facts(scheme, place, {}))
+    own = {**_DEFAULTS, **(options or {})}
+    own["paces"] = _paces_of(Limits.parse(own), False)
+    return RemoteStore(store, **_facts(scheme, place, own))
 
 
 def is_library_store(place: object) -> bool:
@@ -96,7 +142,7 @@ def is_library_store(place: object) -> bool:
 
 
 def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"place": place}
+    facts: dict[str, Any] = {"place": place, "paces": own["paces"]}
     if scheme in WEB:
         path = unquote(urlsplit(place).path).strip("/")
         facts["listed_below"] = f"{path}/" if path else ""
@@ -109,6 +155,32 @@ def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
     if "requests_max" in own:
         facts["requests_max"] = max(int(own["requests_max"]), 1)
     return facts
+
+
+def _relay(limits: Limits, given: dict[str, Any]) -> bool:
+    """Put a relay between the library and the network where bytes are limited; return whether there is one."""
+    if limits.upload is None and limits.download is None:
+        return False
+    client = dict(given.get("client_options", {}))
+    if "proxy_excludes" in client:
+        raise InvalidArgumentError("client_options: proxy_excludes, and a limit of bytes; leave one of them out")
+    client["proxy_url"] = _relay_of(limits.upload, limits.download, client.get("proxy_url"))
+    client.setdefault("timeout", _RELAYED_TIMEOUT)
+    given["client_options"] = client
+    return True
+
+
+@functools.cache  # shared, and there for as long as the process is
+def _relay_of(upload: float | None, download: float | None, proxy: str | None) -> str:
+    from vark.stores.relay import Relay  # asyncio takes a while to import
+
+    up, down = (None if rate is None else Pace(rate) for rate in (upload, download))
+    return Relay(up=up, down=down, proxy=proxy).url
+
+
+@functools.cache
+def _paces_of(limits: Limits, is_relayed: bool) -> Paces:
+    return Paces(limits, is_relayed=is_relayed)
 
 
 def _library_store(scheme: str, bucket: str, path: str, place: str, given: dict[str, Any]) -> Any:
