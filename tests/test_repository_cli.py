@@ -143,6 +143,7 @@ def test_forget_and_gc_are_dry_runs_unless_confirmed(repo, source):
     kept = summary(in_repo(repo, "gc", "--confirm", "--json"))
     assert (kept["archives"], list(kept["in_trash"])) == ({}, [snapshots[1]])
     assert b"1 forgotten snapshots stay for now" in in_repo(repo, "gc").stdout
+    assert b"9999-12-31" in in_repo(repo, "gc", "--trash", "10000y").stdout
     told = in_repo(repo, "gc", "--trash", "0s")
     assert told.stdout.count(b"would free") == 2  # one archive, and the sum
     assert in_repo(repo, "gc", "--trash", "0s", "--confirm").returncode == 0

@@ -68,6 +68,16 @@ def test_what_was_forgotten_stays_for_the_trash_window_and_can_be_taken_back(rep
         repository.undelete(first.snapshot)
 
 
+def test_without_a_trash_window_nothing_is_said_to_stay_in_the_trash(repository, monkeypatch):
+    """Marks may be dated ahead of the clock; what is freed must not be told as kept."""
+    first = repository.backup("one", name="n", full=True)
+    repository.backup("two", name="n", full=True)
+    repository.forget(first.snapshot, confirm=True)
+    monkeypatch.setattr("vark.repository.collect.now_unix_ms", lambda store: now_ms() - 60_000)
+    told = repository.gc(trash=0, grace=0)
+    assert (told.snapshots, told.in_trash) == ((first.snapshot,), {})
+
+
 def test_an_ancestor_stays_as_long_as_a_delta_needs_it(repository):
     first = repository.backup("one", name="n")
     second = repository.backup("two", name="n")

@@ -11,6 +11,7 @@ from vark.cli import options
 from vark.cli.output import Output
 from vark.cli.sections import Command
 from vark.repository.catalog import Snapshot
+from vark.repository.fields import UNIX_MS_MAX
 from vark.types import text_table
 from vark.units import format_bytes
 
@@ -123,7 +124,8 @@ def snapshot_record(item: Snapshot) -> dict[str, Any]:
 
 
 def shown_time(unix_ms: int) -> str:
-    """Return a time for people, UTC."""
+    """Return a time for people, UTC; one after the year 9999 as its end."""
+    unix_ms = min(unix_ms, UNIX_MS_MAX)
     return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 

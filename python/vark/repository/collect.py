@@ -157,6 +157,8 @@ def _plan(context: Context, request: CollectRequest) -> _Plan:
         for snapshot in catalog.snapshots
         if not snapshot.void and snapshot.forgotten_unix_ms is not None
     }
+    if request.trash_ms == 0:
+        in_trash = {}  # marks may be dated a little ahead, as above
     in_trash = {snapshot: until for snapshot, until in in_trash.items() if until > now_ms}
     return _Plan(chosen, young, snapshots, in_trash, len(chosen) < len(condemned))
 
