@@ -1,6 +1,7 @@
 """What storage and requests will cost: the arithmetic, the future that is simulated, price tables, the command."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal as D
 from itertools import pairwise
 from pathlib import Path
@@ -140,6 +141,30 @@ def test_deltas_hold_what_they_build_on():
     assert future.lives["a"].gone_unix_ms == NOW + 4 * DAY_MS
 
 
+def test_a_policy_groups_what_comes_with_what_is_there():
+    """Backups to come have the host and the tags that those until now had, so that rules count them together."""
+    tags = {"tier": "gold"}
+    there = Point(Candidate("s", "n", NOW - DAY_MS, host="h", tags=tags), ("a",))
+    future = Future(NOW, {"a": Life(GB, 1, NOW - DAY_MS)}, [there])
+    policy = Policy(keep_last=2, group_by=("name", "host", "tags"))
+    simulate(future, [Habit("n", DAY_MS, GB, None, host="h", tags=tags)], policy, days=10)
+    assert len(future.points) == 2
+    future = Future(NOW, {"a": Life(GB, 1, NOW - DAY_MS)}, [there])
+    simulate(future, [Habit("n", DAY_MS, GB, None, host="h", tags=tags)], Policy(keep_tags=["tier=gold"]), days=10)
+    assert len(future.points) == 11
+
+
+def test_what_comes_back_into_use_leaves_the_trash():
+    """A delta on an archive that a policy has let go keeps it; when that one goes, too, its window begins anew."""
+    future = one_archive(age_days=1)
+    habit = Habit("n", 3 * DAY_MS, 100 * GB, GB, chain_max=1)
+    simulate(future, [habit], Policy(keep_within="1d"), days=20, trash_days=5)
+    assert [is_delta for *_, is_delta in future.backups[:2]] == [True, False]
+    delta = NOW + 2 * DAY_MS  # the day after "a" was let go
+    assert future.backups[0][0] == delta
+    assert future.lives["a"].gone_unix_ms == delta + (1 + 5) * DAY_MS
+
+
 @given(share=st.integers(1, 90))
 def test_waste_ends_a_chain(share):
     future = one_archive(age_days=1)
@@ -162,6 +187,10 @@ def test_waste_ends_a_chain(share):
         ("[a]\ncurrency = 'EUR'\nstorage = [1]", "storage"),
         ("[a]\ncurrency = 'EUR'\nstorage = 1\nputs = 1", "'puts' is no price"),
         ("[a]\ncurrency = 'EUR'\nstorage = 1\nunit = 'MB'", "unit"),
+        ("[a]\ncurrency = 'EUR'\nstorage = 1\nunit = ['GB']", "unit"),
+        ("[a]\ncurrency = 'EUR'\nstorage = [0, [1], 0]", "storage"),
+        ("[a]\ncurrency = 'EUR'\nstorage = 1e99999999999999999999", "storage"),
+        ("[a]\ncurrency = 'EUR'\nstorage = " + "1" * 5000, "no TOML"),
         ("[a]\ncurrency = 'EUR'\nstorage = 1\nminimum_days = 1.5", "minimum_days"),
         ("[a]\ncurrency = 7\nstorage = 1", "currency"),
         ("[a\n", "no TOML"),
@@ -181,8 +210,10 @@ def test_the_example_is_read(tmp_path):
     with pytest.raises(NotFoundError):
         read_prices(tmp_path / "none.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (2 << 20))
-    with pytest.raises(InvalidArgumentError, match="at most"):
+    with pytest.raises(InvalidArgumentError, match="more than 1048576 bytes"):
         read_prices(tmp_path / "large.toml")
+    with pytest.raises(InvalidArgumentError, match="more than"):
+        read_prices("/dev/zero")
 
 
 def test_a_repository_is_estimated(tmp_path, capsys):
@@ -220,14 +251,26 @@ def test_a_repository_is_estimated(tmp_path, capsys):
     assert run(["cost", *place, "--prices", str(EXAMPLE), "--every", "1s"]) == 2
 
 
-def test_requests_are_as_many_as_was_assumed():
+def test_the_newest_of_an_idle_name_stays_whatever_the_rules_say(tmp_path, capsys):
+    """As `forget` keeps it: an estimate that lets it go would tell of storage that nobody is going to save."""
+    repository = plain_repository(tmp_path / "repository")
+    repository.backup(np.ones((4000, 64), np.float32), name="once")
+    (table,) = repository.cost(read_prices(EXAMPLE)[:1], policy=Policy(keep_within="1d"), months=3).tables
+    assert [month.stored_bytes for month in table.months] == [repository.stats().stored_bytes] * 3
+    place = ["-r", str(tmp_path / "repository")]
+    # A rule, but one that keeps nothing: not the same as none.
+    assert run(["cost", *place, "--prices", str(EXAMPLE), "--keep-last", "0"]) == 2
+    assert "keeps nothing" in capsys.readouterr().err
+
+
+def test_requests_are_as_many_as_was_assumed(tmp_path):
     """What the estimate takes a backup, a collection and a restore to ask for is not less than what they do."""
     bucket = obstore.store.MemoryStore()
 
     def opened():
         return Repository.open(RemoteStore(bucket, place="test:"))
 
-    rows = np.random.default_rng(1).random((4000, 64), dtype=np.float32)
+    rows = np.random.default_rng(1).random((12_000, 64), dtype=np.float32)
     plain_repository(RemoteStore(bucket, place="test:")).backup(rows, name="products")
     for number in range(20):
         rows[number] += 1
@@ -235,14 +278,17 @@ def test_requests_are_as_many_as_was_assumed():
         repository.backup(rows, name="products")
         within(repository.traffic, BACKUP[True] + Requests(puts=1))
     repository = opened()
+    (restore,) = (table.restore for table in repository.cost([table()], months=1).tables)
+    repository = opened()
+    repository.restore("latest", tmp_path / "rows.npy", sync=False)
+    within(repository.traffic, replace(RESTORE, gets=restore.get_count))
+    assert repository.traffic.gets > RESTORE.gets  # a chain of 21
+    repository = opened()
     repository.backup(rows, name="products", full=True)
     within(repository.traffic, BACKUP[False] + Requests(puts=1, gets=20))  # the sessions that no collection has taken
     repository = opened()
     repository.gc(confirm=True)
     within(repository.traffic, COLLECTION + Requests(deletes=60))
-    repository = opened()
-    assert repository.snapshot().archives
-    within(repository.traffic, RESTORE)
 
 
 def within(traffic, assumed):

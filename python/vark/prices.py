@@ -16,6 +16,7 @@ MONTH_DAYS = 30
 UNITS = {"GB": 10**9, "GiB": 1 << 30}
 FILE_BYTES_MAX = 1 << 20
 _PRICE_MAX = Decimal(10) ** 9
+_NONE = Decimal("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,17 @@ def read_prices(path: str | PathLike[str]) -> tuple[Prices, ...]:
     """Read a TOML file with one table or more: `[NAME]`, then the fields of `Prices`. Errors: InvalidArgumentError."""
     place = Path(path)
     try:
-        data = place.read_bytes()
+        with open(place, "rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise NotFoundError(f"{place}: no such file; a price table is a TOML file that you write") from None
     except OSError as error:
         raise error_from_os(error, str(place)) from error
     if len(data) > FILE_BYTES_MAX:
-        raise InvalidArgumentError(f"{place}: {len(data)} bytes; a price table has at most {FILE_BYTES_MAX}")
+        raise InvalidArgumentError(f"{place}: more than {FILE_BYTES_MAX} bytes, which no price table has")
     try:
-        tables = tomllib.loads(data.decode("utf-8"), parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        tables = tomllib.loads(data.decode("utf-8"), parse_float=_decimal)
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
         raise InvalidArgumentError(f"{place}: no TOML: {error}") from None
     if not tables:
         raise InvalidArgumentError(f"{place}: no prices; expected a table such as [standard] with storage = 0.02")
@@ -117,17 +119,21 @@ def _value(key: str, value: Any, place: str) -> Any:
             raise InvalidArgumentError(f"{place}: currency {value!r}; expected a short text such as EUR")
         return value
     if key == "unit":
-        if value not in UNITS:
+        if not isinstance(value, str) or value not in UNITS:
             raise InvalidArgumentError(f"{place}: unit {value!r}; expected {' or '.join(UNITS)}")
         return value
     if key == "minimum_days":
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 3650:
             raise InvalidArgumentError(f"{place}: minimum_days {value!r}; expected a number of days, at most 3650")
         return value
-    try:
-        number = Decimal("nan") if isinstance(value, bool) else Decimal(value)
-    except (InvalidOperation, TypeError, ValueError):
-        number = Decimal("nan")
+    number = _decimal(value) if isinstance(value, (int, str, Decimal)) and not isinstance(value, bool) else _NONE
     if not number.is_finite() or not 0 <= number <= _PRICE_MAX:
         raise InvalidArgumentError(f"{place}: {key} {str(value)[:40]!r}; expected a price, 0 or more")
     return number
+
+
+def _decimal(value: int | str | Decimal) -> Decimal:
+    try:
+        return Decimal(value)
+    except InvalidOperation:  # no number, or an exponent beyond all reason
+        return _NONE

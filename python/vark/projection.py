@@ -5,6 +5,7 @@ All it knows of an archive is how many bytes it has and which others it needs; o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -44,6 +45,7 @@ class Habit:
     """How snapshots of a name are made. interval_ms: 0 when no more are to be expected.
 
     full_bytes: of a full archive now; growth_bytes: of one, a day. delta_bytes: of a delta; None where all are full.
+    host, tags: as a policy looks at them.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Habit:
     chain_max: int = 30
     waste_max: float = 0.5
     volume_bytes: int = 32 << 20
+    host: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,13 +70,17 @@ class Point:
 
 @dataclass(slots=True)
 class Future:
-    """A repository as it is, and then as it will be. lives: all archives by key. points: snapshots that are kept."""
+    """A repository as it is, and then as it will be. lives: all archives by key. points: snapshots that are kept.
+
+    uses: how many points need an archive. unneeded_since: those in the trash.
+    """
 
     now_unix_ms: int
     lives: dict[str, Life]
     points: list[Point]
     backups: list[tuple[int, int, int, bool]] = field(default_factory=list)  # time, bytes, volumes, delta
     freed: list[tuple[int, int]] = field(default_factory=list)  # time, objects
+    uses: Counter[str] = field(default_factory=Counter)
     unneeded_since: dict[str, int] = field(default_factory=dict)
 
 
@@ -80,7 +88,9 @@ def simulate(future: Future, habits: Sequence[Habit], policy: Policy | None, *, 
     """Let so many days pass: backups as the habits say, then the policy (None: all is kept), then a collection."""
     chains = {habit.name: _last_chain(future, habit.name) for habit in habits}
     due = {habit.name: _next(future, habit) for habit in habits}
+    future.uses = Counter(key for point in future.points for key in point.needs)
     # Archives that nothing needs now have been in the trash for a time that nobody knows: it begins again.
+    future.unneeded_since.update(dict.fromkeys(future.lives.keys() - future.uses.keys(), future.now_unix_ms + DAY_MS))
     for day in range(days):
         end = future.now_unix_ms + (day + 1) * DAY_MS
         for habit in habits:
@@ -88,9 +98,17 @@ def simulate(future: Future, habits: Sequence[Habit], policy: Policy | None, *, 
                 _back_up(future, habit, chains, due[habit.name])
                 due[habit.name] += habit.interval_ms
         if policy is not None:
-            kept = {item.candidate.id for item in decide(_candidates(future), policy, now_unix_ms=end) if item.keep}
-            future.points = [point for point in future.points if point.candidate.id in kept]
+            _forget(future, policy, end)
         _collect(future, end, trash_days * DAY_MS)
+
+
+def _forget(future: Future, policy: Policy, moment: int) -> None:
+    kept = {item.candidate.id for item in decide(_candidates(future), policy, now_unix_ms=moment) if item.keep}
+    for point in future.points:
+        if point.candidate.id not in kept:
+            future.uses.subtract(point.needs)
+            future.unneeded_since.update(dict.fromkeys((key for key in point.needs if not future.uses[key]), moment))
+    future.points = [point for point in future.points if point.candidate.id in kept]
 
 
 def _candidates(future: Future) -> list[Candidate]:
@@ -119,20 +137,20 @@ def _back_up(future: Future, habit: Habit, chains: dict[str, tuple[str, ...]], m
     volumes = max(-(-byte_count // habit.volume_bytes), 1)
     future.lives[key] = Life(byte_count, volumes, moment)
     chains[habit.name] = (key,) if is_full else (*chain, key)
-    future.points.append(Point(Candidate(key, habit.name, moment), chains[habit.name]))
+    candidate = Candidate(key, habit.name, moment, host=habit.host, tags=habit.tags)
+    future.points.append(Point(candidate, chains[habit.name]))
+    future.uses.update(chains[habit.name])
+    for ancestor in chains[habit.name]:
+        future.unneeded_since.pop(ancestor, None)
     future.backups.append((moment, byte_count, volumes, not is_full))
 
 
 def _collect(future: Future, moment: int, trash_ms: int) -> None:
-    needed = {key for point in future.points for key in point.needs}
-    for key, life in future.lives.items():
-        if life.gone_unix_ms is not None:
-            continue
-        if key in needed:
-            future.unneeded_since.pop(key, None)
-        elif moment - future.unneeded_since.setdefault(key, moment) >= trash_ms:
-            life.gone_unix_ms = moment
-            future.freed.append((moment, life.object_count))
+    for key in [key for key, since in future.unneeded_since.items() if moment - since >= trash_ms]:
+        life = future.lives[key]
+        life.gone_unix_ms = moment
+        future.freed.append((moment, life.object_count))
+        del future.unneeded_since[key]
 
 
 @dataclass(frozen=True, slots=True)

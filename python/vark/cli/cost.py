@@ -58,7 +58,7 @@ def cost(repo: str | None, as_json: bool, **given: Any) -> int:
         known = ", ".join(table.name for table in tables)
         raise InvalidArgumentError(f"--table {unknown[0]!r}: not in {given['prices']}, which has {known}")
     chosen = [table for table in tables if not given["tables"] or table.name in given["tables"]]
-    ruled = any(value for name, value in given.items() if name.startswith("keep_"))
+    ruled = any(value not in (None, ()) for name, value in given.items() if name.startswith("keep_"))
     if not ruled:
         options.refuse_given(("before", "after", "group_by", "time_zone"), "belongs to rules such as --keep-daily 7")
     policy = policy_of(given) if ruled else None

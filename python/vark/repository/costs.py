@@ -21,6 +21,7 @@ from vark.stores.ranges import SEGMENT_BYTES
 from vark.units import parse_duration
 
 MONTHS_MAX = 120
+LEAST_KEPT = 1  # complete snapshots of a name, whatever the policy says; as `forget` does unless told otherwise
 HABIT_DAYS = 60  # how snapshots were made in the last so many days before the newest one
 # What is asked for beside volumes, at most; counted in tests. By whether it is a delta.
 BACKUP = {False: Requests(puts=3, lists=12, gets=20), True: Requests(puts=3, lists=12, gets=50)}
@@ -84,7 +85,8 @@ def cost(
 ) -> CostReport:
     """Estimate for so many months of 30 days, with backups as they were made lately, and a collection a day.
 
-    trash: as in `Repository.gc`. every: how often each name is backed up, instead of how it was. Errors:
+    policy: as `Repository.forget` obeys it: the newest complete snapshot of each name stays. trash: as in
+    `Repository.gc`. every: how often each name is backed up, instead of how it was. Errors:
     InvalidArgumentError.
     """
     if not 1 <= months <= MONTHS_MAX:
@@ -95,6 +97,7 @@ def cost(
         raise InvalidArgumentError(f"every: {every}; expected an hour or more")
     if policy is not None:
         policy.check()
+        policy = replace(policy, min_redundancy=max(policy.min_redundancy, LEAST_KEPT))
     now = time.time_ns() // 1_000_000
     catalog = context.reader.read()
     lives = _lives(context)
@@ -113,9 +116,9 @@ def cost(
         a_day = DAY_MS / habit.interval_ms if habit.interval_ms else 0.0
         names.append(NameHabit(name, a_day, habit.full_bytes, habit.delta_bytes, habit.growth_bytes, note))
         habits.append(habit)
-    newest = {snapshot.name: snapshot for snapshot in usable}
+    restores = [_restore(snapshot, lives) for snapshot in {snapshot.name: snapshot for snapshot in usable}.values()]
     simulate(future, habits, policy, days=months * MONTH_DAYS, trash_days=trash_days)
-    tables = tuple(_table(future, table, months, stored_bytes, newest) for table in prices)
+    tables = tuple(_table(future, table, months, stored_bytes, restores) for table in prices)
     return CostReport(stored_bytes, tuple(names), tables)
 
 
@@ -153,7 +156,9 @@ def _habit(catalog: Catalog, own: Sequence[Snapshot], *, now_ms: int, every_seco
     if 0 < interval < shortest:
         delta_bytes = None if delta_bytes is None else min(delta_bytes * shortest // interval, full_bytes)
         interval, note = shortest, note or f"more than {BACKUPS_A_DAY_MAX} a day: those of an hour are taken together"
-    return Habit(newest.name, interval, full_bytes, delta_bytes, _growth(own, full_bytes)), note
+    tags = catalog.commits[newest.commit].tags  # without those that somebody has set since: the next has none of them
+    habit = Habit(newest.name, interval, full_bytes, delta_bytes, _growth(own, full_bytes), host=newest.host, tags=tags)
+    return habit, note
 
 
 def _full_bytes(catalog: Catalog, snapshot: Snapshot) -> int:
@@ -183,11 +188,19 @@ def _raw_bytes(snapshot: Snapshot) -> int:
     return sum(archive.raw_bytes for archive in snapshot.archives)
 
 
+def _restore(snapshot: Snapshot, lives: Mapping[str, Life]) -> tuple[int, Requests]:
+    """Return the bytes of a full restore, and its requests: each volume is begun anew."""
+    needed = [lives[archive.id] for archive in snapshot.needed() if archive.id in lives]
+    byte_count = sum(life.byte_count for life in needed)
+    volume_count = sum(life.object_count for life in needed)
+    return byte_count, RESTORE + Requests(gets=-(-byte_count // SEGMENT_BYTES) + volume_count)
+
+
 def _table(
-    future: Future, prices: Prices, month_count: int, stored_bytes: int, newest: Mapping[str, Snapshot]
+    future: Future, prices: Prices, month_count: int, stored_bytes: int, restores: Sequence[tuple[int, Requests]]
 ) -> TableCost:
-    byte_count = sum(item.archive_bytes + item.closure_bytes for item in newest.values())
-    asked = RESTORE * len(newest) + Requests(gets=-(-byte_count // SEGMENT_BYTES))
+    byte_count = sum(item for item, _ in restores)
+    asked = sum((item for _, item in restores), Requests())
     restore = RestoreCost(byte_count, asked.gets, prices.of_download(byte_count) + prices.of_requests(asked))
     coming = bills(future, prices, count=month_count, backup=BACKUP, daily=COLLECTION)
     return TableCost(prices, prices.of_storage(stored_bytes * MONTH_DAYS), coming, restore)
