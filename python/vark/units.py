@@ -12,11 +12,13 @@ _BINARY_FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def parse_bytes(text: str | int, *, name: str = "size") -> int:
     """Return the bytes that `text` says: 1024, "64MiB", "1.5 GB". Errors: InvalidArgumentError."""
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+    if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 1 << 64:
         return text
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", str(text).lower())
+    match = re.fullmatch(r"\s*(\d{1,20}(?:\.\d{1,9})?)\s*([kmgt]?)(i?)b?\s*", str(text).lower())
     if match is None or (match[3] and not match[2]):
-        raise InvalidArgumentError(f"{name}: {text!r}; expected a number of bytes such as 67108864, 64MiB or 2GB")
+        raise InvalidArgumentError(
+            f"{name}: {str(text)[:40]!r}; expected a number of bytes such as 67108864, 64MiB or 2GB"
+        )
     factor = _BINARY_FACTORS[match[2]] if match[3] else _FACTORS[match[2]]
     return int(float(match[1]) * factor)
 

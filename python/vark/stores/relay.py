@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import hmac
+import os
 import secrets
 import socket
 import threading
@@ -36,11 +37,12 @@ class _Upstream:
 
 
 class _RefusedError(Exception):
-    """A connection that is not served. status: what the library is told."""
+    """A connection that is not served. status, why: what the library is told, and shows where it is not encrypted."""
 
-    def __init__(self, status: str) -> None:
+    def __init__(self, status: str, why: str) -> None:
         super().__init__(status)
         self.status = status
+        self.why = why
 
 
 class Relay:
@@ -77,9 +79,11 @@ class Relay:
                 pass
         except _RefusedError as error:
             with contextlib.suppress(OSError):
-                writer.write(f"HTTP/1.1 {error.status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                why = error.why.encode()
+                head = f"HTTP/1.1 {error.status}\r\nContent-Length: {len(why)}\r\nConnection: close\r\n\r\n"
+                writer.write(head.encode() + why)
                 await writer.drain()
-        except (OSError, EOFError, ValueError, TimeoutError, asyncio.LimitOverrunError):
+        except (OSError, EOFError, ValueError, OverflowError, TimeoutError, asyncio.LimitOverrunError):
             pass  # the library sees a broken connection, which is what it is
         finally:
             watch.cancel()
@@ -95,7 +99,7 @@ class Relay:
             name.strip().lower(): value.strip() for name, _, value in (field.partition(b":") for field in fields)
         }
         if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
-            raise _RefusedError("407 Proxy Authentication Required")
+            raise _RefusedError("407 Proxy Authentication Required", "this relay serves another process")
         method, target, version = line.split(b" ")
         if method == b"CONNECT":
             host, _, port = target.decode("ascii").rpartition(":")
@@ -106,7 +110,7 @@ class Relay:
             await connection.pass_all()
             return False
         if b"transfer-encoding" in headers:
-            raise _RefusedError("501 Not Implemented")
+            raise _RefusedError("501 Not Implemented", "the relay knows no body in chunks")
         parts = urlsplit(target.decode("ascii"))
         host, via = parts.hostname or "", self._upstream("http", parts.hostname or "")
         await connection.open(via, host, parts.port or 80, tunnel=False)
@@ -122,17 +126,39 @@ class Relay:
         return True
 
     def _upstream(self, scheme: str, host: str) -> _Upstream | None:
-        proxy = self._proxy
-        if proxy is None and not urllib.request.proxy_bypass(host):
-            proxies = urllib.request.getproxies()
-            proxy = proxies.get(scheme) or proxies.get("all")
+        proxy = proxy_for(scheme, host) if self._proxy is None else self._proxy
         if not proxy:
             return None
+        try:
+            return _upstream_of(proxy)
+        except ValueError as error:
+            raise _RefusedError("501 Not Implemented", f"the proxy of the environment: {error}") from None
+
+
+def proxy_for(scheme: str, host: str) -> str:
+    """Return the proxy that the environment names for requests of a host, "" where it has none."""
+    if urllib.request.proxy_bypass(host):
+        return ""
+    proxies = urllib.request.getproxies()
+    return proxies.get(scheme) or proxies.get("all") or ""
+
+
+def check_proxy(proxy: str) -> None:
+    """Check that the relay can use a proxy. Errors: ValueError, without the address, which may have a password."""
+    _upstream_of(proxy)
+
+
+def _upstream_of(proxy: str) -> _Upstream:
+    try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        coded = base64.b64encode(user.encode())
-        authorization = b"Proxy-Authorization: Basic " + coded if parts.username else b""
-        return _Upstream(parts.hostname or "", parts.port or 80, authorization)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port or 80
+    except ValueError:
+        raise ValueError("no address; expected http://HOST:PORT") from None
+    if scheme != "http" or not host:
+        raise ValueError(f"{scheme[:20]}://…, expected http://HOST:PORT, the only kind that limits of bytes know")
+    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    coded = base64.b64encode(user.encode())
+    return _Upstream(host, port, b"Proxy-Authorization: Basic " + coded if parts.username else b"")
 
 
 class _Connection:
@@ -173,12 +199,14 @@ class _Connection:
         if self._beyond is not None:
             if self._where == where:
                 return
-            raise _RefusedError("502 Bad Gateway")  # another server on a connection that is in use
+            raise _RefusedError("502 Bad Gateway", "another server on a connection that is in use")
         try:
             opening = asyncio.open_connection(*where, limit=PART_BYTES_MAX)
             self._beyond = await asyncio.wait_for(opening, CONNECT_SECONDS)
-        except (OSError, TimeoutError):
-            raise _RefusedError("502 Bad Gateway") from None
+        except (OSError, TimeoutError) as error:
+            number = error.errno or 0  # negative for names without an address, 0 for several that failed
+            why = os.strerror(number) if number > 0 else "not reached"
+            raise _RefusedError("502 Bad Gateway", f"{'server' if via is None else 'proxy'}: {why}") from None
         self._where = where
         beyond = self._beyond[1].get_extra_info("socket")
         _limit_buffer(beyond, socket.SO_SNDBUF, self._up)
@@ -190,7 +218,7 @@ class _Connection:
             await self.send(b"\r\n".join([*lines, b"", b""]))
             status = await self._beyond[0].readuntil(b"\r\n\r\n")
             if status.split(b" ")[1:2] != [b"200"]:
-                raise _RefusedError("502 Bad Gateway")
+                raise _RefusedError("502 Bad Gateway", "the proxy opens no connection")
 
     def begin_replies(self) -> None:
         """Pass on whatever comes from the server, from now on."""
@@ -230,8 +258,10 @@ class _Connection:
         for start in range(0, len(data), part_bytes):
             part = data[start : start + part_bytes]
             if pace is not None:
-                await asyncio.sleep(pace.reserve(len(part)))
-            self._moved = asyncio.get_running_loop().time()
+                wait = pace.reserve(len(part))
+                self._moved = asyncio.get_running_loop().time() + wait  # who waits for a turn is not idle
+                await asyncio.sleep(wait)
+            self._moved = max(self._moved, asyncio.get_running_loop().time())
             writer.write(part)
             await writer.drain()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,7 @@ _OWN_OPTIONS = ("retry", "requests_max", "cache", *LIMITS)
 _RELAYED_TIMEOUT = "7d"  # of a request: how long it takes is what was asked for; the relay ends what does not move
 _SHARED: dict[str, RemoteStore] = {}  # for archives by address: connections and cache are kept
 _MEMORY: dict[str, MemoryStore] = {}  # of this process
+_RELAYS = threading.Lock()  # one of each, also where threads open stores at once
 _DEFAULTS: dict[str, Any] = {}  # of our own options; what a command was given
 
 
@@ -71,7 +73,7 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
         return _MEMORY.setdefault(address.netloc + address.path.rstrip("/"), MemoryStore())
     own = {**_DEFAULTS, **{key: given.pop(key) for key in _OWN_OPTIONS if key in given}}
     limits = Limits.parse(own)
-    own["paces"] = _paces_of(limits, _relay(limits, given))
+    own["paces"] = _paces_of(limits, _relay(limits, given, place))
     return RemoteStore(_library_store(scheme, address.netloc, address.path, place, given), **_facts(scheme, place, own))
 
 
@@ -157,17 +159,36 @@ def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _relay(limits: Limits, given: dict[str, Any]) -> bool:
+def _relay(limits: Limits, given: dict[str, Any], place: str) -> bool:
     """Put a relay between the library and the network where bytes are limited; return whether there is one."""
     if limits.upload is None and limits.download is None:
         return False
-    client = dict(given.get("client_options", {}))
+    client = {str(key).lower(): value for key, value in dict(given.get("client_options", {})).items()}
     if "proxy_excludes" in client:
         raise InvalidArgumentError("client_options: proxy_excludes, and a limit of bytes; leave one of them out")
-    client["proxy_url"] = _relay_of(limits.upload, limits.download, client.get("proxy_url"))
+    beside = [key for key in given if "proxy_" in str(key).lower()]
+    if beside:  # the library would take it for one more way around the relay
+        raise InvalidArgumentError(f"store_options: {beside[0]}, and a limit of bytes; it belongs into client_options")
+    proxy = client.get("proxy_url")
+    _check_proxy(proxy, str(given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL") or place))
+    with _RELAYS:
+        client["proxy_url"] = _relay_of(limits.upload, limits.download, proxy)
     client.setdefault("timeout", _RELAYED_TIMEOUT)
     given["client_options"] = client
     return True
+
+
+def _check_proxy(proxy: str | None, address: str) -> None:
+    from vark.stores.relay import check_proxy, proxy_for
+
+    parts = urlsplit(address)
+    where = "client_options: proxy_url" if proxy else "the proxy of the environment"
+    try:
+        found = proxy or proxy_for("http" if parts.scheme == "http" else "https", parts.hostname or "")
+        if found:
+            check_proxy(found)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{where}: {error}; use another, or leave the limits of bytes out") from None
 
 
 @functools.cache  # shared, and there for as long as the process is
