@@ -228,13 +228,25 @@ def test_a_proxy_of_the_caller_is_used_behind_the_relay(sink):
     assert sum(size for _, size in sink.came) == 100_000
 
 
+def test_options_of_connections_stand_anywhere(sink):
+    """As the library has it; beside `client_options` its store would have no configuration that can be read."""
+    second = Relay(up=None, down=None)
+    for options in ({"proxy_url": second.url}, {"AWS_PROXY_URL": second.url, "timeout": "9s"}):
+        store = s3_at(sink.port, limit_upload="55MB", allow_http="true", **options)
+        store.create(f"a/{len(options)}", b"abc")
+        assert store._store.config["bucket"] == "bucket"
+        assert store._store.client_options.get("timeout") == options.get("timeout", "7d")
+    assert sum(size for _, size in sink.came) == 6
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"client_options": {"proxy_excludes": "127.0.0.1"}},
         {"client_options": {"PROXY_EXCLUDES": "127.0.0.1"}},
         {"proxy_excludes": "127.0.0.1"},
-        {"aws_proxy_url": "http://127.0.0.1:9"},
+        {"AWS_Proxy_Excludes": "127.0.0.1"},
+        {"aws_proxy_url": "socks5://127.0.0.1:9"},
         {"client_options": {"Proxy_URL": "socks5://me:secret@127.0.0.1:9"}},
         {"client_options": {"proxy_url": "https://me:secret@127.0.0.1:9"}},
         {"client_options": {"proxy_url": "http://me:secret@127.0.0.1:x"}},

@@ -25,6 +25,15 @@ from vark.units import parse_bytes, parse_duration
 S3, GCS, AZURE, WEB = ("s3", "s3a"), ("gs",), ("az", "azure", "abfs", "abfss"), ("http", "https")
 SCHEMES = (*S3, *GCS, *AZURE, *WEB, "file", "memory")
 _OWN_OPTIONS = ("retry", "requests_max", "cache", *LIMITS)
+_PREFIXES = ("aws_", "azure_", "google_")
+# fmt: off
+_CLIENT_OPTIONS = frozenset({
+    "allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers",
+    "http1_only", "http2_only", "http2_keep_alive_interval", "http2_keep_alive_timeout",
+    "http2_keep_alive_while_idle", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate",
+    "proxy_excludes", "proxy_url", "randomize_addresses", "read_timeout", "root_certificate", "timeout", "user_agent",
+})
+# fmt: on
 _RELAYED_TIMEOUT = "7d"  # of a request: how long it takes is what was asked for; the relay ends what does not move
 _SHARED: dict[str, RemoteStore] = {}  # for archives by address: connections and cache are kept
 _MEMORY: dict[str, MemoryStore] = {}  # of this process
@@ -72,6 +81,7 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
             return LocalStore(_path_of(place, address.netloc, address.path))
         return _MEMORY.setdefault(address.netloc + address.path.rstrip("/"), MemoryStore())
     own = {**_DEFAULTS, **{key: given.pop(key) for key in _OWN_OPTIONS if key in given}}
+    given["client_options"] = _client_options(given)
     limits = Limits.parse(own)
     own["paces"] = _paces_of(limits, _relay(limits, given, place))
     return RemoteStore(_library_store(scheme, address.netloc, address.path, place, given), **_facts(scheme, place, own))
@@ -159,22 +169,31 @@ def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _client_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of connections out of others and return them all, by their lower-case names.
+
+    The library takes them in any case and beside `client_options`, too, where its stores cannot tell them any more.
+    """
+    found = {str(key).lower(): value for key, value in dict(given.pop("client_options", None) or {}).items()}
+    for key in list(given):
+        name = key.lower().partition("_")[2] if key.lower().startswith(_PREFIXES) else key.lower()
+        if name in _CLIENT_OPTIONS:
+            found.setdefault(name, given.pop(key))
+    return found
+
+
 def _relay(limits: Limits, given: dict[str, Any], place: str) -> bool:
     """Put a relay between the library and the network where bytes are limited; return whether there is one."""
     if limits.upload is None and limits.download is None:
         return False
-    client = {str(key).lower(): value for key, value in dict(given.get("client_options", {})).items()}
+    client = given["client_options"]
     if "proxy_excludes" in client:
         raise InvalidArgumentError("client_options: proxy_excludes, and a limit of bytes; leave one of them out")
-    beside = [key for key in given if "proxy_" in str(key).lower()]
-    if beside:  # the library would take it for one more way around the relay
-        raise InvalidArgumentError(f"store_options: {beside[0]}, and a limit of bytes; it belongs into client_options")
     proxy = client.get("proxy_url")
     _check_proxy(proxy, str(given.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL") or place))
     with _RELAYS:
         client["proxy_url"] = _relay_of(limits.upload, limits.download, proxy)
     client.setdefault("timeout", _RELAYED_TIMEOUT)
-    given["client_options"] = client
     return True
 
 
