@@ -150,7 +150,12 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
         cache_of_repository(repository, "")
     with pytest.raises(InvalidArgumentError, match="folder"):
         as_cache(7)
-    assert as_cache(Cache(tmp_path, key=bytes(32))).argument() == (str(tmp_path), 4 << 30, (bytes(32), bytes(16)))
+    assert as_cache(Cache(tmp_path, key=bytes(32))).argument() == (
+        str(tmp_path),
+        4 << 30,
+        (bytes(32), bytes(16)),
+        16 << 30,
+    )
     assert "key" not in repr(Cache(tmp_path, key=bytes(32)))
 
 

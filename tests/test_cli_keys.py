@@ -140,8 +140,11 @@ def test_a_write_only_client_adds_and_reads_nothing(shell, repository):
     assert (shell.folder / "w.json").stat().st_mode & 0o777 == 0o600
     again = shell("key", "signer", "add", "other", "w.json", **owner)
     assert again.returncode == ExitCode.USAGE
-    done = shell("backup", "-r", "r", "v.npy", "--name", "host", "--signer", "w.json")
+    adding = ("backup", "-r", "r", "v.npy", "--name", "host", "--signer", "w.json", "--cache", "kept")
+    done = shell(*adding)
     assert done.returncode == 0, done.stderr
+    assert b"full (the first snapshot of this name from here" in done.stderr
+    assert b"delta of" in shell(*adding).stderr
     for arguments in (["snapshots"], ["restore", "latest", "out"], ["verify"], ["gc"], ["key", "list"]):
         refused = shell(*arguments, "-r", "r", "--signer", "w.json", "--json")
         assert (refused.returncode, failure(refused)[0]) == (ExitCode.WRONG_KEY, "key-needed"), arguments
@@ -149,7 +152,7 @@ def test_a_write_only_client_adds_and_reads_nothing(shell, repository):
     assert shell("verify", "--signed-by", "host", **owner).returncode == ExitCode.DAMAGED  # the first one is not
     assert b"write-only" in shell("key", "list", **owner).stdout
     revoked = shell("key", "signer", "revoke", "host", **owner)
-    assert b"vouched for 1" in revoked.stdout
+    assert b"vouched for 2" in revoked.stdout
     assert shell("verify", **owner).returncode == 0
 
 

@@ -28,7 +28,7 @@ def test_a_write_only_client_adds_snapshots_and_reads_nothing():
         "commits",
         "sessions",
     }
-    assert report.archives[0].reason == "a write-only client cannot read what it would build on"
+    assert report.archives[0].reason == "a write-only client builds on its local cache, and it has none"
     for attempt in (
         writer.snapshots,
         writer.load,

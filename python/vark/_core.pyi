@@ -49,7 +49,7 @@ def pack(
     compression: str,
     order: str,
     base: Reader | None,
-    cache: tuple[str, int, tuple[bytes, bytes] | None] | None,
+    cache: tuple[str, int, tuple[bytes, bytes] | None, int] | None,
     id_index: int | None,
     fingerprint_key: bytes | None,
     archive_id: bytes | None,
@@ -73,7 +73,8 @@ def pack(
     id_index: keep a sorted index of streams of more ids than this; -1 for none; None for those that the base has.
     compression: "auto" | "none". order: "exact" | "canonical" (lists of links sorted).
     base: an open archive that the new one is compared with; only new rows are stored.
-    cache: folder of what is compared, the most bytes in it, and of a sealed one its key and the repository's id.
+    cache: folder of what is compared, the most bytes in it, of a sealed one its key and the repository's id, and the
+        most bytes of the shadow that a write-only signer keeps of the archive there.
     fingerprint_key: 32 bytes: keep a fingerprint of each wide row, made with this key.
     archive_id: 16 bytes, or None for a new one.
     seal: encrypt it with one key slot for each secret, or as an archive of a repository; None with an encrypted base:
@@ -249,6 +250,9 @@ class Signer:
     def new_record(self, record: bytes) -> NewRecord:
         """As `Keyring.new_record`, under the session root."""
 
+    def cache_tag(self, data: bytes) -> bytes:
+        """A tag (32 bytes) of what is kept on this machine, which nobody makes without the writer's cache key."""
+
 @final
 class NewRecord:
     """A record that is being sealed."""
@@ -301,6 +305,9 @@ class Reader:
         ancestors: volumes of each archive that rows may lie in, by the text of its id; others are looked for beside the
         first volume as ID.vark. Without one the archive opens, but rows that lie in it cannot be read.
         """
+    @staticmethod
+    def open_shadow(folder: str, archive_id: bytes, signer: Signer) -> Reader:
+        """What a write-only signer kept of an archive: a base for `pack`; no row that it left out can be read."""
 
     def compact(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from vark import _core
-from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, Volume, _heartbeat, places_of, volumes_of
+from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, Shadow, Volume, _heartbeat, places_of, volumes_of
 from vark.cache import Cache, as_cache
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
@@ -51,7 +51,7 @@ def write_archive(
     replace: bool = False,
     sync: bool = True,
     digest: bool = False,
-    base: Archive | None = None,
+    base: Archive | Shadow | None = None,
     cache: str | PathLike[str] | Cache | None = None,
     id_index: bool | int | None = None,
     fingerprint_key: bytes | None = None,

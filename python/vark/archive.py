@@ -400,3 +400,38 @@ def places_of(ancestors: Mapping[str, Sequence[Volume]] | None) -> dict[str, lis
 
 def _heartbeat(done: int, total: int | None) -> None:
     """Called by the engine now and then: gives Python the chance to act on Ctrl-C."""
+
+
+class Shadow:
+    """What a write-only client kept of an archive: a base for the next, of which nothing can be read but by the engine.
+
+    Errors: NotFoundError, DamagedError (it is not what this signer wrote).
+    """
+
+    def __init__(self, folder: Path, archive_id: str, signer: Signer) -> None:
+        self.reader = Reader.open_shadow(str(folder), UUID(archive_id).bytes, signer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its files."""
+        self.reader.close()
+
+    @property
+    def root(self) -> str:
+        """The root of the archive (hex)."""
+        return bytes(self.reader.root).hex()
+
+    @property
+    def archive_bytes(self) -> int:
+        """Length of the archive."""
+        return self.reader.archive_bytes
+
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """The archives that it points into."""
+        return tuple(Ancestor(name, size, bytes(root).hex()) for name, size, root in self.reader.ancestors)

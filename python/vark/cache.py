@@ -7,33 +7,37 @@ import os
 import re
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 from vark.errors import InvalidArgumentError, error_from_os
+from vark.keys import Signer
 
 BYTES_MAX = 4 << 30
+SHADOW_BYTES_MAX = 16 << 30
 UNUSED_SECONDS_MAX = 90 * 86_400.0  # after that a repository's folder goes when another one's is used
 _REPOSITORY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A folder of decoded links, which may be lost at any time. bytes_max: of all its files.
+    """A folder of decoded links, which may be lost at any time. bytes_max: of all their files.
 
     key, repository: 32 and 16 bytes; with a key all that is written is encrypted, and only then is what an encrypted
-    archive holds.
+    archive holds. shadow_bytes_max: of what a write-only client keeps there of one archive.
     """
 
     folder: Path
     bytes_max: int = BYTES_MAX
     key: bytes | None = field(default=None, repr=False)
     repository: bytes = bytes(16)
+    shadow_bytes_max: int = SHADOW_BYTES_MAX
 
-    def argument(self) -> tuple[str, int, tuple[bytes, bytes] | None]:
+    def argument(self) -> tuple[str, int, tuple[bytes, bytes] | None, int]:
         """Return what the engine takes."""
-        return str(self.folder), self.bytes_max, None if self.key is None else (self.key, self.repository)
+        key = None if self.key is None else (self.key, self.repository)
+        return str(self.folder), self.bytes_max, key, self.shadow_bytes_max
 
 
 def as_cache(given: str | PathLike[str] | Cache) -> Cache:
@@ -71,6 +75,16 @@ def cache_of_repository(repository: str, given: bool | str | PathLike[str] | Non
         raise error_from_os(error, f"cache {asked}") if isinstance(error, OSError) else error from error
     _drop_unused(root)
     return Cache(folder)
+
+
+def cache_of_signer(cache: Cache, signer: Signer) -> Cache | None:
+    """Return the part of a repository's cache that is a write-only signer's own; None where it cannot be had."""
+    folder = cache.folder / f"writer-{bytes(signer.key).hex()[:32]}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return replace(cache, folder=folder)
 
 
 def drop_cache(repository: str) -> None:

@@ -180,6 +180,14 @@ class CacheReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """What a write-only client keeps of an archive for its next backup: a file of so many bytes, or 0 and why not."""
+
+    file_bytes: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WriteReport:
     """What `write_archive` did. partial: something was not captured; see `skipped` and the members' warnings."""
 
@@ -199,6 +207,8 @@ class WriteReport:
     ancestors: tuple[Ancestor, ...] = ()
     # Chunks that came out of the local cache, and those that went into it; None without one.
     cache: CacheReport | None = None
+    # What a write-only client keeps of it; None of any other.
+    shadow: ShadowReport | None = None
     # The recovery code of an encrypted archive, if one was asked for: shown once, stored nowhere. A secret.
     recovery_code: str | None = field(default=None, repr=False, metadata={"secret": True})
 
@@ -225,6 +235,7 @@ class WriteReport:
             delta=DeltaReport.from_record(record["delta"]) if record["delta"] else None,
             ancestors=tuple(Ancestor(item["id"], item["bytes"], item["root"]) for item in record["ancestors"]),
             cache=CacheReport(**record["cache"]) if record["cache"] else None,
+            shadow=ShadowReport(**record["shadow"]) if record["shadow"] else None,
         )
 
     def __repr__(self) -> str:

@@ -153,6 +153,9 @@ def _warn(output: Output, written: WriteReport | None) -> None:
     for member in written.members:
         if member.warning:
             output.warn(f"{member.name}: {member.warning}", name=member.name, reason=member.warning)
+    if written.shadow is not None and written.shadow.fault is not None:
+        text = f"nothing is kept on this machine for the next backup, which may be a full one: {written.shadow.fault}"
+        output.warn(text, reason="no-shadow")
     for name in written.delta.id_index_left_out if written.delta is not None else ():
         text = f"{name}: its index of ids was left out, as it would be most of this delta; --id-index writes it anew"
         output.warn(text, name=name, reason="id-index-left-out")

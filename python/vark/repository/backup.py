@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from vark.archive import Archive
-from vark.cache import Cache, cache_of_repository
+from vark.archive import Archive, Shadow
+from vark.cache import Cache, cache_of_repository, cache_of_signer
 from vark.errors import (
     CancelledError,
     ConflictError,
@@ -22,6 +22,7 @@ from vark.errors import (
     SourceError,
     VarkError,
 )
+from vark.keys import Signer
 from vark.repository import base as base_
 from vark.repository import sessions
 from vark.repository.bundles import write_bundle
@@ -37,6 +38,7 @@ from vark.repository.ledger import read_ledger
 from vark.repository.objects import new_uuid7
 from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ArchiveWritten, BackupReport
+from vark.repository.shadows import Head, Shadows, erasures_seen
 from vark.repository.sourcing import describe_shards, signature
 from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
 
@@ -90,6 +92,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     """
     request.check()
     start = time.monotonic()
+    erasures = erasures_seen(context.store) if context.is_write_only else ""
     catalog = context.reader.read(strict=True)  # W1
     erased = ErasureFilter(context, request.name)
     shards, session = _plan(context, catalog, request)
@@ -122,7 +125,9 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                     # An erasure came meanwhile, and may not have seen this one.
                     superseded.append(digest)
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
-                if not context.is_write_only:  # which adds snapshots, and nothing else
+                if context.is_write_only:
+                    _keep_heads(context, request, shards, digest, erasures)
+                else:  # a write-only client adds snapshots, and nothing else
                     name = record_name(COMMITS, record, commit.created_unix_ms)
                     write_bundle(context.store, {**context.reader.raw, name: record})
                 return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
@@ -152,22 +157,14 @@ def _plan(
     """Choose the base of each shard, and find an interrupted run to go on with."""
     shards = {}
     damaged = read_ledger(context.store, context.envelope).damaged()
+    limits: dict[str, Any] = {"damaged": damaged, "chain_max": request.chain_max, "waste_max": request.waste_max}
     for name in request.sources:
-        base, reason = None, "asked for"
-        if context.is_write_only:
-            reason = "a write-only client cannot read what it would build on"
+        base: base_.Base | None = None
+        reason: str | None = "asked for"
+        if context.is_write_only and not request.full:
+            base, reason = _kept_base(context, catalog, request, name, limits)
         elif not request.full:
-            found = base_.choose(
-                context.store,
-                catalog,
-                request.name,
-                name,
-                damaged=damaged,
-                chain_max=request.chain_max,
-                waste_max=request.waste_max,
-            )
-            base, why = found
-            reason = why or ""
+            base, reason = base_.choose(context.store, catalog, request.name, name, **limits)
         if base is not None and not context.engine.deltas:
             base, reason = None, "this build of the engine writes no deltas"
         shards[name] = _Shard("", base, reason or None)
@@ -185,6 +182,45 @@ def _plan(
     if session is not None:
         _adopt(shards, session)
     return shards, session
+
+
+def _shadows(context: Context, request: BackupRequest) -> Shadows | None:
+    """Return what a write-only client keeps for its next backup; None of any other, or where nothing can be kept."""
+    signer = context.engine.keyring
+    cache = _cache_folder(context, request) if context.is_write_only else None
+    return Shadows(cache.folder, signer) if cache is not None and isinstance(signer, Signer) else None
+
+
+def _kept_base(
+    context: Context, catalog: Catalog, request: BackupRequest, shard: str, limits: Mapping[str, Any]
+) -> tuple[base_.Base | None, str | None]:
+    """Choose the base of a write-only client, out of what it kept: it reads nothing of the repository."""
+    shadows = _shadows(context, request)
+    if shadows is None:
+        return None, "a write-only client builds on its local cache, and it has none"
+    head = shadows.head(request.name, shard)
+    if head is None:
+        return None, "the first snapshot of this name from here, or the local cache was lost"
+    if head.erasures != erasures_seen(context.store):
+        return None, "rows were erased from the repository since the last snapshot from here"
+    try:
+        with context.engine.open_shadow(shadows.folder, head.archive) as shadow:
+            return base_.choose_kept(context.store, catalog, head, shadow, **limits)
+    except VarkError as error:  # whatever it is, a full archive needs none
+        return None, f"the local cache cannot be used: {error}"
+
+
+def _keep_heads(context: Context, request: BackupRequest, shards: Mapping[str, _Shard], digest: str, seen: str) -> None:
+    """Of a write-only client: note what the next backup builds on, now that it is there to stay."""
+    shadows = _shadows(context, request)
+    for name, shard in shards.items() if shadows is not None else ():
+        report = None if shard.written is None else shard.written.report
+        if shadows is not None and shard.written is not None and report is not None and report.shadow is not None:
+            chain = tuple(ancestor.id for ancestor in shard.written.ancestors)
+            if report.shadow.file_bytes:
+                shadows.keep(request.name, name, Head(digest, shard.archive_id, chain, seen))
+            elif shard.base is None:
+                shadows.drop(request.name, name)
 
 
 def _signature(request: BackupRequest, bases: Mapping[str, str | None]) -> str:
@@ -217,14 +253,15 @@ def _write(
     try:
         if shard.base is not None:
             try:
-                with _open_base(context, shard.base) as base:
+                with _open_base(context, request, shard.base) as base:
                     _write_archive(context, request, name, shard, base, erased)
             except (NoSpaceError, CancelledError, SourceError, RefusedError):
                 raise  # a full archive would fare no better
             except VarkError as error:
                 # What is wrong with the source or an option fails again, as itself.
                 unreadable = isinstance(error, (NotFoundError, DamagedError))
-                shard.reason = f"{'its base cannot be read' if unreadable else 'its delta failed'}: {error}"
+                place = "the local cache cannot be used" if shard.base.is_kept else "its base cannot be read"
+                shard.reason = f"{place if unreadable else 'its delta failed'}: {error}"
                 shard.base, shard.archive_id, failure = None, str(new_uuid7()), error
         if shard.base is None:
             _write_archive(context, request, name, shard, None, erased)
@@ -247,7 +284,7 @@ def _write_archive(
     request: BackupRequest,
     name: str,
     shard: _Shard,
-    base: Archive | None,
+    base: Archive | Shadow | None,
     erased: ErasureFilter,
 ) -> None:
     """Write one archive, under another id when its own turns out to be taken."""
@@ -279,13 +316,22 @@ def _write_archive(
 
 
 def _cache(context: Context, request: BackupRequest, erased: ErasureFilter) -> Cache | None:
-    """Return the local cache. What is erased is not kept, and who may only add has no base to compare with."""
-    if erased.lists or context.is_write_only:
-        return None
-    return cache_of_repository(context.id, request.cache)
+    """Return the local cache. What is erased is not kept."""
+    return None if erased.lists else _cache_folder(context, request)
 
 
-def _open_base(context: Context, base: base_.Base) -> Archive:
+def _cache_folder(context: Context, request: BackupRequest) -> Cache | None:
+    cache = cache_of_repository(context.id, request.cache)
+    signer = context.engine.keyring
+    if cache is None or not context.is_write_only or not isinstance(signer, Signer):
+        return cache
+    return cache_of_signer(cache, signer)
+
+
+def _open_base(context: Context, request: BackupRequest, base: base_.Base) -> Archive | Shadow:
+    shadows = _shadows(context, request) if base.is_kept else None
+    if shadows is not None:
+        return context.engine.open_shadow(shadows.folder, base.archive.id)
     rest = {key: value for key, value in base.sizes.items() if key != base.archive.id}
     opened = context.engine.open(context.store, base.archive, rest)
     if opened.root != base.archive.root:  # of an archive by a write-only client only its commit proves who made it

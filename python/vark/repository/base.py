@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vark.archive import Shadow
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.layout import ARCHIVES, volume_of
 from vark.repository.records import Ancestor, CommittedArchive
+from vark.repository.shadows import Head
 from vark.stores import ObjectEntry, RemoteStore, Store
 
 CHAIN_MAX = 30
@@ -16,11 +18,15 @@ WASTE_MAX = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The base of one shard. ancestors: it and all that it points into; sizes: their volumes' bytes."""
+    """The base of one shard. ancestors: it and all that it points into; sizes: their volumes' bytes.
+
+    is_kept: what is compared is not read from the repository, but was kept by a client that cannot (`shadows`).
+    """
 
     archive: CommittedArchive
     ancestors: tuple[Ancestor, ...]
     sizes: dict[str, tuple[int, ...]]
+    is_kept: bool = False
 
 
 def newest(catalog: Catalog, name: str) -> Snapshot | None:
@@ -50,6 +56,47 @@ def choose(
     if archive is None:
         return None, f"the newest snapshot has no shard {shard!r}"
     ancestors = (archive.as_ancestor(), *chain_of(catalog, archive, snapshot.closure))
+    return _fitting(store, catalog, archive, ancestors, damaged=damaged, chain_max=chain_max, waste_max=waste_max)
+
+
+def choose_kept(
+    store: Store,
+    catalog: Catalog,
+    head: Head,
+    shadow: Shadow,
+    *,
+    damaged: Collection[str],
+    chain_max: int = CHAIN_MAX,
+    waste_max: float = WASTE_MAX,
+) -> tuple[Base | None, str | None]:
+    """Return the base of a write-only client, as `choose` does: the archive that its own head names.
+
+    The repository's records prove nothing to it: which archives there are, and what they must be, its shadow says.
+    """
+    found = [item for item in catalog.snapshots if item.commit == head.commit]
+    archives = {archive.id: archive for snapshot in found if snapshot.usable for archive in snapshot.archives}
+    archive = archives.get(head.archive)
+    if archive is None:
+        return None, "the last snapshot from here is gone or forgotten, or a member has written it again"
+    if (archive.root, archive.bytes) != (shadow.root, shadow.archive_bytes):
+        return None, f"what is kept here of archive {archive.id} is not of the one that is in the repository"
+    below = tuple(Ancestor(item.archive_id, item.archive_bytes, item.root) for item in shadow.ancestors)
+    ancestors = (archive.as_ancestor(), *below)
+    base, why = _fitting(store, catalog, archive, ancestors, damaged=damaged, chain_max=chain_max, waste_max=waste_max)
+    return None if base is None else replace(base, is_kept=True), why
+
+
+def _fitting(
+    store: Store,
+    catalog: Catalog,
+    archive: CommittedArchive,
+    ancestors: tuple[Ancestor, ...],
+    *,
+    damaged: Collection[str],
+    chain_max: int,
+    waste_max: float,
+) -> tuple[Base | None, str | None]:
+    """Return an archive as a base with all that it points into, the archive first, or why it cannot be one."""
     for ancestor in ancestors:
         if ancestor.id in damaged:
             return None, f"archive {ancestor.id} is known to be damaged"

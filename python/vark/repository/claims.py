@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from vark.repository.records import Commit
@@ -27,8 +28,32 @@ def overreaching(commits: Mapping[str, Commit]) -> dict[str, Commit]:
         old = commits.get(commit.replaces or "")
         theirs = old is None or (old.snapshot, old.provenance.signer) == (commit.snapshot, commit.provenance.signer)
         if not theirs or commit.snapshot in snapshots or any(archive.id in archives for archive in commit.archives):
-            found[digest] = replace(commit, provenance=replace(commit.provenance, refused=OVERREACHES))
+            found[digest] = _refused(commit)
+    counted = {digest: commit for digest, commit in commits.items() if digest not in found}
+    return found | _building_on_others(counted, members.keys() | vouched)
+
+
+def _building_on_others(commits: Mapping[str, Commit], vouched: AbstractSet[str]) -> dict[str, Commit]:
+    """Return commits of write-only clients that point into archives of others: these would be kept for their sake.
+
+    What a client wrote is its own, though a member may have vouched for it since.
+    """
+    named = {archive.id for commit in commits.values() for archive in commit.archives}
+    own: dict[str, set[str]] = {}
+    for commit in commits.values():
+        if commit.provenance.is_write_only:
+            own.setdefault(commit.provenance.signer, set()).update(archive.id for archive in commit.archives)
+    found = {}
+    for digest in commits.keys() - vouched:
+        commit = commits[digest]
+        others = named - own[commit.provenance.signer]
+        if any(ancestor.id in others for ancestor in commit.closure):
+            found[digest] = _refused(commit)
     return found
+
+
+def _refused(commit: Commit) -> Commit:
+    return replace(commit, provenance=replace(commit.provenance, refused=OVERREACHES))
 
 
 def _replaced_by(members: Mapping[str, Commit], commits: Mapping[str, Commit]) -> set[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import vark.api
 from vark import erasing
-from vark.archive import Archive, Volume
+from vark.archive import Archive, Shadow, Volume
 from vark.erasing import Lists, Survey
 from vark.errors import InvalidArgumentError
 from vark.keys import Keyring, Signer
@@ -58,7 +59,7 @@ class Engine:
         descriptor: int,
         *,
         archive_id: str,
-        base: Archive | None,
+        base: Archive | Shadow | None,
         fingerprint_key: bytes,
         options: Mapping[str, Any],
     ) -> Written:
@@ -135,6 +136,11 @@ class Engine:
         volumes = places.volumes(archive.id, archive.volumes)
         ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
         return Archive(volumes, ancestors=ancestors, secrets=self.keyring)
+
+    def open_shadow(self, folder: Path, archive_id: str) -> Shadow:
+        """Open what a write-only client kept of an archive. Errors: NotFoundError, DamagedError."""
+        assert isinstance(self.keyring, Signer)  # nobody else keeps any
+        return Shadow(folder, archive_id, self.keyring)
 
     def identity(self, store: Store, archive: CommittedArchive) -> tuple[str, str]:
         """Return the id and the root that the archive itself says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 
-from vark.archive import Archive
+from vark.archive import Archive, Shadow
 from vark.errors import RefusedError, UnsupportedError
 from vark.repository.context import Context
 from vark.repository.engine import Written
@@ -29,7 +29,7 @@ class ErasureFilter:
         self.rows_erased = 0
 
     def write(
-        self, descriptor: int, archive_id: str, write: Write, base: Archive | None, *, threads: int | None
+        self, descriptor: int, archive_id: str, write: Write, base: Archive | Shadow | None, *, threads: int | None
     ) -> Written:
         """Run `write(descriptor, archive_id)`; of a source that holds erased ids, an archive without them.
 
@@ -38,6 +38,7 @@ class ErasureFilter:
         """
         if not self.lists:
             return write(descriptor, archive_id)
+        assert not isinstance(base, Shadow)  # of a client that cannot read lists
         engine, lists = self._context.engine, [item.pair() for item in self.lists]
         with tempfile.NamedTemporaryFile(prefix="vark-", suffix=".vark") as file:
             write(file.fileno(), str(new_uuid7()))

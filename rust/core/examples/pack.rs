@@ -43,6 +43,7 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
         base: None,
         fingerprint_key: None,
         cache: None,
+        shadow: None,
         id_index: IdIndex::AsBase,
         seal: None,
         compression: Compression::Auto,

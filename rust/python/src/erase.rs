@@ -74,6 +74,7 @@ pub fn erase_rows(
     let options = PackOptions {
         base: base.map(|base| base.get().base(fingerprint_key)).transpose()?,
         cache: None,
+        shadow: None,
         seal: seal.map(|keys| keys.get().sealing()).transpose()?,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: IdIndex::AsBase,

@@ -10,6 +10,7 @@ use vark_core::archive::{KeySource, Root, Sealing};
 use vark_core::error::Result;
 use vark_core::keyring::{self, Change, Keyring, RecordSeal, SignerFile, SlotObject, parse_slot};
 use vark_core::limits::{SALT_BYTES, WRAPPED_ROOT_BYTES};
+use vark_core::pipeline::cache::CacheKey;
 use vark_core::seal::{Secret, Secrets, Slot, Suite, hex};
 
 /// What is sealed with: a keyring, or secrets for a single archive.
@@ -283,12 +284,23 @@ impl Signer {
         self.file.new_record(record).map(NewRecord::new).map_err(|error| to_py(&error))
     }
 
+    /// A tag of what is kept on this machine, which nobody can make without the writer's cache key.
+    fn cache_tag(&self, data: &[u8]) -> PyResult<[u8; 32]> {
+        Ok(self.cache_key()?.tag(data))
+    }
+
     fn __repr__(&self) -> String {
         format!("Signer({:?})", self.file.name)
     }
 }
 
 impl Signer {
+    /// Of what a write-only writer keeps on its own machine.
+    pub fn cache_key(&self) -> PyResult<CacheKey> {
+        let (sealing, key) = self.sealing()?;
+        CacheKey::of_repository(&sealing, key).ok_or_else(|| invalid("signer", "is of no repository"))
+    }
+
     pub fn sealing(&self) -> PyResult<(Sealing, [u8; 32])> {
         let key = self.file.fingerprint_key().map_err(|error| to_py(&error))?;
         Ok((self.file.sealing().map_err(|error| to_py(&error))?, *key))

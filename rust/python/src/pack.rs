@@ -19,6 +19,7 @@ use vark_core::pipeline::cache::{CacheKey, ChunkCache};
 use vark_core::pipeline::delta::FingerprintKey;
 use vark_core::pipeline::id_index::IdIndex;
 use vark_core::pipeline::pack::{Output, PackOptions, pack as pack_archive};
+use vark_core::pipeline::shadow::ShadowPlace;
 use vark_core::plan::Skipped;
 use vark_core::seal::{Secret, Suite};
 use vark_core::store::ReadAt;
@@ -30,11 +31,11 @@ pub enum TargetArgument {
     Path(PathBuf),
 }
 
-/// Folder, most bytes, and of a sealed one key and repository.
-type CacheArgument = (PathBuf, u64, Option<([u8; 32], [u8; 16])>);
+/// Folder, most bytes, of a sealed one key and repository, and most bytes of a shadow for a writer that is write-only.
+type CacheArgument = (PathBuf, u64, Option<([u8; 32], [u8; 16])>, u64);
 
 fn open_cache(given: CacheArgument, of_repository: Option<CacheKey>) -> PyResult<Arc<ChunkCache>> {
-    let (folder, bytes_max, key) = given;
+    let (folder, bytes_max, key, _) = given;
     let key =
         key.map(|(mut key, repository)| CacheKey { key: Secret::take(&mut key), suite: Suite::Aes256Gcm, repository });
     let cache = ChunkCache::open(&folder, key.or(of_repository), bytes_max);
@@ -80,6 +81,7 @@ pub fn pack(
     let mut members = members.iter().map(member).collect::<PyResult<Vec<_>>>()?;
     let mut streams = streams.iter().map(stream).collect::<PyResult<Vec<_>>>()?;
     let plan: PlanArgument = serde_json::from_str(plan).map_err(|error| invalid("plan argument", error.to_string()))?;
+    let is_write_only = matches!(seal, Some(KeysArgument::Signer(_)));
     let (seal, fingerprint_key) = match &seal {
         None => (None, fingerprint_key),
         Some(KeysArgument::Secrets(secrets)) => (Some(sealing_of(py, secrets)?), fingerprint_key),
@@ -91,10 +93,16 @@ pub fn pack(
         }
     };
     let base = base.map(|reader| reader.get().base(fingerprint_key)).transpose()?;
-    let cache_key = seal.as_ref().zip(fingerprint_key).and_then(|(seal, key)| CacheKey::of_repository(seal, key));
+    let cache_key = || seal.as_ref().zip(fingerprint_key).and_then(|(seal, key)| CacheKey::of_repository(seal, key));
+    let shadow = cache
+        .as_ref()
+        .filter(|_| is_write_only)
+        .zip(cache_key())
+        .map(|((folder, _, _, bytes_max), key)| ShadowPlace { folder: folder.clone(), key, bytes_max: *bytes_max });
     let options = PackOptions {
         base,
-        cache: cache.map(|cache| open_cache(cache, cache_key)).transpose()?,
+        cache: cache.map(|cache| open_cache(cache, cache_key())).transpose()?,
+        shadow,
         seal,
         fingerprint_key: fingerprint_key.map(FingerprintKey),
         id_index: match id_index.map(u64::try_from) {

@@ -2,7 +2,7 @@
 
 use crate::buffers::{BufferTarget, duplicate};
 use crate::errors::{invalid, to_py};
-use crate::keyring::{Keys, KeysArgument, OpenKeyring};
+use crate::keyring::{Keys, KeysArgument, OpenKeyring, Signer};
 use crate::pack::{TargetArgument, json, output};
 use crate::progress::Reporter;
 use crate::volumes::{PlacesArgument, VolumeArgument, places_of, volumes_of};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use vark_core::archive::ArchiveId;
+use vark_core::archive::{Archive, ArchiveId};
 use vark_core::error::{Error, ErrorKind};
 use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
@@ -24,6 +24,7 @@ use vark_core::pipeline::report::codec_name;
 use vark_core::pipeline::restore::{self, RestoreOptions};
 use vark_core::pipeline::rows::RowReader;
 use vark_core::pipeline::scrub::scrub;
+use vark_core::pipeline::shadow::open_shadow;
 use vark_core::pipeline::touched::touched;
 use vark_core::pipeline::verify::{self, Level, Scope};
 use vark_core::pipeline::view::read_plan_text;
@@ -91,6 +92,20 @@ impl Reader {
         Ok(Base { reader: self.get()?, key: key.map(FingerprintKey) })
     }
 
+    fn of(archive: Archive, counts: Arc<Counts>) -> Self {
+        Self {
+            archive_id: archive.id().0,
+            archive_bytes: archive.archive_bytes(),
+            root: archive.root(),
+            version: archive.version(),
+            metadata: archive.metadata().to_owned(),
+            is_sealed: archive.is_sealed(),
+            epoch: archive.seal_sources().and_then(|sources| Some(sources.first()?.root.epoch())),
+            open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
+            counts,
+        }
+    }
+
     pub fn get(&self) -> PyResult<Arc<RowReader>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clone().ok_or_else(|| invalid("archive", "is closed; open it again"))
@@ -110,17 +125,15 @@ impl Reader {
         let (volumes, ancestors) = (volumes_of(volumes), places_of(ancestors));
         let opened = py.detach(|| open_sealed(&volumes, &ancestors, &keys));
         let (archive, counts) = opened.map_err(|error| to_py(&error))?;
-        Ok(Self {
-            archive_id: archive.id().0,
-            archive_bytes: archive.archive_bytes(),
-            root: archive.root(),
-            version: archive.version(),
-            metadata: archive.metadata().to_owned(),
-            is_sealed: archive.is_sealed(),
-            epoch: archive.seal_sources().and_then(|sources| Some(sources.first()?.root.epoch())),
-            open: Mutex::new(Some(Arc::new(RowReader::new(archive, KEPT_BYTES)))),
-            counts,
-        })
+        Ok(Self::of(archive, counts))
+    }
+
+    /// What a write-only writer kept of an archive: a base, and nothing else.
+    #[staticmethod]
+    fn open_shadow(py: Python<'_>, folder: PathBuf, archive_id: [u8; 16], signer: Py<Signer>) -> PyResult<Self> {
+        let key = signer.get().cache_key()?;
+        let opened = py.detach(|| open_shadow(&folder, ArchiveId(archive_id), &key));
+        Ok(Self::of(opened.map_err(|error| to_py(&error))?, Arc::default()))
     }
 
     /// (id, bytes, root) of each archive that rows may lie in.

@@ -13,6 +13,7 @@ mod parts;
 mod reader;
 mod seal_record;
 mod sealing;
+pub mod shadow;
 mod tables;
 #[cfg(test)]
 mod tests;

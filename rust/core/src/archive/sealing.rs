@@ -100,6 +100,11 @@ impl OpenSeal {
         Ok(Self { record, access_key, key, ancestors })
     }
 
+    /// The keys of a shadow: that of the archive, and of the shadow of each ancestor that there is.
+    pub fn of_shadow(record: SealRecord, key: ObjectKey, ancestors: Vec<Result<ObjectKey>>) -> Self {
+        Self { record, access_key: None, key, ancestors }
+    }
+
     /// The key of this archive (0) or of an ancestor, as entries count them.
     ///
     /// # Errors

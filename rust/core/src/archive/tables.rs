@@ -35,6 +35,21 @@ impl Tables {
     /// # Errors
     /// `NotAnArchive`; `Damaged` at `Trailer`, `Directory` or `Seal`; `Unsupported`; those of reading.
     pub fn read(source: Arc<dyn ReadAt>) -> Result<Self> {
+        let tables = Self::read_unproved(source)?;
+        let (directory, metadata) = tables.parts();
+        let root = writer::root_of(&header::encode(&tables.trailer.identity), directory, metadata);
+        if root != tables.trailer.root {
+            return Err(Error::damaged(
+                Layer::Trailer,
+                "directory and metadata",
+                format!("root {}, expected {}; use another copy", hex(&root), hex(&tables.trailer.root)),
+            ));
+        }
+        Ok(tables)
+    }
+
+    /// As `read`, without the root: of a shadow, whose tables are proved by its key and have the root of the archive.
+    pub(super) fn read_unproved(source: Arc<dyn ReadAt>) -> Result<Self> {
         let archive_bytes = source.byte_count();
         let mut tail_offset = archive_bytes.saturating_sub(OPENING_BYTES);
         let mut tail = vec![0; in_memory(archive_bytes - tail_offset)?];
@@ -49,17 +64,9 @@ impl Tables {
             _ => return Err(no_trailer(source.as_ref(), &tail, tail_offset)),
         };
         let trailer = trailer::decode(trailer_bytes, archive_bytes)?;
-        let Some((directory, metadata)) = parts(&trailer, &tail, tail_offset) else {
+        let Some((directory, _)) = parts(&trailer, &tail, tail_offset) else {
             return Err(Error::damaged(Layer::Trailer, "trailer", "the tables run past the end of the archive"));
         };
-        let root = writer::root_of(&header::encode(&trailer.identity), directory, metadata);
-        if root != trailer.root {
-            return Err(Error::damaged(
-                Layer::Trailer,
-                "directory and metadata",
-                format!("root {}, expected {}; use another copy", hex(&root), hex(&trailer.root)),
-            ));
-        }
         let public = directory::decode_public(directory, trailer.directory_offset, &trailer.identity)?;
         let tables = Self { source, trailer, public, tail, tail_offset };
         tables.seal_record()?;

@@ -22,6 +22,7 @@ pub mod restore;
 pub mod rows;
 mod run;
 pub mod scrub;
+pub mod shadow;
 mod streams;
 pub mod touched;
 pub mod verify;

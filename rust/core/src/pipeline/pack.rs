@@ -12,6 +12,7 @@ use super::output::Restart;
 use super::packer::{Packer, PackerParts, Progress};
 use super::report::{self, AncestorReport, DeltaReport, MemberReport, PackReport, StreamReport};
 use super::run::{Planned, Run};
+use super::shadow::ShadowPlace;
 use super::streams::pack_stream;
 use super::whole_digest::{Hashed, whole_digest};
 use super::workers::{thread_count, with_pool};
@@ -58,6 +59,8 @@ pub struct PackOptions {
     pub fingerprint_key: Option<FingerprintKey>,
     /// What the next delta will be compared with is kept there, and what this one is compared with looked for.
     pub cache: Option<Arc<ChunkCache>>,
+    /// Of a sealed archive: what the next one is compared with is kept there, by a writer that cannot read this one.
+    pub shadow: Option<ShadowPlace>,
     pub id_index: IdIndex,
     /// Seal the archive. A delta of a sealed single archive is sealed as its base is, and takes none.
     pub seal: Option<Sealing>,
@@ -252,6 +255,7 @@ impl Pass<'_> {
         let writer = self.run.writer()?;
         let writer = if keeps_ids { writer.with_id_index() } else { writer };
         let coding = self.run.coding(&writer, keeps_ids);
+        let shadow = self.run.shadow(&writer);
         with_pool(
             threads,
             || PackState::new(threads, coding.cache.clone()),
@@ -259,10 +263,12 @@ impl Pass<'_> {
             |pool| {
                 let memory_bytes = self.options.memory_bytes;
                 let recycler = &recycler;
-                let deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key, coding.cache.clone());
+                let mut deltas = Deltas::new(self.run.base.clone(), self.run.fingerprint_key, coding.cache.clone());
+                deltas.is_shadowed = shadow.is_some();
                 let parts =
                     PackerParts { writer, deltas, pool, recycler, sink, progress, threads, memory_bytes, total_bytes };
                 let mut packer = Packer::start(parts)?;
+                packer.shadow = shadow;
                 self.fill(&mut packer, members, streams)
             },
         )
@@ -427,6 +433,7 @@ impl Pass<'_> {
         let archive_id = writer.id().to_string();
         let finished = writer.finish(&serde_json::Value::Object(metadata).to_string())?;
         packer.finish(&finished.tail)?;
+        let shadow = packer.shadow.take().map(|shadow| shadow.finish(&finished.tail, finished.archive_bytes));
         Ok(PackReport {
             archive_id,
             archive_bytes: finished.archive_bytes,
@@ -442,6 +449,7 @@ impl Pass<'_> {
                 DeltaReport::new(base, &packer.deltas.tally, std::mem::take(&mut packer.deltas.id_index_left_out))
             }),
             cache: self.run.cache().map(|cache| cache.tally()),
+            shadow,
             ancestors: finished.ancestors.iter().map(AncestorReport::from).collect(),
         })
     }

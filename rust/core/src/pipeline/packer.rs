@@ -7,6 +7,7 @@
 use super::coding::{CodedBlock, Feed, PackJob, Part, Recycler, ShapedSlice};
 use super::delta::pack::Deltas;
 use super::id_index::KeptChunk;
+use super::shadow::Shadowing;
 use super::workers::Pool;
 use crate::archive::ArchiveWriter;
 use crate::error::{Error, ErrorKind, Result, to_usize};
@@ -54,6 +55,8 @@ pub struct Packer<'a> {
     pub table: StreamTable,
     pub tallies: Vec<StreamTally>,
     pub deltas: Deltas,
+    /// What is kept of the blocks for a writer that cannot read them again.
+    pub(super) shadow: Option<Shadowing>,
     /// What the index of ids will be made of, by stream.
     pub kept: BTreeMap<usize, Vec<KeptChunk>>,
     names: Vec<String>,
@@ -61,6 +64,8 @@ pub struct Packer<'a> {
     caching: Vec<u64>,
     /// Of each stream; the first row is that of each chunk's own.
     shapes: Vec<ChunkShape>,
+    /// Of each stream the role, of a part that of its owner, and bytes of a row.
+    kinds: Vec<(StreamRole, u32)>,
     tails: Vec<Tail>,
     /// Rows that each stream will have, where that is known: its last chunk need not wait for the end.
     rows_expected: Vec<Option<u64>>,
@@ -103,10 +108,12 @@ impl<'a> Packer<'a> {
             table: StreamTable::default(),
             tallies: Vec::new(),
             deltas: parts.deltas,
+            shadow: None,
             kept: BTreeMap::new(),
             names: Vec::new(),
             caching: Vec::new(),
             shapes: Vec::new(),
+            kinds: Vec::new(),
             tails: Vec::new(),
             rows_expected: Vec::new(),
             rows_placed: Vec::new(),
@@ -146,6 +153,8 @@ impl<'a> Packer<'a> {
         let shape = StreamShape { row_bytes: u64::from(row_bytes), chunk_rows, row_count: u64::MAX };
         self.table.push(&spec.name, shape);
         let StreamSpec { role, element_type, row_elements, .. } = *spec;
+        let owner = part.owner.filter(|_| role == StreamRole::PART).and_then(|owner| self.kinds.get(owner));
+        self.kinds.push((owner.map_or(role, |(role, _)| *role), row_bytes));
         self.shapes.push(ChunkShape { role, element_type, row_elements, first_row: 0 });
         self.tallies.push(StreamTally::default());
         self.tails.push(Tail::default());
@@ -439,6 +448,10 @@ impl<'a> Packer<'a> {
         let placement = self.writer.place(stream, rows, block.len() as u64, block_crc, digest, codec)?;
         self.sink.write(&[0; 64][..to_usize(placement.padding.min(64), "padding")?])?;
         self.sink.write(&block)?;
+        let chunk = self.chunk_of(stream, first_row);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.keep(self.kinds[stream], (stream, chunk), placement.offset, &block);
+        }
         *self.tallies[stream].codecs.entry(codec).or_default() += 1;
         self.recycler.put(block);
         self.report_progress(raw_bytes)

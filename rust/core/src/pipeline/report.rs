@@ -4,6 +4,7 @@ use super::cache::CacheTally;
 use super::delta::Base;
 use super::delta::pack::DeltaTally;
 use super::packer::StreamTally;
+use super::shadow::ShadowReport;
 use crate::archive::{Ancestor, MAPPED};
 use crate::codec::Codec;
 use crate::plan::{Member, Skipped};
@@ -30,6 +31,8 @@ pub struct PackReport {
     pub delta: Option<DeltaReport>,
     /// What came out of the local cache and went into it, if there was one.
     pub cache: Option<CacheTally>,
+    /// What a writer that can read nothing keeps of the archive, if it is one.
+    pub shadow: Option<ShadowReport>,
     /// Archives without which this one cannot be restored.
     pub ancestors: Vec<AncestorReport>,
 }

@@ -4,6 +4,7 @@ use super::cache::ChunkCache;
 use super::coding::Coding;
 use super::delta::{Base, FingerprintKey};
 use super::pack::PackOptions;
+use super::shadow::Shadowing;
 use crate::archive::{Archive, ArchiveId, ArchiveWriter, Sealing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -48,6 +49,12 @@ impl<'a> Run<'a> {
     pub fn coding(&self, writer: &ArchiveWriter, keeps_ids: bool) -> Coding {
         let PackOptions { compression, order, .. } = *self.options;
         Coding { compression, order, keeps_ids, key: writer.object_key(), cache: self.cache() }
+    }
+
+    /// The shadow of an archive that is begun, where one is wanted.
+    pub fn shadow(&self, writer: &ArchiveWriter) -> Option<Shadowing> {
+        let (place, key) = self.options.shadow.as_ref().zip(writer.object_key())?;
+        Some(Shadowing::start(place, writer.id(), key))
     }
 
     /// A writer of a new archive: each attempt has a salt of its own.

@@ -317,6 +317,7 @@ pub fn pack_options() -> PackOptions {
         base: None,
         fingerprint_key: None,
         cache: None,
+        shadow: None,
         id_index: IdIndex::AsBase,
         seal: None,
         compression: Compression::Auto,

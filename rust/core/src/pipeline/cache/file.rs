@@ -4,7 +4,7 @@ use super::{CacheKey, Listed, Patch};
 use crate::bytes::{Appender, Cursor};
 use crate::error::{Error, Layer, Result, to_usize};
 use crate::limits::{CHUNK_BYTES_MAX, SALT_BYTES, SEALED_OVERHEAD_BYTES};
-use crate::seal::{Binding, ObjectKey, ObjectType, Part, Purpose, derive, random};
+use crate::seal::{Binding, ObjectKey, ObjectType, Part, random};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -89,10 +89,7 @@ impl Files {
     pub fn name(&self, digest: &[u8; 32]) -> Name {
         match &self.key {
             None => *digest,
-            Some(CacheKey { key, .. }) => {
-                let name_key = derive(key, &[], Purpose::Name, &[]);
-                *blake3::keyed_hash(name_key.expose(), digest).as_bytes()
-            }
+            Some(key) => key.tag(digest),
         }
     }
 
@@ -292,7 +289,7 @@ impl Pieces<'_> {
 }
 
 /// A file that is one: nothing that waits for a writer, and no link to elsewhere.
-fn open_regular(path: &Path) -> std::io::Result<File> {
+pub(in crate::pipeline) fn open_regular(path: &Path) -> std::io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::ErrorKind::InvalidInput.into()) }

@@ -14,6 +14,7 @@ use crate::digest;
 use crate::error::{Error, Result};
 use crate::seal::{Purpose, Secret, Suite, derive};
 use crate::stream::StreamRole;
+pub(super) use file::open_regular;
 use file::{Content, Files, Name};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -45,6 +46,14 @@ impl CacheKey {
         let mut bytes = fingerprint_key;
         let key = derive(&Secret::take(&mut bytes), &[], Purpose::Cache, &repository);
         (repository != [0; 16]).then_some(Self { key, suite, repository })
+    }
+}
+
+impl CacheKey {
+    /// BLAKE3, keyed with KDF `name` of the key: names that tell nothing, and proofs of what stands under them.
+    pub fn tag(&self, data: &[u8]) -> [u8; 32] {
+        let key = derive(&self.key, &[], Purpose::Name, &[]);
+        *blake3::keyed_hash(key.expose(), data).as_bytes()
     }
 }
 

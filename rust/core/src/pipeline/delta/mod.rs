@@ -100,6 +100,9 @@ impl Base {
     fn way(&self, number: usize, stream: &StreamDescription) -> Result<Way> {
         let is_text = stream.element_type == ElementType::U8 && stream.row_elements == 1
             || matches!(stream.role, StreamRole::PLAN | StreamRole::DOCUMENT | StreamRole::PROBE);
+        if !self.reader.archive().has_rows(number) && self.fingerprints(number).is_none() {
+            return Ok(Way::Chunks);
+        }
         if is_text || stream.row_bytes < ROW_BYTES_MIN || stream.raw_bytes() < ROWS_BYTES_MIN {
             return Ok(Way::Chunks);
         }

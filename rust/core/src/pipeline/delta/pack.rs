@@ -3,6 +3,7 @@
 use super::stream::{Ending, MAP_CHUNK_ROWS, PartBase, Ready, can_move};
 use super::{Base, Compare, Compared, DeltaStream, FINGERPRINT_ROW_BYTES_MIN, FingerprintKey, Way, fingerprints_of};
 use crate::archive::Entry;
+use crate::archive::shadow::is_kept;
 use crate::error::Result;
 use crate::pipeline::cache::ChunkCache;
 use crate::pipeline::coding::{PackJob, PointedBlock};
@@ -19,6 +20,9 @@ const STREAMS_RESERVED: usize = 24;
 const STREAMS_A_MEMBER: usize = 2;
 const NAME_BYTES_RESERVED: usize = 64;
 
+/// Rows that a shadow leaves out have fingerprints from so many bytes on: shorter ones would be half as long.
+const SHADOWED_ROW_BYTES_MIN: u32 = 16;
+
 /// What a packer knows of the base.
 #[derive(Default)]
 pub struct Deltas {
@@ -26,6 +30,8 @@ pub struct Deltas {
     /// Fingerprints are kept of wide rows, made with this key.
     pub fingerprint_key: Option<FingerprintKey>,
     pub cache: Option<Arc<ChunkCache>>,
+    /// The next delta will be made from a shadow, which has no vectors: these are told by fingerprints, however short.
+    pub is_shadowed: bool,
     /// Streams and bytes of names that a stream, by its number, may still need for its map, its parts and their like.
     promised: HashMap<usize, (usize, usize)>,
     /// Members that are still to come: room is kept for the streams of each.
@@ -113,7 +119,11 @@ impl Deltas {
     }
 
     fn keeps_fingerprints(&self, spec: &StreamSpec) -> bool {
-        let is_wide = spec.row_bytes().is_ok_and(|bytes| bytes >= FINGERPRINT_ROW_BYTES_MIN);
+        let is_told = |bytes| {
+            let is_left_out = self.is_shadowed && !is_kept(spec.role, bytes);
+            bytes >= if is_left_out { SHADOWED_ROW_BYTES_MIN } else { FINGERPRINT_ROW_BYTES_MIN }
+        };
+        let is_wide = spec.row_bytes().is_ok_and(is_told);
         let name_fits = fingerprints_of(&spec.name).len() + 16 <= crate::limits::STREAM_NAME_BYTES_MAX;
         is_wide && name_fits && self.fingerprint_key.is_some() && spec.role != StreamRole::PROBE
     }
@@ -144,7 +154,11 @@ impl Packer<'_> {
             None
         };
         let found = self.deltas.base.as_ref().map_or(Ok(None), |base| base.find(spec))?;
-        let with = found.map(|(stream, way)| (stream, if has_room { way } else { Way::Chunks }));
+        let can_compare = |stream| {
+            fingerprints.is_some()
+                || self.deltas.base.as_ref().is_some_and(|base| base.reader.archive().has_rows(stream))
+        };
+        let with = found.map(|(stream, way)| (stream, if has_room && can_compare(stream) { way } else { Way::Chunks }));
         if with.is_none() && fingerprints.is_none() {
             return Ok(());
         }
@@ -226,7 +240,10 @@ impl Packer<'_> {
                     let shape = ChunkShape { first_row, ..self.shape_of(number) };
                     let (rows, chunk) = (references.len() as u64, self.chunk_of(part, first_row));
                     let is_links = shape.role == StreamRole::LINKS;
-                    let base = open.stream.base_part().filter(|_| is_links || open.stream.is_near != Some(false));
+                    let archive = open.stream.base().0.reader.archive();
+                    let is_near = open.stream.is_near != Some(false);
+                    let base = open.stream.base_part().filter(|_| is_links || is_near);
+                    let base = base.filter(|(_, stream)| archive.has_rows(*stream));
                     let job = match base {
                         Some((_, stream)) => {
                             let base = PartBase { reader: open.stream.base().0.reader.clone(), stream };
