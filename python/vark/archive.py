@@ -24,6 +24,7 @@ from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.keys import Secrets
 from vark.selection import Selection, ids_of, select
+from vark.stores.ranges import RangeReader
 from vark.stores.urls import Ranges, is_url, ranges_at
 from vark.tables import PayloadOf, misfit
 from vark.target import write_published
@@ -86,6 +87,11 @@ class Archive:
     def places(self) -> dict[str, list[str | Ranges]]:
         """Where this archive and those that were named as its ancestors lie: id -> volumes."""
         return {**self._places, str(self.archive_id): self._volumes}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether any of it is read by ranges from a store."""
+        return any(isinstance(volume, RangeReader) for volumes in self.places.values() for volume in volumes)
 
     @property
     def archive_id(self) -> UUID:
@@ -257,12 +263,15 @@ class Archive:
         threads: int | None = None,
         memory: str | int = MEMORY_DEFAULT,
         max_bytes: int | str | None = None,
+        resume: bool | None = None,
         progress: ProgressCallback | None = None,
     ) -> RestoreReport:
         """Write the members back, byte for byte; the target appears when it is complete.
 
         target: the file for one member, a new folder for several. member: only these. sync: return when the disk has
         it. threads: None for all cores. memory: budget for buffers. max_bytes: refuse to write more.
+        resume: when it is interrupted keep what is written, in a hidden folder beside the target, and go on with what
+        an earlier call has left there, once it was read back and compared; None: where it is read from a remote store.
         Errors: TargetExistsError, NoSpaceError, LimitError, DamagedError, UnknownNameError.
         """
         chosen = None if member is None else self._member_numbers(member)
@@ -274,6 +283,7 @@ class Archive:
             threads=threads or 0,
             memory_bytes=parse_bytes(memory, name="memory"),
             max_bytes=None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes"),
+            resume=self.is_remote if resume is None else resume,
             progress=progress or _heartbeat,
         )
         report = json.loads(text)

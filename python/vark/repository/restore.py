@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Mapping
 from os import PathLike
@@ -17,7 +16,7 @@ from vark.repository.base import volume_sizes
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.records import CommittedArchive
-from vark.target import check_target, sync_path
+from vark.target import check_target, resumable_folder
 from vark.types import RestoreReport
 
 
@@ -96,26 +95,28 @@ def restore(
     folder = Path(os.fspath(target))
     check_target(folder, replace=False)
     archives = [open_archive(context, snapshot, archive) for archive in snapshot.archives]  # all, before any writing
-    part = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(4)}.part")
     member_count = byte_count = 0
-    part.mkdir()
-    try:
+    sync = bool(options.get("sync", True))
+    member = options.get("member")
+    chosen = [member] if isinstance(member, str) else member
+    is_resumed = options.get("resume")
+    if is_resumed is None:
+        is_resumed = any(opened.is_remote for opened in archives)
+    # Another commit, other members, or a run that did not sync: nothing of it can be gone on with.
+    key = hashlib.sha256(repr((snapshot.commit, chosen, sync)).encode()).hexdigest()[:32]
+    with resumable_folder(folder, key if is_resumed else None, sync=sync) as part:
         for archive, opened in zip(snapshot.archives, archives, strict=True):
             place = part / archive.shard
             if len(opened.members) == 1 and "/" not in opened.members[0].name:
-                place.mkdir()
+                place.mkdir(exist_ok=True)
                 place = place / opened.members[0].name
             with opened:
-                report = opened.restore(place, **options)
+                if place.exists():  # it got its name when it was complete, in a folder where nobody else can write
+                    members = [item for item in opened.members if chosen is None or item.name in chosen]
+                    member_count += len(members)
+                    byte_count += sum(item.byte_count for item in members)
+                    continue
+                report = opened.restore(place, **{**options, "resume": is_resumed})
             member_count += report.member_count
             byte_count += report.byte_count
-        if options.get("sync", True):
-            sync_path(part)
-        check_target(folder, replace=False)
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    if options.get("sync", True):
-        sync_path(folder.parent)
     return RestoreReport(os.fspath(target), member_count, byte_count, time.monotonic() - start)
