@@ -140,6 +140,7 @@ def test_a_backup_goes_on(server, launcher, tmp_path, capsys):
         with repository.open_archive(snapshot) as archive:
             assert np.array_equal(archive["vectors"][:], content), f"seed {SEED}, kill {number}"
     assert repository.verify().ok
+    assert repository.doctor().leftovers == {}
     with capsys.disabled():
         print(
             f"\n{KILLS} kills of a backup (seed {SEED}): {resumed_count} gone on with, {spared >> 20} MiB not sent again"
