@@ -101,7 +101,7 @@ def test_a_list_that_is_stale_condemns_nothing(servers, rows):
     assert repository.verify().ok
 
 
-def test_a_restore_that_is_stopped_leaves_nothing(servers, rows, tmp_path, quick):
+def test_a_restore_that_is_stopped_leaves_no_target(servers, rows, tmp_path, quick):
     server = servers.get(Moto)
     address = server.bucket()
     plain_repository(address, store_options=server.options(), volume_bytes="1MiB").backup(rows, name="v")
@@ -111,8 +111,11 @@ def test_a_restore_that_is_stopped_leaves_nothing(servers, rows, tmp_path, quick
         archive = repository.open_archive()
         proxy.share = 1
         with pytest.raises(VarkError):
-            archive.restore(tmp_path / "out.npy")
+            archive.restore(tmp_path / "out.npy", resume=False)
         assert os.listdir(tmp_path) == []
+        with pytest.raises(VarkError):
+            archive.restore(tmp_path / "out.npy")
+        assert not (tmp_path / "out.npy").exists()
         proxy.share = 0
         archive.restore(tmp_path / "out.npy")
         assert np.array_equal(np.load(tmp_path / "out.npy"), rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -91,7 +91,11 @@ class Archive:
     @property
     def is_remote(self) -> bool:
         """Whether any of it is read by ranges from a store."""
-        return any(isinstance(volume, RangeReader) for volumes in self.places.values() for volume in volumes)
+        return next(self._remote(), None) is not None
+
+    def _remote(self) -> Iterator[RangeReader]:
+        for volumes in self.places.values():
+            yield from (volume for volume in volumes if isinstance(volume, RangeReader))
 
     @property
     def archive_id(self) -> UUID:
@@ -275,6 +279,8 @@ class Archive:
         Errors: TargetExistsError, NoSpaceError, LimitError, DamagedError, UnknownNameError.
         """
         chosen = None if member is None else self._member_numbers(member)
+        for volume in self._remote():
+            volume.fills = chosen is not None  # all of it is not what a cache is for
         text = self._reader.restore(
             os.fspath(target),
             members=chosen,
@@ -367,7 +373,10 @@ class Archive:
 
         level: "stored" compares checksums and decodes nothing; "full" compares the digests of all rows.
         own: only this archive's bytes, nothing that lies in its ancestors.
+        What this machine keeps of an archive in a remote store is not looked at, and not used any more.
         """
+        for volume in self._remote():
+            volume.read_store_only()
         text = self._reader.verify(level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
         return VerifyReport.from_record(json.loads(text))
 
@@ -401,6 +410,14 @@ def _volume_of(volume: Volume) -> str | Ranges:
     if is_url(volume):
         return ranges_at(str(volume))
     return os.fspath(volume)
+
+
+def from_store(volumes: list[str | Ranges]) -> list[str | Ranges]:
+    """Return volumes that are read from where they lie, whatever this machine keeps of them."""
+    for volume in volumes:
+        if isinstance(volume, RangeReader):
+            volume.read_store_only()
+    return volumes
 
 
 def places_of(ancestors: Mapping[str, Sequence[Volume]] | None) -> dict[str, list[str | Ranges]]:

@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 
 from vark.errors import InvalidArgumentError, error_from_os
+from vark.stores.blocks import BlockCache
+from vark.stores.remote import RemoteStore
 
 BYTES_MAX = 4 << 30
 UNUSED_SECONDS_MAX = 90 * 86_400.0  # after that a repository's folder goes when another one's is used
@@ -71,6 +73,22 @@ def cache_of_repository(repository: str, given: bool | str | PathLike[str] | Non
         raise error_from_os(error, f"cache {asked}") if isinstance(error, OSError) else error from error
     _drop_unused(root)
     return Cache(folder)
+
+
+def blocks_of(repository: str, store: RemoteStore) -> BlockCache | None:
+    """Return where blocks of a repository in a remote store are kept on this machine; None where none are to be.
+
+    repository: its id, or a digest of the address of archives that are in none. In the folder of `cache_of_repository`.
+    """
+    found = cache_of_repository(repository) if store.disk_bytes else None
+    if found is None:
+        return None
+    folder = found.folder / "blocks"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return BlockCache(folder, store.disk_bytes)
 
 
 def drop_cache(repository: str) -> None:

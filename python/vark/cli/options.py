@@ -87,6 +87,17 @@ def writing(function: Function) -> Function:
     return click.option("--replace", is_flag=True, help="Replace an existing target, at the end.")(function)
 
 
+def no_cache(function: Function) -> Function:
+    """Add --no-cache, for what is read of remote stores in part."""
+
+    def keep(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.with_resource(defaults({"disk_cache": 0}))
+
+    help_text = "Neither use nor keep blocks of a remote store on this machine."
+    return click.option("--no-cache", is_flag=True, help=help_text, expose_value=False, callback=keep)(function)
+
+
 def resuming(function: Function) -> Function:
     """Add --resume and --no-resume, for `telling_what_is_kept`."""
     help_text = "Keep what is written when interrupted, and go on with it.  [default: from remote stores]"

@@ -23,6 +23,7 @@ from vark.units import format_bytes, format_speed
 @options.engine
 @options.writing
 @options.resuming
+@options.no_cache
 @options.as_json
 def restore(reference: str, target: str, **given: Any) -> int:
     """Restore the snapshot REFERENCE to TARGET: one member to a file, several to a new folder, byte for byte.

@@ -22,6 +22,7 @@ from vark.units import format_bytes, format_speed
 @options.engine
 @options.writing
 @options.resuming
+@options.no_cache
 @options.as_json
 def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) -> int:
     """Restore ARCHIVE, byte for byte: one member to the file TARGET, several to the new folder TARGET.

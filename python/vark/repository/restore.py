@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vark.archive import Archive
+from vark.cache import blocks_of
 from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, RefusedError, UnknownNameError, VarkError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.records import CommittedArchive
+from vark.stores import RemoteStore
 from vark.target import check_target, resumable_folder
 from vark.types import RestoreReport
 
@@ -33,8 +35,8 @@ def shard_of(snapshot: Snapshot, shard: str | None) -> CommittedArchive:
     raise UnknownNameError(f"shard {shard!r}: not in snapshot {snapshot.id[:12]}, which has {names}")
 
 
-def open_archive(context: Context, snapshot: Snapshot, archive: CommittedArchive) -> Archive:
-    """Open an archive of a snapshot.
+def open_archive(context: Context, snapshot: Snapshot, archive: CommittedArchive, *, in_part: bool = False) -> Archive:
+    """Open an archive of a snapshot. in_part: some of it will be read, again and again: that is kept on this machine.
 
     Errors: RefusedError (void, or collected since it was looked up), DamagedError (an archive is missing or cut short).
     """
@@ -44,7 +46,7 @@ def open_archive(context: Context, snapshot: Snapshot, archive: CommittedArchive
             "done; use another"
         )
     try:
-        return _open(context, snapshot, archive)
+        return _open(context, snapshot, archive, in_part=in_part)
     except (DamagedError, NotFoundError) as error:
         if not _collected(context, snapshot):
             raise
@@ -60,14 +62,18 @@ def _collected(context: Context, snapshot: Snapshot) -> bool:
         return False
 
 
-def _open(context: Context, snapshot: Snapshot, archive: CommittedArchive) -> Archive:
+def _open(context: Context, snapshot: Snapshot, archive: CommittedArchive, *, in_part: bool) -> Archive:
     found = volume_sizes(context.store, archive.id)
     if found != archive.volumes:
         raise DamagedError(
             f"archive {archive.id}: volumes of {list(found)[:8]} bytes, expected {list(archive.volumes)[:8]}; "
             "restore it from another copy, or use another snapshot"
         )
-    opened = context.engine.open(context.store, archive, context.sizes_of(snapshot.closure))
+    store, sizes = context.store, context.sizes_of(snapshot.closure)
+    if in_part and isinstance(store, RemoteStore):
+        opened = context.engine.open(store, archive, sizes, blocks=blocks_of(context.id, store))
+    else:
+        opened = context.engine.open(store, archive, sizes)
     if (str(opened.archive_id), opened.root) != (archive.id, archive.root):
         opened.close()
         raise DamagedError(
@@ -87,7 +93,8 @@ def restore(
 ) -> RestoreReport:
     """Restore one archive to `target`, or each shard to a folder of its name in the new folder `target`."""
     if len(snapshot.archives) == 1 or shard is not None:
-        with open_archive(context, snapshot, shard_of(snapshot, shard)) as opened:
+        in_part = bool(options.get("member"))
+        with open_archive(context, snapshot, shard_of(snapshot, shard), in_part=in_part) as opened:
             return opened.restore(target, **options)
     if options.get("replace"):
         raise InvalidArgumentError("replace: not for several shards; restore to a new folder, or name one shard")
