@@ -354,9 +354,12 @@ class Reader:
         threads: int,
         memory_bytes: int,
         max_bytes: int | None,
+        resume: bool,
         progress: Progress,
     ) -> str:
         """Restore all members (None) or some. One member: `target` is the file. Several: a folder, made at once.
+
+        resume: keep what was written when interrupted, and go on with what an earlier run has left.
 
         Report: {"members": n, "bytes": n, "seconds": s}
         """

@@ -13,7 +13,17 @@ from typing import Any
 from uuid import UUID
 
 from vark import _core
-from vark.archive import MEMORY_DEFAULT, Archive, ProgressCallback, Shadow, Volume, _heartbeat, places_of, volumes_of
+from vark.archive import (
+    MEMORY_DEFAULT,
+    Archive,
+    ProgressCallback,
+    Shadow,
+    Volume,
+    _heartbeat,
+    from_store,
+    places_of,
+    volumes_of,
+)
 from vark.cache import Cache, as_cache
 from vark.errors import InvalidArgumentError, SourceError, error_from_os
 from vark.feeds import FeedGroup
@@ -346,8 +356,8 @@ def verify_archive(
     Errors: as `open_archive`, but for damage.
     """
     text = _core.verify_path(
-        volumes_of(path),
-        places_of(ancestors),
+        from_store(volumes_of(path)),
+        {name: from_store(volumes) for name, volumes in places_of(ancestors).items()},
         keyring or unlocking(passphrase, identities, recovery_code),
         level=level,
         own=own,
@@ -371,7 +381,7 @@ def verify_deltas(
     encrypted repository. What several of them take from the same block is decoded once.
     Errors: NotFoundError, StorageError; damage is in the reports.
     """
-    volumes = [volumes_of(archive) for archive in archives]
-    places = places_of(ancestors)
+    volumes = [from_store(volumes_of(archive)) for archive in archives]
+    places = {name: from_store(volumes) for name, volumes in places_of(ancestors).items()}
     text = _core.verify_rows(volumes, places, keyring, threads=threads or 0, progress=progress or _heartbeat)
     return tuple(VerifyReport.from_record(record) for record in json.loads(text)["archives"])

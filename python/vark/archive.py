@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,7 @@ from vark.errors import InvalidArgumentError, LimitError, UnknownNameError
 from vark.feeds import FeedGroup, ThreadFeed
 from vark.keys import Secrets
 from vark.selection import Selection, ids_of, select
+from vark.stores.ranges import RangeReader
 from vark.stores.urls import Ranges, is_url, ranges_at
 from vark.tables import PayloadOf, misfit
 from vark.target import write_published
@@ -86,6 +87,15 @@ class Archive:
     def places(self) -> dict[str, list[str | Ranges]]:
         """Where this archive and those that were named as its ancestors lie: id -> volumes."""
         return {**self._places, str(self.archive_id): self._volumes}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether any of it is read by ranges from a store."""
+        return next(self._remote(), None) is not None
+
+    def _remote(self) -> Iterator[RangeReader]:
+        for volumes in self.places.values():
+            yield from (volume for volume in volumes if isinstance(volume, RangeReader))
 
     @property
     def archive_id(self) -> UUID:
@@ -257,15 +267,20 @@ class Archive:
         threads: int | None = None,
         memory: str | int = MEMORY_DEFAULT,
         max_bytes: int | str | None = None,
+        resume: bool | None = None,
         progress: ProgressCallback | None = None,
     ) -> RestoreReport:
         """Write the members back, byte for byte; the target appears when it is complete.
 
         target: the file for one member, a new folder for several. member: only these. sync: return when the disk has
         it. threads: None for all cores. memory: budget for buffers. max_bytes: refuse to write more.
+        resume: when it is interrupted keep what is written, in a hidden folder beside the target, and go on with what
+        an earlier call has left there, once it was read back and compared; None: where it is read from a remote store.
         Errors: TargetExistsError, NoSpaceError, LimitError, DamagedError, UnknownNameError.
         """
         chosen = None if member is None else self._member_numbers(member)
+        for volume in self._remote():
+            volume.fills = chosen is not None  # all of it is not what a cache is for
         text = self._reader.restore(
             os.fspath(target),
             members=chosen,
@@ -274,6 +289,7 @@ class Archive:
             threads=threads or 0,
             memory_bytes=parse_bytes(memory, name="memory"),
             max_bytes=None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes"),
+            resume=self.is_remote if resume is None else resume,
             progress=progress or _heartbeat,
         )
         report = json.loads(text)
@@ -357,7 +373,10 @@ class Archive:
 
         level: "stored" compares checksums and decodes nothing; "full" compares the digests of all rows.
         own: only this archive's bytes, nothing that lies in its ancestors.
+        What this machine keeps of an archive in a remote store is not looked at, and not used any more.
         """
+        for volume in self._remote():
+            volume.read_store_only()
         text = self._reader.verify(level=level, own=own, threads=threads or 0, progress=progress or _heartbeat)
         return VerifyReport.from_record(json.loads(text))
 
@@ -391,6 +410,14 @@ def _volume_of(volume: Volume) -> str | Ranges:
     if is_url(volume):
         return ranges_at(str(volume))
     return os.fspath(volume)
+
+
+def from_store(volumes: list[str | Ranges]) -> list[str | Ranges]:
+    """Return volumes that are read from where they lie, whatever this machine keeps of them."""
+    for volume in volumes:
+        if isinstance(volume, RangeReader):
+            volume.read_store_only()
+    return volumes
 
 
 def places_of(ancestors: Mapping[str, Sequence[Volume]] | None) -> dict[str, list[str | Ranges]]:

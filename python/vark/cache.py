@@ -13,6 +13,8 @@ from pathlib import Path
 
 from vark.errors import InvalidArgumentError, error_from_os
 from vark.keys import Signer
+from vark.stores.blocks import BlockCache
+from vark.stores.remote import RemoteStore
 
 BYTES_MAX = 4 << 30
 SHADOW_BYTES_MAX = 16 << 30
@@ -79,12 +81,27 @@ def cache_of_repository(repository: str, given: bool | str | PathLike[str] | Non
 
 def cache_of_signer(cache: Cache, signer: Signer) -> Cache | None:
     """Return the part of a repository's cache that is a write-only signer's own; None where it cannot be had."""
-    folder = cache.folder / f"writer-{bytes(signer.key).hex()[:32]}"
+    folder = _folder_in(cache, f"writer-{bytes(signer.key).hex()[:32]}")
+    return None if folder is None else replace(cache, folder=folder)
+
+
+def blocks_of(repository: str, store: RemoteStore) -> BlockCache | None:
+    """Return where blocks of a repository in a remote store are kept on this machine; None where none are to be.
+
+    repository: its id, or a digest of the address of archives that are in none. In the folder of `cache_of_repository`.
+    """
+    found = cache_of_repository(repository) if store.disk_bytes else None
+    folder = None if found is None else _folder_in(found, "blocks")
+    return None if folder is None else BlockCache(folder, store.disk_bytes)
+
+
+def _folder_in(cache: Cache, name: str) -> Path | None:
+    folder = cache.folder / name
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError:
         return None
-    return replace(cache, folder=folder)
+    return folder
 
 
 def drop_cache(repository: str) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vark.errors import NotFoundError, TargetExistsError, error_from_os
+from vark.errors import NotFoundError, TargetExistsError, VarkError, error_from_os
+
+PART = "vark-part"
 
 
 def check_target(target: Path, *, replace: bool) -> None:
@@ -50,6 +55,78 @@ def write_published(target: Path, write: Callable[[int], None], *, replace: bool
             write(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def resumable_folder(folder: Path, key: str | None, *, sync: bool) -> Iterator[Path]:
+    """Give a folder to build `folder` in; it gets the name `folder` when the block ends without an error.
+
+    key: 32 hexadecimal digits. What an interrupted block has left under the same key is there again; whoever builds
+    must not believe what is not complete. Kept after errors that may pass. None, or one that another block works on:
+    nothing is there, and nothing is kept.
+    """
+    shown = os.fsdecode(os.fsencode(folder.name)[:100])
+    part = folder.with_name(f".{shown}.{key}.{PART}")
+    lock = None if key is None else _locked(part)
+    if lock is None:
+        part = folder.with_name(f".{shown}.{secrets.token_hex(16)}.{PART}")
+        part.mkdir(mode=0o700)
+    content = part / "content"
+    try:
+        content.mkdir(exist_ok=True)
+        yield content
+        if sync:
+            sync_path(content)
+        check_target(folder, replace=False)
+        content.rename(folder)
+        shutil.rmtree(part, ignore_errors=True)
+    except BaseException as error:
+        if lock is None or not may_go_on(error):
+            shutil.rmtree(part, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+    if sync:
+        sync_path(folder.parent)
+
+
+def may_go_on(error: BaseException) -> bool:
+    """Return whether the same may come further another time: as the engine decides it."""
+    if isinstance(error, VarkError):
+        return error.code in ("unavailable", "io", "cancelled", "permission-denied")
+    return not isinstance(error, Exception)
+
+
+def kept_parts(target: Path) -> list[Path]:
+    """Return the hidden folders beside a target in which interrupted restores have left something."""
+    begin = f".{target.name[:100]}"
+    found = []
+    with contextlib.suppress(OSError):
+        found = [
+            entry
+            for entry in target.parent.iterdir()
+            if entry.name.startswith(begin) and entry.name.endswith(f".{PART}") and entry.is_dir()
+        ]
+    return sorted(found)
+
+
+def _locked(part: Path) -> int | None:
+    """Return a descriptor that holds the lock of a part folder; None where another has it, or others could write."""
+    with contextlib.suppress(FileExistsError):
+        part.mkdir(mode=0o700)
+    there = part.lstat()
+    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid() or there.st_mode & 0o077:
+        return None
+    descriptor = os.open(part / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == (part / "lock").stat().st_ino:
+            return descriptor
+    except OSError:  # in use, or removed just now by who had it
+        pass
+    os.close(descriptor)
+    return None
 
 
 def _give_name(part: Path, target: Path, *, replace: bool) -> None:

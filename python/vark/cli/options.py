@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from vark.keys import is_signer_content
 from vark.stores import RemoteStore, Store, Traffic
 from vark.stores.pace import Limits
 from vark.stores.urls import defaults, is_remote, is_url, traffic_of_addresses
+from vark.target import kept_parts
 from vark.units import format_bytes
 
 if TYPE_CHECKING:
@@ -83,6 +85,38 @@ def writing(function: Function) -> Function:
     """Add --replace and --no-sync."""
     function = click.option("--no-sync", is_flag=True, help="Return before the disk has it.")(function)
     return click.option("--replace", is_flag=True, help="Replace an existing target, at the end.")(function)
+
+
+def no_cache(function: Function) -> Function:
+    """Add --no-cache, for what is read of remote stores in part."""
+
+    def keep(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.with_resource(defaults({"disk_cache": 0}))
+
+    help_text = "Neither use nor keep blocks of a remote store on this machine."
+    return click.option("--no-cache", is_flag=True, help=help_text, expose_value=False, callback=keep)(function)
+
+
+def resuming(function: Function) -> Function:
+    """Add --resume and --no-resume, for `telling_what_is_kept`."""
+    help_text = "Keep what is written when interrupted, and go on with it.  [default: from remote stores]"
+    return click.option("--resume/--no-resume", default=None, help=help_text)(function)
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(target: str, output: Output) -> Iterator[None]:
+    """Say after a failure where what was restored so far is kept."""
+    try:
+        yield
+    except BaseException:
+        for part in kept_parts(Path(target)):
+            output.warn(
+                f"kept: {part}: what an interrupted restore has written; the same command goes on with it (with "
+                "--no-resume it begins anew), and it goes when the target is there",
+                kept=str(part),
+            )
+        raise
 
 
 def repository(function: Function) -> Function:

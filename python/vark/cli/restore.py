@@ -22,6 +22,8 @@ from vark.units import format_bytes, format_speed
 @click.option("--max-bytes", help="Refuse to write more, e.g. 10GB.")
 @options.engine
 @options.writing
+@options.resuming
+@options.no_cache
 @options.as_json
 def restore(reference: str, target: str, **given: Any) -> int:
     """Restore the snapshot REFERENCE to TARGET: one member to a file, several to a new folder, byte for byte.
@@ -35,7 +37,7 @@ def restore(reference: str, target: str, **given: Any) -> int:
     output = Output(as_json=given["as_json"])
     repository = options.open_repository(given["repo"], rescue=True)
     snapshot = repository.snapshot(reference, name=given["name"], at=given["at"])
-    with output.progress("restoring") as progress:
+    with output.progress("restoring") as progress, options.telling_what_is_kept(target, output):
         report = repository.restore(
             snapshot,
             target,
@@ -46,6 +48,7 @@ def restore(reference: str, target: str, **given: Any) -> int:
             threads=given["threads"],
             memory=given["memory"],
             max_bytes=given["max_bytes"],
+            resume=given["resume"],
             progress=progress,
         )
     if snapshot.partial:

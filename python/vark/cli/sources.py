@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def choosing(function: Function) -> Function:
     """Add what opens a source, and which snapshot and shard of --repo is meant."""
-    function = secrets.opening(options.repository_alone(options.reference(function)))
+    function = secrets.opening(options.repository_alone(options.reference(options.no_cache(function))))
     return click.option("--shard", help="The shard of a snapshot that has several.")(function)
 
 

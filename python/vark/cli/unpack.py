@@ -21,6 +21,8 @@ from vark.units import format_bytes, format_speed
 @options.limits
 @options.engine
 @options.writing
+@options.resuming
+@options.no_cache
 @options.as_json
 def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) -> int:
     """Restore ARCHIVE, byte for byte: one member to the file TARGET, several to the new folder TARGET.
@@ -37,7 +39,11 @@ def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) ->
 
     output = Output(as_json=given["as_json"])
     options.tell_addresses(archive)
-    with open_archive(archive, **secrets.unlocking(given)) as opened, output.progress("unpacking") as progress:
+    with (
+        open_archive(archive, **secrets.unlocking(given)) as opened,
+        output.progress("unpacking") as progress,
+        options.telling_what_is_kept(target, output),
+    ):
         report = opened.restore(
             target,
             member=list(members) or None,
@@ -46,6 +52,7 @@ def unpack(archive: str, target: str, members: tuple[str, ...], **given: Any) ->
             threads=given["threads"],
             memory=given["memory"],
             max_bytes=given["max_bytes"],
+            resume=given["resume"],
             progress=progress,
         )
         partial = opened.partial

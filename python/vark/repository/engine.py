@@ -20,6 +20,7 @@ from vark.keys import Keyring, Signer
 from vark.repository.layout import volume_name
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.stores import RemoteStore, Store
+from vark.stores.blocks import BlockCache, KeptBlocks
 from vark.types import VerifyReport, WriteReport
 
 READ_BYTES = 8 << 20
@@ -130,9 +131,19 @@ class Engine:
         """Open an archive that is no object yet, a delta on `base` or a full one."""
         return Archive(path, ancestors=None if base is None else base.places, secrets=self.keyring)
 
-    def open(self, store: Store, archive: CommittedArchive, sizes: Mapping[str, Sequence[int]]) -> Archive:
-        """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes."""
-        places = Places(store)
+    def open(
+        self,
+        store: Store,
+        archive: CommittedArchive,
+        sizes: Mapping[str, Sequence[int]],
+        *,
+        blocks: BlockCache | None = None,
+    ) -> Archive:
+        """Open an archive with those that it points into. sizes: archive id -> bytes of its volumes.
+
+        blocks: where stored bytes are kept on this machine.
+        """
+        places = Places(store, blocks)
         volumes = places.volumes(archive.id, archive.volumes)
         ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
         return Archive(volumes, ancestors=ancestors, secrets=self.keyring)
@@ -201,14 +212,17 @@ def _written(report: WriteReport) -> Written:
 class Places:
     """Volumes as the engine takes them: files of the store where its objects are files, else ranges of them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, blocks: BlockCache | None = None) -> None:
         self._store = store
+        self._blocks = blocks
 
     def volumes(self, archive_id: str, sizes: Sequence[int]) -> list[Volume]:
         """Return the volumes of an archive, one after another."""
         names = [volume_name(archive_id, number) for number in range(len(sizes))]
         if isinstance(self._store, RemoteStore):
-            return [self._store.open_ranges(f"archive {archive_id}", list(zip(names, sizes, strict=True)))]
+            kept = None if self._blocks is None else KeptBlocks(self._blocks, archive_id, sum(sizes))
+            volumes = list(zip(names, sizes, strict=True))
+            return [self._store.open_ranges(f"archive {archive_id}", volumes, kept=kept)]
         local = [self._store.local_path(name) for name in names]
         return [path or ObjectRanges(self._store, name) for path, name in zip(local, names, strict=True)]
 

@@ -256,7 +256,7 @@ class Repository(Retaining):
     ) -> Archive:
         """Open an archive of a snapshot: its rows, documents, payload … Errors: as `snapshot`; RefusedError (void)."""
         snapshot = self._resolve(reference, name, at)
-        return restore_.open_archive(self._context, snapshot, restore_.shard_of(snapshot, shard))
+        return restore_.open_archive(self._context, snapshot, restore_.shard_of(snapshot, shard), in_part=True)
 
     def select(
         self,

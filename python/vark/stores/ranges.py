@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from vark.errors import DamagedError, VarkError
+from vark.stores.blocks import BLOCK_BYTES, KeptBlocks
 
 FETCH_BYTES_MIN = 64 << 10  # what a request costs beside is more than this
 SEGMENT_BYTES = 8 << 20
@@ -94,8 +95,10 @@ class RangeReader:
         volumes: Sequence[tuple[str, int]],
         spans: SpanCache,
         pool: ThreadPoolExecutor,
+        kept: KeptBlocks | None = None,
     ) -> None:
         self.name = name
+        self.fills = True  # what is read is kept on this machine, where there is a place for it
         self.byte_count = sum(size for _, size in volumes)
         self._read_view = read_view
         self._volumes = [volume for volume, _ in volumes]
@@ -104,6 +107,7 @@ class RangeReader:
             self._starts.append(self._starts[-1] + size)
         self._cache = spans
         self._pool = pool
+        self._kept = kept
         self._spans: list[_Span] = []  # disjoint, ascending
         self._heads: list[_Head] = []  # the last used is last
         self._tick = 0
@@ -124,6 +128,14 @@ class RangeReader:
             self._fetch(mine[0])
         parts = [self._part(span, offset, end, retry=span not in mine) for span in needed]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_store_only(self) -> None:
+        """From now on return only what the store gives: for who wants to know what it holds."""
+        self._kept = None
+        with self._cache.lock:
+            for span in self._spans:
+                self._cache.drop(self, span)
+            self._spans.clear()
 
     def forget(self, span: _Span) -> None:
         """Take out a span that the cache has dropped; its lock is held."""
@@ -158,7 +170,8 @@ class RangeReader:
                 span = after
             else:
                 limit = self.byte_count if after is None else after.start
-                span = _Span(start, min(max(end, start + least), limit))
+                before = self._spans[place - 1].end if place else 0
+                span = _Span(*self._whole_blocks(start, max(end, start + least), before, limit))
                 self._spans.insert(place, span)
                 new.append(span)
             needed.append(span)
@@ -166,6 +179,12 @@ class RangeReader:
         for span in new:
             self._cache.add(self, span)
         return needed, new
+
+    def _whole_blocks(self, start: int, end: int, lowest: int, highest: int) -> tuple[int, int]:
+        """Return a range widened to whole blocks, for those are kept; no further than what is here already."""
+        if self._kept is not None:
+            start, end = max(start - start % BLOCK_BYTES, lowest), -(-end // BLOCK_BYTES) * BLOCK_BYTES
+        return start, min(end, highest)
 
     def _look_ahead(self, offset: int, end: int) -> list[_Span]:
         """Return new spans to fetch, for whoever reads forward here will want them."""
@@ -198,7 +217,7 @@ class RangeReader:
 
     def _fetch(self, span: _Span) -> None:
         try:
-            data = self._read_range(span.start, span.end)
+            data = self._read_kept(span.start, span.end, is_ahead=span.is_ahead)
         except BaseException as error:
             with self._cache.lock:
                 self.forget(span)
@@ -206,6 +225,35 @@ class RangeReader:
             span.future.set_exception(error)
         else:
             span.future.set_result(data)
+
+    def _read_kept(self, start: int, end: int, *, is_ahead: bool) -> memoryview:
+        """Read a range: blocks that this machine has from there, the runs between them from the store."""
+        kept = self._kept
+        if kept is None:
+            return self._read_range(start, end)
+        keeps = self.fills and (kept.keeps_ahead or not is_ahead)
+        parts: list[memoryview] = []
+        missing = position = start
+        while position < end:
+            number = position // BLOCK_BYTES
+            stop = min(kept.end_of(number), end)
+            whole = position == number * BLOCK_BYTES and stop == kept.end_of(number)
+            block = kept.get(number) if whole else None
+            if block is not None:
+                parts += self._fill(kept if keeps else None, missing, position)
+                parts.append(memoryview(block))
+                missing = stop
+            position = stop
+        parts += self._fill(kept if keeps else None, missing, end)
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    def _fill(self, kept: KeptBlocks | None, start: int, end: int) -> list[memoryview]:
+        if start == end:
+            return []
+        data = self._read_range(start, end)
+        if kept is not None:
+            kept.put(start, data)
+        return [data]
 
     def _read_range(self, start: int, end: int) -> memoryview:
         parts = []

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 
 from vark.errors import InvalidArgumentError, NotFoundError, ObjectExistsError, StorageError, StoreUnavailableError
 from vark.stores.base import ObjectEntry, check_object_name, check_prefix, check_range, object_name_fault
+from vark.stores.blocks import KeptBlocks
 from vark.stores.checksums import refuses_wrong_checksum
 from vark.stores.counts import Counts
 from vark.stores.faults import RangeError, fault_of, is_range_ignored, short_object, wants_slower
@@ -50,7 +51,8 @@ class RemoteStore:
     store: an obstore store. place: what messages call it. exclusive: it refuses to create what exists; without
     that names are looked up first, which is no protection between two writers. md5_etags: its ETag of an object is the
     MD5 of the bytes; compared after each upload. read_only: why nothing can be written, or None. listed_below: what
-    listings put before names. paces: what is allowed a second. library: what makes requests; tests put another in its
+    listings put before names. paces: what is allowed a second. disk_bytes: for blocks
+    on this machine, where a reader asks for them. library: what makes requests; tests put another in its
     place.
     """
 
@@ -67,6 +69,7 @@ class RemoteStore:
         requests_max: int = REQUESTS_MAX,
         cache_bytes: int = CACHE_BYTES,
         paces: Paces | None = None,
+        disk_bytes: int = 0,
         library: Any = None,
     ) -> None:
         self.root = place
@@ -75,6 +78,7 @@ class RemoteStore:
         self.lanes = Lanes(requests_max)
         self.paces = paces or Paces(NO_LIMITS)
         self.spans = SpanCache(cache_bytes)
+        self.disk_bytes = disk_bytes
         self.serves_ranges = True  # until it turns out otherwise
         self._kind = type(store).__name__
         self._whole: OrderedDict[str, memoryview] = OrderedDict()  # objects of a store that serves no ranges
@@ -231,9 +235,20 @@ class RemoteStore:
         except NotFoundError:
             return None
 
-    def open_ranges(self, name: str, volumes: Sequence[tuple[str, int]]) -> RangeReader:
-        """Return a reader of objects as one, end to end. volumes: (object, bytes). name: for messages."""
-        return RangeReader(self.read_view, name=name, volumes=volumes, spans=self.spans, pool=self.pool)
+    def open_ranges(
+        self, name: str, volumes: Sequence[tuple[str, int]], *, kept: KeptBlocks | None = None
+    ) -> RangeReader:
+        """Return a reader of objects as one, end to end. volumes: (object, bytes). name: for messages.
+
+        kept: blocks of them on this machine.
+        """
+        return RangeReader(self.read_view, name=name, volumes=volumes, spans=self.spans, pool=self.pool, kept=kept)
+
+    def version_of(self, name: str) -> tuple[int, str]:
+        """Return the bytes of an object, and a text that is another one when it is replaced ("" where none is)."""
+        found = self._head(name)
+        tag = found.get("e_tag") or ""
+        return int(found["size"]), f"{tag} {found['last_modified'].timestamp()}" if tag else ""
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
+from vark.cache import blocks_of
 from vark.errors import InvalidArgumentError
 from vark.stores.base import Store
+from vark.stores.blocks import KeptBlocks, limit_of
 from vark.stores.counts import Traffic
 from vark.stores.local import LocalStore
 from vark.stores.memory import MemoryStore
@@ -24,7 +27,7 @@ from vark.units import parse_bytes, parse_duration
 
 S3, GCS, AZURE, WEB = ("s3", "s3a"), ("gs",), ("az", "azure", "abfs", "abfss"), ("http", "https")
 SCHEMES = (*S3, *GCS, *AZURE, *WEB, "file", "memory")
-_OWN_OPTIONS = ("retry", "requests_max", "cache", *LIMITS)
+_OWN_OPTIONS = ("retry", "requests_max", "cache", "disk_cache", *LIMITS)
 _PREFIXES = ("aws_", "azure_", "google_")
 # fmt: off
 _CLIENT_OPTIONS = frozenset({
@@ -35,7 +38,7 @@ _CLIENT_OPTIONS = frozenset({
 })
 # fmt: on
 _RELAYED_TIMEOUT = "7d"  # of a request: how long it takes is what was asked for; the relay ends what does not move
-_SHARED: dict[str, RemoteStore] = {}  # for archives by address: connections and cache are kept
+_SHARED: dict[Any, RemoteStore] = {}  # for archives by address: connections and cache are kept
 _MEMORY: dict[str, MemoryStore] = {}  # of this process
 _RELAYS = threading.Lock()  # one of each, also where threads open stores at once
 _DEFAULTS: dict[str, Any] = {}  # of our own options; what a command was given
@@ -63,6 +66,7 @@ def open_store(place: str, options: Mapping[str, Any] | None = None) -> Store:
 
     options: of the provider, by the names of `obstore` (endpoint, region, access_key_id …), `client_options`; and ours:
     retry (how long a request is repeated, e.g. "2m"), requests_max (at once), cache ("144MiB" of ranges in memory),
+    disk_cache (bytes for blocks of archives that are read in part, on this machine; False or 0 for none),
     limit_upload, limit_download (bytes a second, "10MB/s"), limit_requests ("50/s"): stores of this process that are
     given the same limits share them.
     Errors: InvalidArgumentError.
@@ -118,10 +122,14 @@ def ranges_at(address: str) -> Ranges | str:
     folder, _, name = address.rpartition("/")
     if folder.endswith("/") or not name:
         raise InvalidArgumentError(f"{address}: no object; expected an address such as s3://BUCKET/NAME.vark")
-    store = _SHARED.get(folder) or open_store(folder)
+    shared = folder, tuple(sorted(_DEFAULTS.items()))
+    store = _SHARED.get(shared) or open_store(folder)
     if isinstance(store, RemoteStore):
-        _SHARED[folder] = store
-        return store.open_ranges(address, [(name, store.byte_count(name))])
+        _SHARED[shared] = store
+        byte_count, version = store.version_of(name)
+        kept = blocks_of(hashlib.md5(folder.encode(), usedforsecurity=False).hexdigest(), store) if version else None
+        blocks = None if kept is None else KeptBlocks(kept, f"{address} {byte_count} {version}", byte_count)
+        return store.open_ranges(address, [(name, byte_count)], kept=blocks)
     path = store.local_path(name)
     if path is None:
         raise InvalidArgumentError(f"{address}: an archive is opened from a file or a remote store; use a repository")
@@ -154,7 +162,7 @@ def is_library_store(place: object) -> bool:
 
 
 def _facts(scheme: str, place: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"place": place, "paces": own["paces"]}
+    facts: dict[str, Any] = {"place": place, "paces": own["paces"], "disk_bytes": limit_of(own.get("disk_cache"))}
     if scheme in WEB:
         path = unquote(urlsplit(place).path).strip("/")
         facts["listed_below"] = f"{path}/" if path else ""

@@ -48,8 +48,14 @@ fn main() {
         println!("delta {:.3} s, {} bytes", start.elapsed().as_secs_f64(), report.archive_bytes);
         let places = Places::from([(id, vec![PathBuf::from(base).into()])]);
         let start = Instant::now();
-        let options =
-            RestoreOptions { replace: true, sync: false, threads: 0, memory_bytes: 256 << 20, max_bytes: None };
+        let options = RestoreOptions {
+            replace: true,
+            sync: false,
+            threads: 0,
+            memory_bytes: 256 << 20,
+            max_bytes: None,
+            resume: false,
+        };
         let out = PathBuf::from(format!("{base}.out"));
         restore(&opened(&target, &places), &out, None, &options, &mut |_, _| Ok(())).unwrap();
         println!("restore {:.3} s", start.elapsed().as_secs_f64());

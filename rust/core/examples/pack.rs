@@ -63,7 +63,8 @@ fn pack_once(source: &Path, target: &Path, sync: bool) {
 
 fn restore_once(archive: &Path, target: &Path, sync: bool) {
     let reader = RowReader::new(Archive::open(Arc::new(FileSource::open(archive).unwrap())).unwrap(), MEMORY_BYTES / 4);
-    let options = RestoreOptions { replace: true, sync, threads: 0, memory_bytes: MEMORY_BYTES, max_bytes: None };
+    let options =
+        RestoreOptions { replace: true, sync, threads: 0, memory_bytes: MEMORY_BYTES, max_bytes: None, resume: false };
     restore(&Arc::new(reader), target, None, &options, &mut |_, _| Ok(())).unwrap();
 }
 

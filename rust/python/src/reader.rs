@@ -245,7 +245,7 @@ impl Reader {
         Ok(plan.map(|(_, text)| text))
     }
 
-    #[pyo3(signature = (target, *, members, replace, sync, threads, memory_bytes, max_bytes, progress))]
+    #[pyo3(signature = (target, *, members, replace, sync, threads, memory_bytes, max_bytes, resume, progress))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
     fn restore(
         &self,
@@ -257,10 +257,11 @@ impl Reader {
         threads: usize,
         memory_bytes: u64,
         max_bytes: Option<u64>,
+        resume: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<String> {
         let reader = self.get()?;
-        let options = RestoreOptions { replace, sync, threads, memory_bytes, max_bytes };
+        let options = RestoreOptions { replace, sync, threads, memory_bytes, max_bytes, resume };
         let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
@@ -281,7 +282,8 @@ impl Reader {
     ) -> PyResult<u64> {
         let reader = self.get()?;
         let mut output = File::from(duplicate(fd)?);
-        let options = RestoreOptions { replace: false, sync: false, threads, memory_bytes, max_bytes: None };
+        let options =
+            RestoreOptions { replace: false, sync: false, threads, memory_bytes, max_bytes: None, resume: false };
         let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);

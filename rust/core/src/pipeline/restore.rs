@@ -5,10 +5,12 @@ use super::packer::Progress;
 use super::rows::RowReader;
 use super::view::{AssemblyState, MemberView, read_plan};
 use super::workers::{Pool, thread_count, with_pool};
+use crate::digest::blake3_of;
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::plan::batch::{Batch, WHOLE_CHUNK_BYTES_MAX};
 use crate::plan::{Member, Plan};
-use crate::store::target::{FileTarget, FolderTarget, free_bytes};
+use crate::store::resumed::{ResumedTarget, Verified, remove_others};
+use crate::store::target::{FileTarget, FolderTarget, check_target, free_bytes};
 use serde::Serialize;
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
@@ -25,6 +27,8 @@ pub struct RestoreOptions {
     pub memory_bytes: u64,
     /// Refuse to write more than this.
     pub max_bytes: Option<u64>,
+    /// Keep what was written when the run is interrupted, and go on with what an earlier one has left.
+    pub resume: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -50,38 +54,95 @@ pub fn restore(
     let chosen: Vec<usize> = members.map_or_else(|| (0..plan.members.len()).collect(), <[usize]>::to_vec);
     let records = chosen.iter().map(|number| record(&plan, *number)).collect::<Result<Vec<_>>>()?;
     check_once(&chosen)?;
+    let as_file = chosen.len() == 1 && (members.is_some() || plan.folders.is_empty());
+    let resumed = resumed(reader, target, &chosen, as_file, options)?;
+    let work = Work { reader, plan: &plan, records: &records, target, as_file, resumed: resumed.as_ref() };
+    let outcome = write_all(&work, options, progress);
+    match (&outcome, &resumed) {
+        (Ok(_), _) => {
+            resumed.iter().for_each(|resumed| resumed.remove());
+            remove_others(target);
+        }
+        (Err(error), Some(resumed)) if resumed.is_empty() || !may_go_on(error.kind()) => resumed.remove(),
+        _ => {}
+    }
+    let bytes = outcome?;
+    Ok(RestoreReport { members: chosen.len(), bytes, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// What an interrupted run has left, where the caller wants to go on with it.
+fn resumed(
+    reader: &RowReader,
+    target: &Path,
+    chosen: &[usize],
+    as_file: bool,
+    options: &RestoreOptions,
+) -> Result<Option<Arc<ResumedTarget>>> {
+    if !options.resume {
+        return Ok(None);
+    }
+    check_target(target, as_file, options.replace)?;
+    let numbers: Vec<u8> = chosen.iter().flat_map(|number| (*number as u64).to_le_bytes()).collect();
+    let archive = reader.archive();
+    let key = blake3_of(&[&archive.id().0, &archive.root(), &[u8::from(as_file)], &numbers]);
+    Ok(ResumedTarget::open(target, key)?.map(Arc::new))
+}
+
+/// Whether the same restore may come further another time: then what it has written is worth its room.
+fn may_go_on(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Io | ErrorKind::Cancelled | ErrorKind::PermissionDenied)
+}
+
+/// What is restored, and where to.
+struct Work<'a> {
+    reader: &'a Arc<RowReader>,
+    plan: &'a Plan,
+    records: &'a [&'a Member],
+    target: &'a Path,
+    as_file: bool,
+    resumed: Option<&'a Arc<ResumedTarget>>,
+}
+
+/// Returns the bytes of the members.
+fn write_all(work: &Work<'_>, options: &RestoreOptions, progress: Progress<'_>) -> Result<u64> {
+    let &Work { reader, plan, records, target, as_file, resumed } = work;
     // What the plan declares is compared with the room there is before any count is looked at.
-    let total = check_room(&records, target, options)?;
+    let reserved = resumed.map_or(0, |resumed| resumed.reserved_bytes());
+    let total = check_room(records, target, reserved, options)?;
     let mut beat = || progress(0, Some(total));
     let views = records.iter().map(|member| {
         let view = MemberView::new(reader, member, &mut beat);
         view.map(MemberView::without_marks)
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    let as_file = chosen.len() == 1 && (members.is_some() || plan.folders.is_empty());
     with_pool(
         options.threads,
         WriteState::default,
         |state, job: WriteJob| job.run(state),
         |pool| {
-            let mut run = Writing { pool, options, done: 0, total, progress };
+            let mut run = Writing { pool, options, resumed, done: 0, total, progress };
             let mut views = views;
             if as_file && let Some(view) = views.pop() {
-                return run.file(view, target, options.replace);
+                let content = resumed.map(|resumed| resumed.content());
+                return run.file(0, view, content.as_deref(), target, options.replace);
             }
-            let folder = FolderTarget::create(target, options.replace)?;
+            let folder = match resumed {
+                Some(resumed) => FolderTarget::resume(&resumed.content(), target, options.replace)?,
+                None => FolderTarget::create(target, options.replace)?,
+            };
             for name in &plan.folders {
                 make_folders(&folder.root().join(name))?;
             }
-            for view in views {
+            for (number, view) in (0..).zip(views) {
                 let path = folder.root().join(&view.name);
                 make_folders(path.parent().unwrap_or(folder.root()))?;
-                run.file(view, &path, false)?;
+                // The folder has no name yet, so its files may have theirs from the beginning.
+                run.file(number, view, resumed.map(|_| path.as_path()), &path, false)?;
             }
             folder.commit(options.sync)
         },
     )?;
-    Ok(RestoreReport { members: chosen.len(), bytes: total, seconds: started.elapsed().as_secs_f64() })
+    Ok(total)
 }
 
 /// Writes a member from front to back, to a pipe for instance; returns its bytes. When the plan has its digest and
@@ -230,7 +291,8 @@ pub fn plan_of(reader: &RowReader) -> Result<Plan> {
     })
 }
 
-fn check_room(members: &[&Member], target: &Path, options: &RestoreOptions) -> Result<u64> {
+/// `reserved`: bytes that an earlier run has taken already.
+fn check_room(members: &[&Member], target: &Path, reserved: u64, options: &RestoreOptions) -> Result<u64> {
     let total = members.iter().try_fold(0u64, |total, member| total.checked_add(member.bytes));
     let over = |limit: u64, kind: ErrorKind, what: &str| {
         let needed = total.map_or_else(|| "more than 2^64".to_owned(), |total| total.to_string());
@@ -241,7 +303,7 @@ fn check_room(members: &[&Member], target: &Path, options: &RestoreOptions) -> R
     {
         return over(limit, ErrorKind::LimitExceeded, "the limit given (max_bytes, --max-bytes) is");
     }
-    if let Some(free) = free_bytes(target)
+    if let Some(free) = free_bytes(target).map(|free| free.saturating_add(reserved))
         && total.is_none_or(|total| total > free)
     {
         return over(free, ErrorKind::NoSpace, "free there are");
@@ -258,6 +320,7 @@ const READ_BACK_BYTES: u64 = 1 << 20;
 struct WriteJob {
     view: Arc<MemberView>,
     target: Arc<FileTarget>,
+    journal: Option<(Arc<ResumedTarget>, u32)>,
     batch: Batch,
 }
 
@@ -273,6 +336,9 @@ impl WriteJob {
         let offset = self.batch.offset;
         self.view.assemble(&mut state.assembly, self.batch, &mut state.bytes)?;
         self.target.write_at(offset, &state.bytes)?;
+        if let Some((journal, member)) = &self.journal {
+            journal.record(*member, offset, &state.bytes)?;
+        }
         let bytes = state.bytes.len() as u64;
         if bytes > WHOLE_CHUNK_BYTES_MAX {
             state.bytes = Vec::new();
@@ -284,22 +350,45 @@ impl WriteJob {
 struct Writing<'a, 'b> {
     pool: &'a mut Pool<WriteJob, u64>,
     options: &'a RestoreOptions,
+    resumed: Option<&'a Arc<ResumedTarget>>,
     done: u64,
     total: u64,
     progress: Progress<'b>,
 }
 
 impl Writing<'_, '_> {
-    fn file(&mut self, view: MemberView, path: &Path, replace: bool) -> Result<()> {
-        let target = FileTarget::create(path, replace, self.options.sync)?;
+    /// `content`: where it is built when the run may be gone on with.
+    fn file(
+        &mut self,
+        number: u32,
+        view: MemberView,
+        content: Option<&Path>,
+        path: &Path,
+        replace: bool,
+    ) -> Result<()> {
+        let target = match content {
+            Some(content) => FileTarget::resume(content, path, replace, self.options.sync, view.bytes)?,
+            None => FileTarget::create(path, replace, self.options.sync)?,
+        };
+        let (before, total) = (self.done, self.total);
+        let verified = match self.resumed {
+            Some(resumed) => {
+                resumed.verify(number, target.file(), &mut |done| (self.progress)(before + done, Some(total)))?
+            }
+            None => Verified::default(),
+        };
         target.reserve(view.bytes)?;
         let (view, target) = (Arc::new(view), Arc::new(target));
         let mut feeder = Feeder::new(self.options.memory_bytes);
         let mut batches = view.batches();
-        let before = self.done;
         while let Some(batch) = batches.next_batch()? {
+            if verified.has(batch.offset, batch.bytes as u64) {
+                feeder.done += batch.bytes as u64;
+                continue;
+            }
             let large = view.large_chunk(&batch);
-            feeder.push(self.pool, large, WriteJob { view: view.clone(), target: target.clone(), batch })?;
+            let journal = self.resumed.map(|resumed| (resumed.clone(), number));
+            feeder.push(self.pool, large, WriteJob { view: view.clone(), target: target.clone(), journal, batch })?;
             (self.progress)(before + feeder.done, Some(self.total))?;
         }
         feeder.finish(self.pool, |done| (self.progress)(before + done, Some(self.total)))?;

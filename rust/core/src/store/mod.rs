@@ -4,6 +4,7 @@ pub mod counted;
 pub mod file;
 pub mod growing;
 pub mod pipe;
+pub mod resumed;
 pub mod target;
 
 use crate::error::Result;

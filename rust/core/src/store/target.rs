@@ -17,6 +17,8 @@ pub struct FileTarget {
     replace: bool,
     committed: bool,
     sync: bool,
+    /// Dropped before `commit`, it stays: a `ResumedTarget` goes on with it.
+    kept: bool,
 }
 
 impl FileTarget {
@@ -32,7 +34,27 @@ impl FileTarget {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&temporary);
         let file = file.map_err(|error| Error::io(folder_of(path).display().to_string(), &error))?;
         let growing = GrowingFile::new(file, path.display().to_string(), sync);
-        Ok(Self { growing, temporary, path: path.to_owned(), replace, committed: false, sync })
+        Ok(Self { growing, temporary, path: path.to_owned(), replace, committed: false, sync, kept: false })
+    }
+
+    /// Opens `content`, which an earlier run may have begun; `commit` gives it the name `path`, which may be its own.
+    /// `bytes`: what it will have.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn resume(content: &Path, path: &Path, replace: bool, sync: bool, bytes: u64) -> Result<Self> {
+        if content != path {
+            check_free(path, replace)?;
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(content);
+        let fault = |error: &std::io::Error| Error::io(path.display().to_string(), error);
+        let file = file.map_err(|error| fault(&error))?;
+        if file.metadata().map_err(|error| fault(&error))?.len() > bytes {
+            file.set_len(bytes).map_err(|error| fault(&error))?;
+        }
+        let growing = GrowingFile::new(file, path.display().to_string(), sync);
+        let (temporary, path) = (content.to_owned(), path.to_owned());
+        Ok(Self { growing, temporary, path, replace, committed: false, sync, kept: true })
     }
 
     pub fn file(&self) -> &File {
@@ -86,7 +108,9 @@ impl FileTarget {
             self.file().sync_all().map_err(|error| self.growing.fault(&error))?;
         }
         let folder = sync.then(|| OpenFolder::of(&self.path)).transpose()?;
-        rename(&self.temporary, &self.path, self.replace)?;
+        if self.temporary != self.path {
+            rename(&self.temporary, &self.path, self.replace)?;
+        }
         self.committed = true;
         folder.map_or(Ok(()), |folder| folder.sync())
     }
@@ -94,7 +118,7 @@ impl FileTarget {
 
 impl Drop for FileTarget {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.committed && !self.kept {
             // Nothing can be done about a failure here; the name tells whose leftover it is.
             let _ = std::fs::remove_file(&self.temporary);
         }
@@ -108,19 +132,28 @@ pub struct FolderTarget {
     path: PathBuf,
     replace: bool,
     committed: bool,
+    kept: bool,
 }
 
 impl FolderTarget {
     /// # Errors
     /// As `FileTarget::create`, but a folder may be replaced.
     pub fn create(path: &Path, replace: bool) -> Result<Self> {
-        if path.symlink_metadata().is_ok() && !replace {
-            return Err(exists(path));
-        }
+        check_folder_free(path, replace)?;
         let temporary = temporary_name(path)?;
         let made = std::fs::create_dir(&temporary);
         made.map_err(|error| Error::io(folder_of(path).display().to_string(), &error))?;
-        Ok(Self { temporary, path: path.to_owned(), replace, committed: false })
+        Ok(Self { temporary, path: path.to_owned(), replace, committed: false, kept: false })
+    }
+
+    /// As `FileTarget::resume`.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn resume(content: &Path, path: &Path, replace: bool) -> Result<Self> {
+        check_folder_free(path, replace)?;
+        std::fs::create_dir_all(content).map_err(|error| Error::io(content.display().to_string(), &error))?;
+        Ok(Self { temporary: content.to_owned(), path: path.to_owned(), replace, committed: false, kept: true })
     }
 
     /// Where the content is built.
@@ -159,7 +192,7 @@ impl FolderTarget {
 
 impl Drop for FolderTarget {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.committed && !self.kept {
             let _ = std::fs::remove_dir_all(&self.temporary);
         }
     }
@@ -184,12 +217,24 @@ fn check_free(path: &Path, replace: bool) -> Result<()> {
     }
 }
 
+fn check_folder_free(path: &Path, replace: bool) -> Result<()> {
+    if path.symlink_metadata().is_ok() && !replace { Err(exists(path)) } else { Ok(()) }
+}
+
+/// Refuses early what `create` would refuse.
+///
+/// # Errors
+/// As `FileTarget::create` or `FolderTarget::create`.
+pub fn check_target(path: &Path, as_file: bool, replace: bool) -> Result<()> {
+    if as_file { check_free(path, replace) } else { check_folder_free(path, replace) }
+}
+
 fn exists(path: &Path) -> Error {
     let detail = "exists already; choose another name or ask for it to be replaced (replace=True, --replace)";
     Error::new(ErrorKind::AlreadyExists, path.display().to_string(), detail)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -201,13 +246,18 @@ const SHOWN_NAME_BYTES_MAX: usize = 120;
 
 /// A name in the same folder, so that the rename stays inside one file system.
 fn temporary_name(path: &Path) -> Result<PathBuf> {
+    let name = shown_name(path)?;
+    Ok(folder_of(path).join(format!(".{name}.{}.vark-tmp", uuid::Uuid::now_v7().simple())))
+}
+
+/// As much of a name as fits into another one.
+pub(super) fn shown_name(path: &Path) -> Result<String> {
     let Some(name) = path.file_name() else {
         return Err(Error::new(ErrorKind::InvalidArgument, path.display().to_string(), "has no file name"));
     };
     let name = name.to_string_lossy();
     let shown = name.char_indices().take_while(|(at, letter)| at + letter.len_utf8() <= SHOWN_NAME_BYTES_MAX);
-    let name: String = shown.map(|(_, letter)| letter).collect();
-    Ok(folder_of(path).join(format!(".{name}.{}.vark-tmp", uuid::Uuid::now_v7().simple())))
+    Ok(shown.map(|(_, letter)| letter).collect())
 }
 
 fn rename(from: &Path, to: &Path, replace: bool) -> Result<()> {

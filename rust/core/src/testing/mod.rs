@@ -334,7 +334,7 @@ pub fn pack_options() -> PackOptions {
 }
 
 pub fn restore_options() -> RestoreOptions {
-    RestoreOptions { replace: false, sync: false, threads: 1, memory_bytes: 64 << 20, max_bytes: None }
+    RestoreOptions { replace: false, sync: false, threads: 1, memory_bytes: 64 << 20, max_bytes: None, resume: false }
 }
 
 fn to_usize(number: u64) -> usize {
