@@ -24,6 +24,7 @@ mod run;
 pub mod scrub;
 mod streams;
 pub mod touched;
+pub mod transcribe;
 pub mod verify;
 mod verify_blocks;
 mod verify_ids;
