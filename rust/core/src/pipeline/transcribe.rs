@@ -232,11 +232,14 @@ fn refer_until(
     Ok(shared)
 }
 
+/// Stream and chunk of blocks by their offsets.
+type Blocks = HashMap<u64, (usize, u64)>;
+
 /// Where blocks of ancestors lie in their copies.
 struct Ancestors<'a> {
     pairs: &'a [Pair],
-    /// Of each ancestor, as entries count them: which pair, and stream and chunk of the blocks by their offsets.
-    places: Vec<Option<(usize, HashMap<u64, (usize, u64)>)>>,
+    /// Of each ancestor, as entries count them: which pair, and where its blocks belong.
+    places: Vec<Option<(usize, Blocks)>>,
 }
 
 impl<'a> Ancestors<'a> {
@@ -252,7 +255,7 @@ impl<'a> Ancestors<'a> {
                 continue;
             };
             let source = pairs[number].source.archive();
-            let mut found = HashMap::new();
+            let mut found = Blocks::new();
             for (stream, description) in source.streams().iter().enumerate() {
                 for chunk in 0..description.chunk_count {
                     let entry = source.entry(stream, chunk)?;
