@@ -27,6 +27,7 @@ PRIVATE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["root", "condemned", "sweep", "report"], ()),
 }
 OF_ARCHIVES = {"commit": ["shard", "raw_bytes"], "session": ["shard"]}
+OF_COPIES = "copy_of"  # private as well, of commits and their archives, where it is there
 
 
 def canonical(values: Any) -> bytes:
@@ -141,16 +142,23 @@ class Keyring:
         except (ArchiveFault, KeyError, TypeError, ValueError):
             raise ArchiveFault("record", place, "was altered, or belongs to another place or key") from None
         private, found = parse_json(body, "record"), without(values, "seal", "name_tag", "key_generation")
-        need("record", not found.keys() & set(PRIVATE[kind]), place, "names in the private part alone")
+        hidden = {*PRIVATE[kind], OF_COPIES} if kind == "commit" else set(PRIVATE[kind])
+        need("record", not found.keys() & hidden, place, "names in the private part alone")
         need("record", private.keys() >= set(PRIVATE[kind]), place, "all names in the private part")
         if not is_session:
             self._check_signer(values, private.get("signed_by"), place)
-        found.update({key: private[key] for key in PRIVATE[kind]})
+        found.update({key: private[key] for key in hidden if key in private})
         if kind in OF_ARCHIVES:
             same = len(found["archives"]) == len(private["archives"])
             need("record", same, place, "as many archives in its private part")
             pairs = zip(found["archives"], private["archives"], strict=True)
-            found["archives"] = [{**item, **{key: more[key] for key in OF_ARCHIVES[kind]}} for item, more in pairs]
+            need(
+                "record", not any(OF_COPIES in item for item in found["archives"]), place, "copy_of in the private part"
+            )
+            found["archives"] = [
+                {**item, **{key: more[key] for key in (*OF_ARCHIVES[kind], OF_COPIES) if key in more}}
+                for item, more in pairs
+            ]
         if kind == "commit":
             tag = hmac.digest(self._name_key, found["name"].encode(), "sha256")[:16].hex()
             expected = None if is_session else tag

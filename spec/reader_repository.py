@@ -107,6 +107,7 @@ class Commit:
     archives: list[Committed]
     closure: list[str]
     replaces: str | None
+    copy_of: str | None  # REPOSITORY and COMMIT, where it is a copy
 
     @property
     def needs(self) -> set[str]:
@@ -204,8 +205,12 @@ class Repository:
         need("record", safe, name, "shards whose names are file names, none twice", shards)
         closure = [part.text("id", UUID) for part in fields.parts("closure")]
         replaces = None if fields.values.get("replaces") is None else fields.text("replaces", HEX_64)
+        copy_of = None
+        if fields.values.get("copy_of") is not None:
+            of = _Fields(fields.values["copy_of"], f"{name}: copy_of")
+            copy_of = f"{of.text('repository', HEX_32)}/{of.text('commit', HEX_64)}"
         snapshot, times = fields.text("snapshot", HEX_32), fields.number("created_unix_ms")
-        return Commit(path.stem, snapshot, fields.text("name"), times, archives, closure, replaces)
+        return Commit(path.stem, snapshot, fields.text("name"), times, archives, closure, replaces, copy_of)
 
     def swept(self) -> set[str]:
         """Archives on a sweep list in force: the newest root names all lists."""

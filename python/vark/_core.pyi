@@ -315,6 +315,7 @@ class Reader:
         *,
         archive_id: bytes | None,
         seal: Keyring | None,
+        for_other: bool,
         replace: bool,
         sync: bool,
         threads: int,
@@ -322,7 +323,25 @@ class Reader:
     ) -> str:
         """Write an archive with the same rows that needs no ancestor, out of stored blocks.
 
+        for_other: for another repository, under the keys of `seal` (None: not encrypted), without fingerprints.
         Report: {"archive_id", "archive_bytes", "root", "seconds", "blocks_copied", "chunks_coded"}
+        """
+    def transcribe(
+        self,
+        target: str | int,
+        pairs: Sequence[tuple[Reader, Reader]],
+        *,
+        archive_id: bytes | None,
+        seal: Keyring | None,
+        sync: bool,
+        threads: int,
+        progress: Progress,
+    ) -> str:
+        """Write a copy for another repository out of stored blocks, without fingerprints; a delta stays one.
+
+        pairs: each ancestor that entries point into, and its copy there, to which those of the copy point.
+        Report: {"archive_id", "archive_bytes", "root", "seconds", "blocks_copied", "blocks_shared",
+        "ancestors": [{"id", "bytes", "root"}]}
         """
     def io_counts(self) -> tuple[int, int]:
         """Reads made since opening began, and bytes read."""

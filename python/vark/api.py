@@ -33,7 +33,7 @@ from vark.payload import payload_stream
 from vark.probes import make_probes
 from vark.sources import Gathered, Source, gather
 from vark.target import check_target, published
-from vark.types import CompactReport, VerifyReport, WriteReport
+from vark.types import CompactReport, CopiedArchive, VerifyReport, WriteReport
 from vark.units import parse_bytes
 
 # How often a file that changed while it was read is read again before the archive counts as partial.
@@ -326,12 +326,54 @@ def compact_archive(
         place,
         archive_id=None if archive_id is None else archive_id.bytes,
         seal=keyring,
+        for_other=False,
         replace=replace,
         sync=sync,
         threads=threads or 0,
         progress=progress or _heartbeat,
     )
     return CompactReport(**json.loads(text))
+
+
+def copy_archive(
+    archive: Archive,
+    descriptor: int,
+    *,
+    pairs: Sequence[tuple[Archive, Archive]] | None,
+    archive_id: UUID,
+    keyring: _core.Keyring | None = None,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> CopiedArchive:
+    """Write an archive again for another repository, for `vark.repository`: same rows, no fingerprints.
+
+    pairs: each ancestor that its rows lie in, and the copy of it to which the new one points: stored blocks go along as
+    they are, under the keys of `keyring` (None: not encrypted). None: it is to stand alone.
+    Errors: InvalidArgumentError (pairs that do not fit), those of reading and writing.
+    """
+    seen = progress or _heartbeat
+    if pairs is None:
+        text = archive.reader.compact(
+            descriptor,
+            archive_id=archive_id.bytes,
+            seal=keyring,
+            for_other=True,
+            replace=False,
+            sync=False,
+            threads=threads or 0,
+            progress=seen,
+        )
+    else:
+        text = archive.reader.transcribe(
+            descriptor,
+            [(source.reader, target.reader) for source, target in pairs],
+            archive_id=archive_id.bytes,
+            seal=keyring,
+            sync=False,
+            threads=threads or 0,
+            progress=seen,
+        )
+    return CopiedArchive.from_record(json.loads(text))
 
 
 def verify_archive(

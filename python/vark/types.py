@@ -172,6 +172,30 @@ class CompactReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiedArchive:
+    """An archive that was written again for another repository.
+
+    blocks_copied: stored blocks that went along. blocks_shared: chunks that lie in copies of ancestors. chunks_coded:
+    those that had to be coded again, to stand alone.
+    """
+
+    archive_id: str
+    archive_bytes: int
+    root: str
+    seconds: float
+    blocks_copied: int
+    blocks_shared: int
+    chunks_coded: int
+    ancestors: tuple[Ancestor, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> CopiedArchive:
+        """Make one of the engine's JSON."""
+        ancestors = tuple(Ancestor(item["id"], item["bytes"], item["root"]) for item in record.get("ancestors", ()))
+        return cls(**{"blocks_shared": 0, "chunks_coded": 0, **record, "ancestors": ancestors})
+
+
+@dataclass(frozen=True, slots=True)
 class CacheReport:
     """Chunks that came out of the local cache instead of the base, and those that were put there for the next delta."""
 

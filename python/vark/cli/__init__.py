@@ -14,6 +14,7 @@ from vark import __version__
 from vark.cli.backup import backup, init
 from vark.cli.cat import cat
 from vark.cli.compare import compact, diff, stats
+from vark.cli.copy import copy
 from vark.cli.cost import cost
 from vark.cli.doctor import doctor
 from vark.cli.erase import erase
@@ -56,7 +57,8 @@ def cli() -> None:
 
 _REPOSITORY = (init, backup, snapshots, show, restore, tag, hold, release, forget, undelete, gc)
 _COMPARE = (diff, compact, stats, cost, doctor, erase)
-_COMMANDS = (*_REPOSITORY, *_COMPARE, pack, unpack, verify, inspect, cat, key, keygen)
+_COPIES = (copy,)
+_COMMANDS = (*_REPOSITORY, *_COMPARE, *_COPIES, pack, unpack, verify, inspect, cat, key, keygen)
 for command in _COMMANDS:
     cli.add_command(command)
 

@@ -126,11 +126,20 @@ def repository(function: Function) -> Function:
 
 def repository_alone(function: Function) -> Function:
     """Add --repo, --kms and how much to believe of what is found; for commands that have options for keys already."""
+    return repository_place(_beliefs(function))
+
+
+def opening(function: Function) -> Function:
+    """Add what opens encrypted repositories that are arguments of the command, for `open_repository`, and limits."""
+    return limits(secrets.opening_repository(_beliefs(function)))
+
+
+def _beliefs(function: Function) -> Function:
     for name, help_text in reversed(_BELIEFS.items()):
         is_flag = name in ("--trust", "--accept-history")
         option = click.option(name, is_flag=is_flag, help=help_text, expose_value=False, callback=_keep)
         function = under(KEYS, option)(function)
-    return repository_place(secrets.opening_by_kms(function))
+    return secrets.opening_by_kms(function)
 
 
 def repository_place(function: Function) -> Function:
@@ -172,12 +181,11 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
     given: where the command has options for keys itself.
     Errors: InvalidArgumentError (none given), RepositoryNotFoundError, KeyNeededError, WrongKeyError.
     """
-    from vark.repository import Repository
-
     if not repo:
         raise InvalidArgumentError("no repository; give --repo or set VARK_REPOSITORY")
     context = click.get_current_context()
-    refuse_limits(repo)
+    if "source" not in context.params:  # a command with two places has limits for either
+        refuse_limits(repo)
     beliefs = dict(context.meta.get(_META, {}))
     is_plain = beliefs.pop("encryption", None) == "none"
     keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
@@ -189,6 +197,15 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
                 "--signer, VARK_SIGNER: give the file, not what stands in it: others can read it"
             )
         keys["signer"] = Path(signer)
+    return open_with(repo, keys, beliefs, rescue=rescue, is_plain=is_plain)
+
+
+def open_with(
+    repo: str, keys: Mapping[str, Any], beliefs: Mapping[str, Any], *, rescue: bool, is_plain: bool
+) -> Repository:
+    """Open a repository with these arguments, or ask for a passphrase where no key was given."""
+    from vark.repository import Repository
+
     try:
         opened = Repository.open(repo, rescue=rescue, **keys, **beliefs)
     except KeyNeededError:
@@ -196,7 +213,7 @@ def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[st
         if passphrase is None:
             raise
         opened = Repository.open(repo, rescue=rescue, passphrase=passphrase, **beliefs)
-    output = Output(as_json=bool(context.params.get("as_json")))
+    output = Output(as_json=bool(click.get_current_context().params.get("as_json")))
     for text in opened.warnings:
         output.warn(text)
     return tell_traffic(opened)

@@ -161,7 +161,7 @@ def protection(given: Mapping[str, Any], *, environment: bool = True) -> dict[st
     recipients = [_recipient(text, "--recipient") for text in given["recipients"]]
     for path in given["recipients_files"]:
         recipients += _recipients_of(path)
-    passphrase = _passphrase_of(given, twice=True, environment=environment)
+    passphrase = _passphrase_of(given, twice=True, environment="VARK_" if environment else None)
     found: dict[str, Any] = {}
     if recipients:
         found["recipients"] = list(dict.fromkeys(recipients))
@@ -174,18 +174,19 @@ def protection(given: Mapping[str, Any], *, environment: bool = True) -> dict[st
     return found
 
 
-def unlocking(given: Mapping[str, Any]) -> dict[str, Any]:
+def unlocking(given: Mapping[str, Any], *, environment: str = "VARK_") -> dict[str, Any]:
     """Return the arguments of `open_archive` and `verify_archive` that open it; none when nothing was given.
 
+    environment: how the variables begin that are looked at where no option was given.
     Errors: InvalidArgumentError, NotFoundError and their like.
     """
     identities = list(given["identities"])
-    if not identities and os.environ.get(IDENTITY):
-        identities = [os.environ[IDENTITY]]
+    if not identities and os.environ.get(_named(IDENTITY, environment)):
+        identities = [os.environ[_named(IDENTITY, environment)]]
     if any(_IDENTITY_PREFIX in text.upper() for text in identities):
         raise InvalidArgumentError("--identity: give the file of the key, not the key: others can read the arguments")
     found: dict[str, Any] = {"identities": [Path(text) for text in identities]} if identities else {}
-    passphrase = _passphrase_of(given, twice=False)
+    passphrase = _passphrase_of(given, twice=False, environment=environment)
     if passphrase is not None:
         found["passphrase"] = passphrase
     code = _recovery_code_of(given)
@@ -214,7 +215,11 @@ def show_recovery_code(code: str | None) -> None:
         sys.stderr.flush()
 
 
-def _passphrase_of(given: Mapping[str, Any], *, twice: bool, environment: bool = True) -> bytes | None:
+def _named(variable: str, environment: str) -> str:
+    return environment + variable.removeprefix("VARK_")
+
+
+def _passphrase_of(given: Mapping[str, Any], *, twice: bool, environment: str | None = "VARK_") -> bytes | None:
     """Return the passphrase of the one place that was named; those of the command line outrank the environment."""
     named = {
         "--passphrase": given["passphrase"],
@@ -222,7 +227,7 @@ def _passphrase_of(given: Mapping[str, Any], *, twice: bool, environment: bool =
         "--password-command": given["password_command"],
     }
     if environment and not any(value is not None and value is not False for value in named.values()):
-        names = (PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND)
+        names = [_named(name, environment) for name in (PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND)]
         named = {name: os.environ[name] for name in names if name in os.environ}
     places = [(name, value) for name, value in named.items() if value is not None and value is not False]
     if not places:
@@ -234,9 +239,9 @@ def _passphrase_of(given: Mapping[str, Any], *, twice: bool, environment: bool =
         secret = _ask("Passphrase: ", name)
         if twice and _ask("The same again: ", name) != secret:
             raise InvalidArgumentError(f"{name}: the two are not the same")
-    elif name == PASSWORD:
+    elif name.endswith("_PASSWORD"):
         secret = os.fsencode(value)
-    elif name in ("--password-file", PASSWORD_FILE):
+    elif name.endswith(("-password-file", "_PASSWORD_FILE")):
         secret = _line_of_file(value, name)
     else:
         secret = _line_of_command(value, name)
@@ -285,7 +290,7 @@ def _line_of_command(command: str, name: str) -> bytes:
         raise InvalidArgumentError(f"{name}: a quote is not closed") from None
     if not arguments:
         raise InvalidArgumentError(f"{name}: no program is named")
-    environment = {key: value for key, value in os.environ.items() if key != PASSWORD}
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_PASSWORD")}
     try:
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - its owner's own program, without a shell
             assert process.stdout is not None

@@ -88,6 +88,8 @@ def show(reference: str, repo: str | None, name: str | None, at: str | None, as_
     ]
     if item.store_unix_ms is not None:
         lines.insert(3, f"client    {shown_time(item.created_unix_ms)}")
+    if item.copy_of is not None:
+        lines.append(f"copy of   {item.copy_of.repository}, commit {item.copy_of.commit}")
     for archive in item.archives:
         shard = f"shard {archive.shard}, " if archive.shard else ""
         lines.append(f"archive   {archive.id}: {shard}{format_bytes(archive.bytes)}, root {archive.root}")
@@ -120,6 +122,7 @@ def snapshot_record(item: Snapshot) -> dict[str, Any]:
         "archives": [archive.record() for archive in item.archives],
         "closure": [ancestor.record() for ancestor in item.closure],
         "superseded": list(item.superseded),
+        "copy_of": None if item.copy_of is None else item.copy_of.record(),
     }
 
 

@@ -15,7 +15,7 @@ from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import COMMITS, MARKS, content_of_name
 from vark.repository.marks import MarkState, fold
 from vark.repository.objects import read_object
-from vark.repository.records import Ancestor, Commit, CommittedArchive, Mark
+from vark.repository.records import Ancestor, Commit, CommittedArchive, CopyOf, Mark
 from vark.repository.root import Administration, AdministrationReader
 from vark.stores import Store
 from vark.stores.base import read_ahead
@@ -27,7 +27,8 @@ class Snapshot:
 
     unix_ms: the store's clock where it has one, else the client's, which is always in created_unix_ms. commit: the
     commit record that stands for it now. void: needs an archive that a collection has swept; never restored.
-    superseded: commits of the same snapshot that another has replaced (`compact`).
+    superseded: commits of the same snapshot that another has replaced (`compact`). copy_of: of a copy, the commit of
+    another repository that it was made of.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Snapshot:
     archives: tuple[CommittedArchive, ...]
     closure: tuple[Ancestor, ...]
     superseded: tuple[str, ...] = ()
+    copy_of: CopyOf | None = None
 
     @property
     def time(self) -> datetime:
@@ -273,6 +275,7 @@ def _snapshot(catalog: Catalog, digests: list[str]) -> Snapshot:
         archives=commit.archives,
         closure=commit.closure,
         superseded=tuple(sorted(_superseded(catalog, valid, replaced) - {current})),
+        copy_of=commit.copy_of,
     )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import vark.api
 from vark import erasing
-from vark.archive import Archive, Shadow, Volume
+from vark.archive import Archive, ProgressCallback, Shadow, Volume
 from vark.erasing import Lists, Survey
 from vark.errors import InvalidArgumentError
 from vark.keys import Keyring, Signer
@@ -91,6 +91,31 @@ class Engine:
         )
         raw_bytes = sum(stream.raw_bytes for stream in archive.streams)
         return Written(report.root, report.archive_bytes, raw_bytes, archive.partial)
+
+    def copy(
+        self,
+        archive: Archive,
+        descriptor: int,
+        *,
+        pairs: Sequence[tuple[Archive, Archive]] | None,
+        archive_id: str,
+        threads: int | None,
+        progress: ProgressCallback | None,
+    ) -> Written:
+        """Write an archive of another repository again for this one. pairs: as in `vark.api.copy_archive`."""
+        assert not isinstance(self.keyring, Signer)  # who can read nothing cannot tell what is missing
+        report = vark.api.copy_archive(
+            archive,
+            descriptor,
+            pairs=pairs,
+            archive_id=UUID(archive_id),
+            keyring=self.keyring,
+            threads=threads,
+            progress=progress,
+        )
+        raw_bytes = sum(stream.raw_bytes for stream in archive.streams)
+        ancestors = tuple(Ancestor(item.archive_id, item.archive_bytes, item.root) for item in report.ancestors)
+        return Written(report.root, report.archive_bytes, raw_bytes, archive.partial, ancestors=ancestors)
 
     def survey(self, archive: Archive, lists: Lists) -> Survey:
         """Tell what an archive holds of some ids."""

@@ -21,9 +21,10 @@ EPOCH_ROOT, SESSION_ROOT = 1, 2
 PROVENANCE = ""  # the key under which a commit that was opened has it: of no record
 _MARKS = ("forget", "undelete", "hold", "release", "tag", "untag")
 _OF_MARK = ("tags", "keys", "reason")
+_MAY_LACK = frozenset({"copy_of"})  # private keys that are there only where they say something
 # Kind -> keys that only those with a key may read; below, those of each entry of `archives`.
 _PRIVATE: Mapping[str, tuple[str, ...]] = {
-    "commit": ("name", "tags", "host", "source"),
+    "commit": ("name", "tags", "host", "source", "copy_of"),
     **dict.fromkeys(_MARKS, _OF_MARK),
     **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "leave_unknown", "reason")),
     "session": ("name", "host", "process", "signature"),
@@ -44,7 +45,10 @@ _NOTHING: Mapping[str, Any] = {
 }
 # Public keys that are the envelope's own.
 _OF_ENVELOPE = frozenset({"seal", "name_tag", "key_generation", "signature"})
-_PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {"commit": ("shard", "raw_bytes"), "session": ("shard",)}
+_PRIVATE_OF_ARCHIVES: Mapping[str, tuple[str, ...]] = {
+    "commit": ("shard", "raw_bytes", "copy_of"),
+    "session": ("shard",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +265,7 @@ class WriteOnlyEnvelope(Envelope):
         if not isinstance(kind, str) or kind not in _PRIVATE:
             return values
         found = {key: value for key, value in values.items() if key not in _PRIVATE[kind]}
-        found.update({key: _NOTHING[key] for key in _PRIVATE[kind]})
+        found.update({key: _NOTHING[key] for key in _PRIVATE[kind] if key not in _MAY_LACK})
         if kind in _PRIVATE_OF_ARCHIVES:
             items = Fields(found, place=place).items("archives")
             several = len(items) > 1
@@ -295,11 +299,14 @@ def _signed(values: dict[str, Any], signer: Signer) -> dict[str, Any]:
 def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the public and the private part of a record."""
     kind = values["kind"]
-    private = {key: values[key] for key in _PRIVATE[kind]}
+    private = {key: values[key] for key in _PRIVATE[kind] if key in values or key not in _MAY_LACK}
     public = {key: value for key, value in values.items() if key not in private}
     of_archives = _PRIVATE_OF_ARCHIVES.get(kind)
     if of_archives:
-        private["archives"] = [{key: item[key] for key in of_archives} for item in values["archives"]]
+        private["archives"] = [
+            {key: item[key] for key in of_archives if key in item or key not in _MAY_LACK}
+            for item in values["archives"]
+        ]
         public["archives"] = [
             {key: value for key, value in item.items() if key not in of_archives} for item in values["archives"]
         ]
@@ -310,9 +317,10 @@ def _joined(kind: str, public: dict[str, Any], private: dict[str, Any], place: s
     """Return the record that two parts are of; each key is in one of them, where it belongs."""
     found = {key: value for key, value in public.items() if key not in _OF_ENVELOPE and key != PROVENANCE}
     for key in _PRIVATE[kind]:
-        if key in found or key not in private:
+        if key in found or (key not in private and key not in _MAY_LACK):
             _refuse(place, f"{key}: expected in its private part alone")
-        found[key] = private[key]
+        if key in private:
+            found[key] = private[key]
     of_archives = _PRIVATE_OF_ARCHIVES.get(kind)
     if of_archives:
         pairs = Fields(found, place=place).items("archives"), Fields(private, place=place).items("archives")

@@ -87,11 +87,32 @@ class Ancestor:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyOf:
+    """The commit of another repository that a commit is a copy of."""
+
+    repository: str
+    commit: str
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {"repository": self.repository, "commit": self.commit}
+
+    @classmethod
+    def read(cls, fields: Fields) -> CopyOf | None:
+        """Read what a commit says of it; None where it is no copy."""
+        if fields.values.get("copy_of") is None:
+            return None
+        part = Fields(fields.object("copy_of"), place=f"{fields.place}: copy_of")
+        return cls(part.hexadecimal("repository", 32), part.hexadecimal("commit", 64))
+
+
+@dataclass(frozen=True, slots=True)
 class CommittedArchive:
     """One archive of a commit. volumes: bytes of each; base: the archive that it was compared with, or None.
 
     raw_bytes: what it restores to, 0 where unknown; only the chain policy looks at it. digests: of the volumes, where
-    there are several; they tell which of them is damaged.
+    there are several; they tell which of them is damaged. copy_of: the archive of another repository that it is a copy
+    of, block by block: copies of deltas on that may point into this.
     """
 
     id: str
@@ -102,10 +123,13 @@ class CommittedArchive:
     base: str | None
     raw_bytes: int = 0
     digests: tuple[str, ...] = ()
+    copy_of: Ancestor | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the JSON object."""
-        more = {"digests": list(self.digests)} if self.digests else {}
+        more: dict[str, Any] = {"digests": list(self.digests)} if self.digests else {}
+        if self.copy_of is not None:
+            more["copy_of"] = self.copy_of.record()
         return {
             **more,
             "id": self.id,
@@ -128,6 +152,9 @@ class CommittedArchive:
         digests = fields.hexadecimals("digests", 64, unique=False) if "digests" in fields.values else ()
         if digests and len(digests) != len(volumes):
             fields.refuse("digests: expected one for each volume")
+        copy_of = None
+        if fields.values.get("copy_of") is not None:
+            copy_of = Ancestor.read(Fields(fields.object("copy_of"), place=f"{fields.place}: copy_of"))
         return cls(
             id=fields.uuid("id"),
             shard=fields.shard("shard"),
@@ -137,6 +164,7 @@ class CommittedArchive:
             base=fields.optional_uuid("base"),
             raw_bytes=fields.integer("raw_bytes") if "raw_bytes" in fields.values else 0,
             digests=digests,
+            copy_of=copy_of,
         )
 
     def as_ancestor(self) -> Ancestor:
@@ -148,7 +176,8 @@ class CommittedArchive:
 class Commit:
     """A commit record. Times: created_unix_ms by the client, store_unix_ms by the store where it has a clock.
 
-    provenance: what is proved of where it comes from; not part of the record.
+    copy_of: of a copy, the commit it was made of. provenance: what is proved of where it comes from; not part of the
+    record.
     """
 
     repository: str
@@ -166,6 +195,7 @@ class Commit:
     closure: tuple[Ancestor, ...]
     replaces: str | None
     salt: str
+    copy_of: CopyOf | None = None
     provenance: Provenance = field(default_factory=Provenance, compare=False)
 
     @property
@@ -181,8 +211,10 @@ class Commit:
 
     def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
+        more = {} if self.copy_of is None else {"copy_of": self.copy_of.record()}
         return envelope.encode(
             {
+                **more,
                 "kind": "commit",
                 "version": VERSION,
                 "repository": self.repository,
@@ -224,6 +256,7 @@ class Commit:
             closure=tuple(Ancestor.read(part) for part in fields.parts("closure")),
             replaces=fields.optional_hexadecimal("replaces", 64),
             salt=fields.hexadecimal("salt", 32),
+            copy_of=CopyOf.read(fields),
             provenance=envelope.provenance(fields),
         )
         ids = [archive.id for archive in commit.needed()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, WrongKeyError
@@ -77,6 +78,35 @@ def find_snapshot(
             f"snapshot {reference!r}: there are several names ({', '.join(names[:10])}); say which name is meant"
         )
     return found[-1]
+
+
+def choose_snapshots(
+    catalog: Catalog,
+    references: Sequence[str] = (),
+    *,
+    names: Collection[str] = (),
+    tags: Mapping[str, str] | None = None,
+    since: str | datetime | None = None,
+) -> tuple[Snapshot, ...]:
+    """Return snapshots, oldest first: those that the references mean, else all that can be restored.
+
+    A reference such as "latest" means one of each of `names`, where those are given. names, tags, since: only those of
+    one of these names, with all of these tags, at or after this time. Errors: those of `find_snapshot`.
+    """
+    found = [item for item in catalog.snapshots if item.usable]
+    if references:
+        chosen = [find_snapshot(catalog, one, name=name) for one in references for name in (names or (None,))]
+        found = list({item.id: item for item in chosen}.values())
+    first = None if since is None else parse_time(since)
+    wanted = (tags or {}).items()
+    found = [
+        item
+        for item in found
+        if (not names or item.name in names)
+        and all(item.tags.get(key) == value for key, value in wanted)
+        and (first is None or item.unix_ms >= first)
+    ]
+    return tuple(sorted(found, key=lambda item: (item.unix_ms, item.id)))
 
 
 def _by_id(candidates: list[Snapshot], wanted: str) -> Snapshot:

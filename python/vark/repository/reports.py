@@ -149,6 +149,71 @@ class CompactReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveCopied:
+    """One archive of a copy. copy_of: the archive that it was made of; base: the copy that it builds on, or None.
+
+    reason: why it stands alone although the other did not. written: False where it was there, of an earlier commit.
+    """
+
+    archive_id: str
+    copy_of: str
+    shard: str
+    base: str | None
+    archive_bytes: int
+    source_bytes: int
+    reason: str | None
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedSnapshot:
+    """A snapshot that was to be copied. copy_of: its commit in the source; commit: that of the copy.
+
+    state: "copied"; "replaced" (there was a copy of an earlier commit of it); "present" (there already); "forgotten"
+    (there, in the trash; it stays there); "failed" (detail says why). archives: those that were written or taken up.
+    """
+
+    snapshot: str
+    name: str
+    unix_ms: int
+    state: str
+    copy_of: str
+    commit: str | None
+    archives: tuple[ArchiveCopied, ...]
+    detail: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy did. Each copied snapshot is durable, was read where it arrived, and passed the check of a backup.
+
+    archive_bytes: of archives that were written. erasures: names for which an erasure of the source is new in the
+    target. unread: (object, why) of records of the source that cannot be used: what they say was not copied.
+    traffic: of the source and of the target, where they are remote stores.
+    """
+
+    source: str
+    target: str
+    level: str
+    snapshots: tuple[CopiedSnapshot, ...]
+    archive_bytes: int
+    erasures: tuple[str, ...]
+    unread: tuple[tuple[str, str], ...]
+    seconds: float
+    traffic: tuple[Traffic | None, Traffic | None] = (None, None)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was asked for is there."""
+        return not self.unread and all(item.state != "failed" for item in self.snapshots)
+
+    def count(self, *states: str) -> int:
+        """Return how many snapshots have one of these states."""
+        return sum(item.state in states for item in self.snapshots)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What retention says of one snapshot, and why."""
 

@@ -18,6 +18,7 @@ from vark.repository.backup import BackupRequest, backup
 from vark.repository.base import CHAIN_MAX, WASTE_MAX
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.compact import compact
+from vark.repository.copying import CopyRequest, copy
 from vark.repository.costs import CostReport, cost
 from vark.repository.diff import diff
 from vark.repository.doctor import DoctorReport, doctor
@@ -25,10 +26,11 @@ from vark.repository.engine import Engine
 from vark.repository.keys import Keys
 from vark.repository.opening import Opened, Place, Trust
 from vark.repository.reading import Progress
-from vark.repository.references import LATEST, find_snapshot
+from vark.repository.references import LATEST, choose_snapshots, find_snapshot
 from vark.repository.reports import (
     BackupReport,
     CompactReport,
+    CopyReport,
     DiffReport,
     RepositoryVerifyReport,
     StatsReport,
@@ -351,6 +353,43 @@ class Repository(Retaining):
         """
         _, snapshot = self._for_marking(reference)
         return compact(self._context, snapshot, options={"threads": threads, "progress": progress})
+
+    def copy_to(
+        self,
+        target: Repository,
+        references: str | Snapshot | Sequence[str | Snapshot] = (),
+        *,
+        name: str | Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+        since: str | datetime | None = None,
+        level: str = "full",
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> CopyReport:
+        """Copy snapshots into another repository, which has its own id, keys and suite; run again, it goes on.
+
+        references: as in `snapshot`, or snapshots; none for all that can be restored. name, tags, since: only those of
+        one of these names, with all of these tags, at or after this time. A copy has the id, times, name and tags of
+        its snapshot, and names the commit that it was made of: what the target has by that is not moved again. Deltas
+        stay deltas where the target has copies of what they build on. Holds stay behind. What is erased here is erased
+        there.
+        level: how deeply each archive is read where it has arrived: "full", or "stored" (checksums of stored bytes).
+        What cannot be copied for its own sake is in the report. Errors: InvalidArgumentError (a mirror of this
+        repository), KeyNeededError (write-only), ConflictError, NoSpaceError and others of writing.
+        """
+        given = [references] if isinstance(references, (str, Snapshot)) else list(references)
+        names = (name,) if isinstance(name, str) else tuple(name)
+        self._context.refuse_write_only()
+        catalog = self.catalog()
+        ids = [item.id if isinstance(item, Snapshot) else item for item in given]
+        chosen = choose_snapshots(catalog, ids, names=names, tags=tags, since=since)
+        before = self.traffic, target.traffic
+        report = copy(self._context, target._context, CopyRequest(chosen, level, threads, progress))
+        own, other = (
+            now - then if now is not None and then is not None else None
+            for now, then in zip((self.traffic, target.traffic), before, strict=True)
+        )
+        return replace(report, traffic=(own, other))
 
     def diff(self, before: str | Snapshot, after: str | Snapshot, *, name: str | None = None) -> DiffReport:
         """Tell how two snapshots differ: rows by position and by id, parameters, documents, columns of the payload.

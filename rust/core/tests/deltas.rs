@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use vark_core::archive::{Archive, ArchiveId};
 use vark_core::error::{ErrorKind, Layer};
-use vark_core::pipeline::compact::compact;
+use vark_core::pipeline::compact::{For, compact};
 use vark_core::pipeline::output::Output;
 use vark_core::pipeline::pack::PackOptions;
 use vark_core::pipeline::rows::ReadState;
@@ -99,7 +99,7 @@ proptest! {
         let (source, archive) = kept.last().unwrap();
         let shared = Shared::default();
         let output = Output::Pipe(Box::new(shared.clone()));
-        compact(&shelf.open(archive), output, None, None, 2, &mut |_, _| Ok(())).unwrap();
+        compact(&shelf.open(archive), output, None, For::Same(None), 2, &mut |_, _| Ok(())).unwrap();
         let compacted = std::mem::take(&mut *shared.0.lock().unwrap());
         let alone = Shelf::default();
         prop_assert!(alone.open(&compacted).archive().ancestors().is_empty());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vark_core::archive::{Archive, ArchiveId, Entry, KeySource, Root, Sealing};
 use vark_core::codec::Compression;
 use vark_core::error::{ErrorKind, Layer, Result};
-use vark_core::pipeline::compact::compact;
+use vark_core::pipeline::compact::{For, compact};
 use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::pack::{Input, MemberInput, Output, PackOptions, StreamInput, pack};
 use vark_core::pipeline::rows::{ReadState, RowReader};
@@ -252,7 +252,7 @@ fn a_key_of_a_repository_opens_by_epoch() {
     let compacted = |seal: Option<&Sealing>| {
         let shared = Shared::default();
         let output = Output::Pipe(Box::new(shared.clone()));
-        compact(&reader, output, None, seal, 1, &mut |_, _| Ok(())).map(|_| shared.0.lock().unwrap().clone())
+        compact(&reader, output, None, For::Same(seal), 1, &mut |_, _| Ok(())).map(|_| shared.0.lock().unwrap().clone())
     };
     assert_eq!(compacted(None).unwrap_err().kind(), ErrorKind::KeyNeeded);
     assert_eq!(compacted(Some(&sealing_of(8))).unwrap_err().kind(), ErrorKind::InvalidArgument);
@@ -304,7 +304,7 @@ fn deltas_of_a_sealed_archive_and_what_is_compacted_of_them_give_their_rows() {
         assert!(verify(&reader, Level::Full, 2, &mut |_, _| Ok(())).unwrap().ok);
         assert!(scrubbed(&shelf.last().unwrap().1).unwrap().ok);
         let shared = Shared::default();
-        compact(&reader, Output::Pipe(Box::new(shared.clone())), None, None, 2, &mut |_, _| Ok(())).unwrap();
+        compact(&reader, Output::Pipe(Box::new(shared.clone())), None, For::Same(None), 2, &mut |_, _| Ok(())).unwrap();
         let alone = shared.0.lock().unwrap().clone();
         let compacted = open(&alone, &keys).unwrap();
         assert!(compacted.archive().is_sealed() && !compacted.archive().is_delta());

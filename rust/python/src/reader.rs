@@ -26,6 +26,7 @@ use vark_core::pipeline::rows::RowReader;
 use vark_core::pipeline::scrub::scrub;
 use vark_core::pipeline::shadow::open_shadow;
 use vark_core::pipeline::touched::touched;
+use vark_core::pipeline::transcribe;
 use vark_core::pipeline::verify::{self, Level, Scope};
 use vark_core::pipeline::view::read_plan_text;
 use vark_core::store::ReadAt;
@@ -144,7 +145,7 @@ impl Reader {
         Ok(ancestors.map(|other| (other.id.to_string(), other.archive_bytes, other.root)).collect())
     }
 
-    #[pyo3(signature = (target, *, archive_id, seal, replace, sync, threads, progress))]
+    #[pyo3(signature = (target, *, archive_id, seal, for_other, replace, sync, threads, progress))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
     fn compact(
         &self,
@@ -152,6 +153,7 @@ impl Reader {
         target: TargetArgument,
         archive_id: Option<[u8; 16]>,
         seal: Option<Py<OpenKeyring>>,
+        for_other: bool,
         replace: bool,
         sync: bool,
         threads: usize,
@@ -160,10 +162,39 @@ impl Reader {
         let reader = self.get()?;
         let output = output(target, replace, sync)?;
         let seal = seal.map(|keys| keys.get().sealing()).transpose()?;
+        let whom = if for_other { compact::For::Other(seal.as_ref()) } else { compact::For::Same(seal.as_ref()) };
         let mut reporter = Reporter::new(progress);
         let result = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
-            compact::compact(&reader, output, archive_id.map(ArchiveId), seal.as_ref(), threads, report)
+            compact::compact(&reader, output, archive_id.map(ArchiveId), whom, threads, report)
+        });
+        json(&reporter.finish(result)?)
+    }
+
+    #[pyo3(signature = (target, pairs, *, archive_id, seal, sync, threads, progress))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
+    fn transcribe(
+        &self,
+        py: Python<'_>,
+        target: TargetArgument,
+        pairs: Vec<(Py<Self>, Py<Self>)>,
+        archive_id: Option<[u8; 16]>,
+        seal: Option<Py<OpenKeyring>>,
+        sync: bool,
+        threads: usize,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        let reader = self.get()?;
+        let pairs = pairs
+            .iter()
+            .map(|(source, target)| Ok(transcribe::Pair { source: source.get().get()?, target: target.get().get()? }));
+        let pairs = pairs.collect::<PyResult<Vec<_>>>()?;
+        let output = output(target, false, sync)?;
+        let seal = seal.map(|keys| keys.get().sealing()).transpose()?;
+        let mut reporter = Reporter::new(progress);
+        let result = py.detach(|| {
+            let report = &mut |done, total| reporter.report(done, total);
+            transcribe::transcribe(&reader, &pairs, output, archive_id.map(ArchiveId), seal.as_ref(), threads, report)
         });
         json(&reporter.finish(result)?)
     }

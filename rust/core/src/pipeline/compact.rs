@@ -8,7 +8,7 @@ use super::report::logical_streams;
 use super::rows::{ReadState, RowReader};
 use super::run::sealing_like;
 use super::workers::{thread_count, with_pool};
-use crate::archive::{ArchiveId, ArchiveWriter, Sealing};
+use crate::archive::{Archive, ArchiveId, ArchiveWriter, Entry, Sealing};
 use crate::codec::{self, Compression};
 use crate::digest;
 use crate::error::{Result, to_usize};
@@ -48,8 +48,17 @@ struct State {
     chunk: Vec<u8>,
 }
 
-/// Writes an archive with the same rows, metadata and chunks that needs no ancestor. A sealed one is sealed again: a single
-/// archive with its own keys, one of a repository with those of `seal`.
+/// For whom an archive is made to stand alone.
+#[derive(Debug, Clone, Copy)]
+pub enum For<'a> {
+    /// Its own repository, whose keys these are, or nobody in particular: it is sealed as it was.
+    Same(Option<&'a Sealing>),
+    /// Another repository, under whose keys it is sealed, or not at all. Fingerprints are under a key of the first: they stay
+    /// behind.
+    Other(Option<&'a Sealing>),
+}
+
+/// Writes an archive with the same rows, metadata and chunks that needs no ancestor.
 ///
 /// # Errors
 /// Those of reading the archive and of the output; nothing stands under the output's name then.
@@ -57,7 +66,7 @@ pub fn compact(
     reader: &Arc<RowReader>,
     output: Output,
     archive_id: Option<ArchiveId>,
-    seal: Option<&Sealing>,
+    whom: For<'_>,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<CompactReport> {
@@ -67,13 +76,17 @@ pub fn compact(
     if archive.has_id_index() {
         writer = writer.with_id_index();
     }
-    if let Some(sealing) = sealing_like(archive, seal, "archive")? {
+    let (sealing, has_fingerprints) = match whom {
+        For::Same(keys) => (sealing_like(archive, keys, "archive")?, true),
+        For::Other(keys) => (keys.cloned(), false),
+    };
+    if let Some(sealing) = sealing {
         writer = writer.sealed(&sealing, Vec::new())?;
     }
     let key = writer.object_key();
     let mut chunks = Vec::new();
     let mut total = 0;
-    for (number, stream) in streams_to_keep(reader) {
+    for (number, stream) in streams_to_keep(reader, has_fingerprints) {
         let spec = StreamSpec::new(&stream.name, stream.role, stream.element_type, stream.row_elements);
         let own = writer.declare(&spec, stream.chunk_rows)?;
         total += stream.raw_bytes();
@@ -116,11 +129,14 @@ pub fn compact(
     })
 }
 
-fn streams_to_keep(reader: &RowReader) -> impl Iterator<Item = (usize, &crate::stream::StreamDescription)> {
+fn streams_to_keep(
+    reader: &RowReader,
+    has_fingerprints: bool,
+) -> impl Iterator<Item = (usize, &crate::stream::StreamDescription)> {
     use crate::stream::StreamRole;
     let streams = reader.archive().streams();
-    let kept = [StreamRole::FINGERPRINTS, StreamRole::ID_INDEX];
-    let beside = streams.iter().enumerate().filter(move |(_, stream)| kept.contains(&stream.role));
+    let is_kept = move |role| role == StreamRole::ID_INDEX || has_fingerprints && role == StreamRole::FINGERPRINTS;
+    let beside = streams.iter().enumerate().filter(move |(_, stream)| is_kept(stream.role));
     logical_streams(streams).chain(beside)
 }
 
@@ -139,14 +155,8 @@ fn make(
     if !entry.is_mapped() {
         // Copied under its own checksum; what it decodes to is for verification.
         archive.read_block(&entry, &mut block)?;
-        let (digest, mut block_crc, codec) = (entry.digest, entry.block_crc, entry.codec);
-        if let Some(key) = key {
-            // Of another archive: it is opened with that one's key, and sealed for its new place.
-            let opened = archive.open_block((stream, chunk), &entry, &mut block)?.len();
-            block.truncate(opened);
-            seal_block(key, own, chunk, &mut block)?;
-            block_crc = digest::crc64(&block);
-        }
+        let (digest, codec) = (entry.digest, entry.codec);
+        let block_crc = rekeyed(archive, key, (stream, chunk), (own, chunk), &entry, &mut block)?;
         return Ok(Made { rows, raw_bytes, digest, block_crc, codec, block, is_copy: true });
     }
     state.chunk.resize(to_usize(raw_bytes, "chunk")?, 0);
@@ -158,4 +168,27 @@ fn make(
     }
     let block_crc = digest::crc64(&block);
     Ok(Made { rows, raw_bytes, digest: entry.digest, block_crc, codec: codec.number(), block, is_copy: false })
+}
+
+/// Opens a block that has passed its CRC with its archive's key, and seals it for its new place; the CRC that it has then.
+///
+/// # Errors
+/// Those of opening and sealing.
+pub(super) fn rekeyed(
+    archive: &Archive,
+    key: Option<&ObjectKey>,
+    place: (usize, u64),
+    own: (usize, u64),
+    entry: &Entry,
+    block: &mut Vec<u8>,
+) -> Result<u64> {
+    if key.is_none() && !archive.is_sealed() {
+        return Ok(entry.block_crc);
+    }
+    let opened = archive.open_block(place, entry, block)?.len();
+    block.truncate(opened);
+    if let Some(key) = key {
+        seal_block(key, own.0, own.1, block)?;
+    }
+    Ok(digest::crc64(block))
 }

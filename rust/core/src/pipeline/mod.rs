@@ -25,6 +25,7 @@ pub mod scrub;
 pub mod shadow;
 mod streams;
 pub mod touched;
+pub mod transcribe;
 pub mod verify;
 mod verify_blocks;
 mod verify_ids;
