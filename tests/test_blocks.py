@@ -11,8 +11,9 @@ import pytest
 
 from store_servers import SERVERS, plain_repository
 from vark.api import open_archive, verify_archive
+from vark.archive import Archive
 from vark.cli import run
-from vark.errors import DamagedError
+from vark.errors import DamagedError, StoreUnavailableError
 from vark.repository import Repository
 from vark.stores import RemoteStore
 from vark.stores.blocks import BLOCK_BYTES, BlockCache, KeptBlocks, limit_of
@@ -294,3 +295,33 @@ def test_limits_are_read(monkeypatch):
     monkeypatch.setenv("VARK_CACHE_BYTES", "much")
     with pytest.raises(ValueError, match="VARK_CACHE_BYTES"):
         limit_of(None)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_shard_that_was_not_synced_is_not_believed_by_its_name(tmp_path, monkeypatch, sync):
+    """Its file is there under its name, but after a crash its pages may not be."""
+    bucket = obstore.store.MemoryStore()
+    shards = {name: np.random.default_rng(ord(name)).random((5000, 16), dtype=np.float32) for name in "ab"}
+    repository = plain_repository(RemoteStore(bucket, place="test:"))
+    repository.backup_shards(shards, name="v")
+    honest, done = Archive.restore, []
+
+    def cut_off(archive, target, **options):
+        if done:
+            raise StoreUnavailableError("no reply")
+        done.append(target)
+        return honest(archive, target, **options)
+
+    monkeypatch.setattr(Archive, "restore", cut_off)
+    with pytest.raises(StoreUnavailableError):
+        repository.restore("latest", tmp_path / "out", sync=sync)
+    (written,) = [path for path in tmp_path.rglob("*.npy") if path.is_file()]
+    monkeypatch.setattr(
+        Archive, "restore", lambda archive, target, **more: done.append(target) or honest(archive, target, **more)
+    )
+    if not sync:
+        written.write_bytes(bytes(written.stat().st_size))
+    repository.restore("latest", tmp_path / "out", sync=sync)
+    assert len(done) == (2 if sync else 3)
+    for path, (_, rows) in zip(sorted((tmp_path / "out").rglob("*.npy")), sorted(shards.items()), strict=True):
+        assert (np.load(path) == rows).all()

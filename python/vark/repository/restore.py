@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from os import PathLike
@@ -118,7 +119,11 @@ def restore(
                 place.mkdir(exist_ok=True)
                 place = place / opened.members[0].name
             with opened:
-                if place.exists():  # it got its name when it was complete, in a folder where nobody else can write
+                # It got its name when it was complete, in a folder where nobody else can write; but what was not synced
+                # may have lost its pages since.
+                if place.exists() and not sync:
+                    shutil.rmtree(place) if place.is_dir() else place.unlink()
+                if place.exists():
                     members = [item for item in opened.members if chosen is None or item.name in chosen]
                     member_count += len(members)
                     byte_count += sum(item.byte_count for item in members)
