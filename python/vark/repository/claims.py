@@ -46,8 +46,8 @@ def _building_on_others(commits: Mapping[str, Commit], vouched: AbstractSet[str]
     found = {}
     for digest in commits.keys() - vouched:
         commit = commits[digest]
-        others = named - own[commit.provenance.signer]
-        if any(ancestor.id in others for ancestor in commit.closure):
+        theirs = own[commit.provenance.signer]
+        if any(ancestor.id in named and ancestor.id not in theirs for ancestor in commit.closure):
             found[digest] = _refused(commit)
     return found
 
