@@ -140,6 +140,14 @@ def test_a_passphrase_comes_from_a_file_a_command_or_the_environment(shell, plac
     assert shell("unpack", "a.vark", "out.npy", VARK_PASSWORD=CANARY).returncode == 0
 
 
+def test_a_command_that_says_a_passphrase_sees_no_other_of_vark_but_what_it_needs_itself(shell):
+    """A vault's own password is in its environment, whatever it is called."""
+    command = "sh -c 'echo $VAULT_PASSWORD$VARK_PASSWORD$VARK_FROM_PASSWORD'"
+    known = {"VAULT_PASSWORD": CANARY, "VARK_FROM_PASSWORD": "another", "VARK_PASSWORD": "yet another"}
+    assert shell("pack", "v.npy", "a.vark", "--password-command", command, **known).returncode == 0
+    assert shell("unpack", "a.vark", "out.npy", VARK_PASSWORD=CANARY).returncode == 0
+
+
 def test_every_command_that_reads_an_archive_opens_it(shell):
     recipient = keygen(shell)
     assert shell("pack", "v.npy", "a.vark", "--recipient", recipient).returncode == 0

@@ -94,6 +94,16 @@ def test_only_what_is_missing_moves():
     check(target, source)
 
 
+def test_what_an_archive_builds_on_stays_open_until_it_is_copied(monkeypatch):
+    """However little is kept open: a delta that finds its ancestors closed would be written in full."""
+    monkeypatch.setattr("vark.repository.copying.OPEN_MAX", 2)
+    source, target = with_days("plain", 5), new("plain")
+    report = source.copy_to(target)
+    assert [item.archives[0].reason for item in report.snapshots] == [None] * 5
+    assert [bool(item.archives[0].base) for item in report.snapshots] == [False, *[True] * 4]
+    check(target, source)
+
+
 def test_a_filtered_copy_stands_alone_and_the_rest_follows():
     source, target = with_days("plain", 3), new("other")
     source.backup(day(7), name="more", cache=False)

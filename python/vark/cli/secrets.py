@@ -28,6 +28,7 @@ PASSPHRASE_BYTES_MAX = 1_024
 RECIPIENTS_FILE_BYTES_MAX = 65_536
 CODE_BYTES_MAX = 1_024
 PASSWORD, PASSWORD_FILE, PASSWORD_COMMAND = "VARK_PASSWORD", "VARK_PASSWORD_FILE", "VARK_PASSWORD_COMMAND"
+_PASSWORDS = (PASSWORD, "VARK_FROM_PASSWORD")  # hidden from a command that says another
 IDENTITY = "VARK_IDENTITY"
 KMS = "VARK_KMS"
 KMS_HELP = f"With a key of a KMS, e.g. aws-kms:alias/backups, or {KMS}; endpoint and credentials as boto3 has them."
@@ -290,7 +291,7 @@ def _line_of_command(command: str, name: str) -> bytes:
         raise InvalidArgumentError(f"{name}: a quote is not closed") from None
     if not arguments:
         raise InvalidArgumentError(f"{name}: no program is named")
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_PASSWORD")}
+    environment = {key: value for key, value in os.environ.items() if key not in _PASSWORDS}
     try:
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - its owner's own program, without a shell
             assert process.stdout is not None

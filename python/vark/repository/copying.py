@@ -35,7 +35,7 @@ from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
 
 LEVELS = ("stored", "full")
 ATTEMPTS = 3  # a collection can be in the way of each
-OPEN_MAX = 32  # ancestors and their copies that are kept open for the next delta
+OPEN_MAX = 32  # ancestors and their copies that are kept open for the next delta, which may need more itself
 Pair = tuple[Archive, Archive]
 
 
@@ -239,6 +239,8 @@ class _Run:
         while current and current not in chain:
             chain.add(current)
             current = self._bases.get(current) or ""
+        if len(self._open) + len(opened.ancestors) > OPEN_MAX:
+            self.close()  # now: what this archive's pairs hold must stay open
         pairs = []
         for ancestor in opened.ancestors:
             copied, _ = self._copies.get(ancestor.archive_id, (None, ()))
@@ -255,8 +257,6 @@ class _Run:
 
     def _pair(self, ancestor: Ancestor, copied: CommittedArchive) -> Pair:
         if ancestor.id not in self._open:
-            if len(self._open) >= OPEN_MAX:
-                self.close()
             sizes = self._source.sizes_of((ancestor,))[ancestor.id]
             plain = CommittedArchive(ancestor.id, "", sizes, ancestor.root, ancestor.bytes, None)
             there = self._target.sizes_of((copied.as_ancestor(),))[copied.id]
