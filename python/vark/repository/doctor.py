@@ -13,6 +13,7 @@ from vark.repository.layout import ARCHIVES, PROBES, content_of_name, volume_of
 from vark.repository.objects import create_record, now_unix_ms, read_object
 from vark.repository.records import VERSION, read_repository
 from vark.stores import RemoteStore
+from vark.stores.locks import locks_of
 from vark.stores.probe import Probe, probe
 
 GRACE_MS = 24 * 60 * 60 * 1000
@@ -54,13 +55,13 @@ def doctor(context: Context) -> DoctorReport:
     return DoctorReport(found, {archive: size for archive, size in left.items() if archive not in young})
 
 
-def check_collectable(context: Context, what: str, *, fresh: bool) -> None:
+def check_collectable(context: Context, what: str, *, fresh: bool) -> bool:
     """Refuse to take anything away from a remote store that has not what a collection relies on.
 
-    fresh: try it now; else what was found last is enough. Errors: RefusedError.
+    fresh: try it now; else what was found last is enough. Return whether deleting is allowed. Errors: RefusedError.
     """
-    if not isinstance(context.store, RemoteStore):
-        return
+    if not isinstance(context.store, RemoteStore) and locks_of(context.store) is None:
+        return True
     found = None if fresh else _last(context)
     if found is None:
         found = probe(context.store)
@@ -70,6 +71,7 @@ def check_collectable(context: Context, what: str, *, fresh: bool) -> None:
             f"{what}: not in this store: {'; '.join(found.faults())}; backups are safe in it, and grow; move the "
             "repository to another store to free space"
         )
+    return found.deletes is not False
 
 
 def _keep(context: Context, found: Probe) -> None:
@@ -78,6 +80,9 @@ def _keep(context: Context, found: Probe) -> None:
         context.store.exclusive = False
     if not context.id:
         return
+    last = _last(context) if found.deletes is False else None
+    if last is not None and last.is_collectable == found.is_collectable:
+        return  # where nothing is ever deleted one record is enough, as long as it holds
     now_ms = time.time_ns() // 1_000_000
     values = {"kind": "probe", "version": VERSION, "repository": context.id, "salt": new_salt()}
     record = context.envelope.encode({**values, "created_unix_ms": now_ms, **asdict(found)})

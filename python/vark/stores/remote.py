@@ -25,9 +25,11 @@ from vark.stores.checksums import refuses_wrong_checksum
 from vark.stores.counts import Counts
 from vark.stores.faults import RangeError, fault_of, is_range_ignored, short_object, wants_slower
 from vark.stores.lanes import Lanes
+from vark.stores.locks import Locks
 from vark.stores.memory import content_of
 from vark.stores.pace import NO_LIMITS, Paces
 from vark.stores.ranges import RangeReader, SpanCache
+from vark.stores.s3_locks import s3_locks
 
 REQUESTS_MAX = 16
 RETRY_SECONDS = 120.0
@@ -234,6 +236,13 @@ class RemoteStore:
     def open_ranges(self, name: str, volumes: Sequence[tuple[str, int]]) -> RangeReader:
         """Return a reader of objects as one, end to end. volumes: (object, bytes). name: for messages."""
         return RangeReader(self.read_view, name=name, volumes=volumes, spans=self.spans, pool=self.pool)
+
+    @cached_property
+    def locks(self) -> Locks | None:
+        """Object lock and versions, where there is something here to ask by: of S3, with boto3."""
+        if self._kind != "S3Store":
+            return None
+        return s3_locks(self._store, place=self.root, counts=self.counts)
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
