@@ -109,10 +109,10 @@ class Locking:
         _check(mode, days)
         if mode != OFF:
             rules = _locks(context.store).rules()
-            if not rules.object_lock:
+            if rules.object_lock is False:  # None: these credentials may not ask; locking will tell
                 raise InvalidArgumentError(
-                    "the bucket has no object lock (or does not say so); make one with object lock and versioning, and "
-                    "copy the repository there"
+                    "the bucket has no object lock; make one with object lock and versioning, and copy the repository "
+                    "there"
                 )
         if confirm:
             _new_policy(context, mode, days)

@@ -228,6 +228,7 @@ class RepositoryVerifyReport:
 
     unread: (object, detail) of objects that could not be read, which says nothing about whether they are whole.
     unproved: (object, why) of deltas whose own bytes are whole, while what they take from others was not read.
+    hidden: objects that a store with versions still has, under a delete marker or under other bytes.
     remaining: archives that the budget left out. recent: those left out because they were found whole lately.
     oldest_unverified_unix_ms: when the archive that was not read for the longest time was found whole; 0 for never.
     """
@@ -244,14 +245,37 @@ class RepositoryVerifyReport:
     oldest_unverified_unix_ms: int | None
     unread: tuple[tuple[str, str], ...] = ()
     unproved: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[HiddenObject, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether all that was to be read could be read, and is whole."""
-        return not (self.damaged or self.unread or self.unproved)
+        """Whether all that was to be read could be read, and is whole, and nothing is hidden that matters."""
+        return not (self.damaged or self.unread or self.unproved or any(item.matters for item in self.hidden))
 
     def __bool__(self) -> bool:
         return self.ok
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenObject:
+    """An object that is there, but not seen. kind: "hidden" (by a delete marker) or "covered" (by other bytes).
+
+    versions: ids, the oldest first. matters: vark did not remove it itself.
+    """
+
+    object: str
+    kind: str
+    versions: tuple[str, ...]
+    detail: str
+    matters: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UndeleteReport:
+    """What was put on top again, and (object, why) of what could not be."""
+
+    restored: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -57,24 +58,28 @@ class S3Locks:
         return None if until is None else Retention(mode, int(until.timestamp() * 1000))
 
     def retain(self, name: str, retention: Retention) -> None:
-        wanted = retention
         for attempt in range(ATTEMPTS):
             # Looked at first: one that lasts longer must not be shortened, and some stores would.
             found = self.retained(name)
-            if found is not None:
-                if found.covers(retention):
-                    return
-                wanted = found.joined(retention)
-            until = datetime.fromtimestamp(-(-wanted.until_unix_ms // 1000), UTC)  # whole seconds, never earlier
+            if found is not None and found.covers(retention):
+                return
+            wanted = retention if found is None else found.joined(retention)
             try:
-                self._ask(
-                    "put_object_retention", name, Retention={"Mode": wanted.mode.upper(), "RetainUntilDate": until}
-                )
+                self._put_retention(name, wanted)
                 return
             except _RefusedError as refused:
+                if found is not None and found.mode != wanted.mode:
+                    # Some stores never change the mode; then it is at least kept for as long.
+                    with contextlib.suppress(_RefusedError):
+                        self._put_retention(name, Retention(found.mode, wanted.until_unix_ms))
                 if attempt == ATTEMPTS - 1:
                     raise refused.error from None
             time.sleep(_PAUSE_SECONDS)
+
+    def _put_retention(self, name: str, wanted: Retention) -> None:
+        until = datetime.fromtimestamp(-(-wanted.until_unix_ms // 1000), UTC)  # whole seconds, never earlier
+        fields = {"Mode": wanted.mode.upper(), "RetainUntilDate": until}
+        self._ask("put_object_retention", name, Retention=fields)
 
     def versions(self, prefix: str) -> Iterator[ObjectVersion]:
         found: list[ObjectVersion] = []
