@@ -60,7 +60,8 @@ def find_hidden_way_in(store: Store) -> tuple[HiddenObject, ...]:
 def undelete(store: Store, hidden: Iterable[HiddenObject]) -> UndeleteReport:
     """Put the version that was created on top again, of each that matters. Nothing is deleted: all versions stay.
 
-    What is hidden is created again, which append-only credentials may do; what is covered takes the right to overwrite.
+    By a copy, which takes the right to put without a condition; without it what is hidden is created again, as
+    append-only credentials may (some stores refuse that, as if the name were taken), and what is covered stays so.
     """
     locks, restored, failed = locks_of(store), [], []
     assert locks is not None
@@ -69,10 +70,12 @@ def undelete(store: Store, hidden: Iterable[HiddenObject]) -> UndeleteReport:
             continue
         try:
             version, data = _created_first(locks, item)
-            if item.kind == "hidden":
-                store.create(item.object, data)
-            else:
+            try:
                 locks.put_over(item.object, version)
+            except AccessDeniedError:
+                if item.kind != "hidden":
+                    raise
+                store.create(item.object, data)
             if store.read(item.object) != data:
                 raise StorageError(f"{item.object}: it was put on top, but other bytes are read; run it again")
             restored.append(item.object)
