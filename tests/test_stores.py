@@ -9,7 +9,7 @@ import pytest
 
 from faulty_library import FaultyLibrary
 from simulated_files import SimulatedFileSystem
-from store_servers import SERVERS
+from store_servers import RACY, SERVERS
 from vark.errors import (
     AccessDeniedError,
     DamagedError,
@@ -20,13 +20,14 @@ from vark.errors import (
     StorageError,
     TargetExistsError,
 )
-from vark.stores import LocalStore, MemoryStore, ObjectWriter, RemoteStore, Store, open_store
+from vark.stores import LocalStore, LockedMemoryStore, MemoryStore, ObjectWriter, RemoteStore, Store, open_store
 from vark.stores.base import COMPONENTS_MAX, NAME_CHARACTERS_MAX
 from vark.stores.files import RealFileSystem
 from vark.stores.urls import adopt_store
 
 STORES = {
     "memory": lambda folder: MemoryStore(),
+    "locked": lambda folder: LockedMemoryStore(may_delete=True),
     "local": lambda folder: LocalStore(folder / "above" / "repository"),
     "simulated": lambda folder: LocalStore("/above/repository", files=SimulatedFileSystem()),
     "obstore": lambda folder: adopt_store(obstore.store.MemoryStore()),
@@ -34,12 +35,12 @@ STORES = {
 }
 
 
-@pytest.fixture(params=[*STORES, *SERVERS])
+@pytest.fixture(params=[*STORES, *SERVERS, *RACY])
 def store(request, tmp_path, servers, monkeypatch):
     monkeypatch.setattr("vark.stores.remote._DELAY_SECONDS", 0.001)
     if request.param in STORES:
         return STORES[request.param](tmp_path)
-    server = servers.get(SERVERS[request.param])
+    server = servers.get({**SERVERS, **RACY}[request.param])
     return open_store(server.bucket(), server.options())
 
 
@@ -75,7 +76,11 @@ def test_a_name_is_given_once(store):
     assert names(store) == ["root/1.json"]
 
 
-def test_one_of_many_threads_gets_the_name(store):
+def test_one_of_many_threads_gets_the_name(store, request):
+    if request.node.callspec.params["store"] in RACY:
+        pytest.skip(
+            "now and then it lets two of them win: not safe for collections, which the probe says when it sees it"
+        )
     won, lost, start = [], [], threading.Barrier(8)
 
     def compete(number):

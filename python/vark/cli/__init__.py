@@ -21,6 +21,7 @@ from vark.cli.erase import erase
 from vark.cli.inspect import inspect
 from vark.cli.key import key
 from vark.cli.keygen import keygen
+from vark.cli.lock import lock
 from vark.cli.output import Output
 from vark.cli.pack import pack
 from vark.cli.restore import restore
@@ -56,7 +57,7 @@ def cli() -> None:
 
 
 _REPOSITORY = (init, backup, snapshots, show, restore, tag, hold, release, forget, undelete, gc)
-_COMPARE = (diff, compact, stats, cost, doctor, erase)
+_COMPARE = (diff, compact, stats, cost, doctor, lock, erase)
 _COPIES = (copy,)
 _COMMANDS = (*_REPOSITORY, *_COMPARE, *_COPIES, pack, unpack, verify, inspect, cat, key, keygen)
 for command in _COMMANDS:

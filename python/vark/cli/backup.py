@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from vark.cli import content, options, secrets
+from vark.cli.lock import warn_unlocked
 from vark.cli.output import Output, as_record, exit_for_partial
 from vark.cli.sections import Command
-from vark.errors import InvalidArgumentError
+from vark.errors import ExitCode, InvalidArgumentError
 from vark.types import WriteReport
 from vark.units import format_bytes, format_speed
 
@@ -101,7 +102,8 @@ def init(folder: str | None, **given: Any) -> int:
 def backup(sources: tuple[str, ...], **given: Any) -> int:
     """Back up SOURCES into the repository, as a snapshot. Only what changed since the newest of this name is stored.
 
-    Exits with 3 when something of a source was not captured: the snapshot is good, but marked `partial`.
+    Exits with 3 when something of a source was not captured: the snapshot is good, but marked `partial`; with 1 when it
+    is good, but not locked as the lock policy asks.
 
     \b
     vark backup -r backups/ products.faiss
@@ -130,6 +132,7 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
             **values,
         )
     _warn(output, report.archives[0].write)
+    warn_unlocked(output, report.lock)
     if output.as_json:
         output.line("summary", command="backup", **as_record(report))
     archive = report.archives[0]
@@ -141,6 +144,11 @@ def backup(sources: tuple[str, ...], **given: Any) -> int:
         output.talk(f"{report.rows_erased} rows of ids that were erased are left out; the source still has them.")
     if report.partial:
         output.talk("The snapshot is partial: see the warnings above.")
+    if report.lock is not None and not report.lock.ok:
+        output.talk(
+            "The snapshot is good, but not locked as the policy asks; `vark lock --apply --confirm` tries again."
+        )
+        return ExitCode.FAILED
     return exit_for_partial(report.partial)
 
 

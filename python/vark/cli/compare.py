@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vark.cli import options
+from vark.cli.lock import warn_unlocked
 from vark.cli.output import Output, as_record
 from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
@@ -65,6 +66,7 @@ def compact(reference: str, repo: str | None, name: str | None, at: str | None, 
         report = repository.compact(snapshot, threads=given["threads"], progress=progress)
     if output.as_json:
         output.line("summary", command="compact", **as_record(report))
+    warn_unlocked(output, report.lock)
     output.talk(
         f"{snapshot.name} {report.snapshot[:ID_DIGITS]}: {format_bytes(report.archive_bytes)}, needs nothing else; "
         f"before {format_bytes(report.archive_bytes_before)} and {format_bytes(report.closure_bytes_before)} of others"

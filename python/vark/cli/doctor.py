@@ -15,17 +15,26 @@ from vark.errors import ExitCode, InvalidArgumentError, RepositoryNotFoundError
 @click.command(cls=Command, short_help="Say what is safe in a store.")
 @click.argument("folder", required=False, type=click.Path())
 @options.repository
+@click.option(
+    "--undelete", is_flag=True, help="Bring back what somebody has hidden or covered in a bucket of versions."
+)
+@click.option("--confirm", is_flag=True, help="Do it; without this --undelete only tells what would come back.")
 @options.as_json
-def doctor(folder: str | None, repo: str | None, as_json: bool) -> int:
+def doctor(folder: str | None, repo: str | None, undelete: bool, confirm: bool, as_json: bool) -> int:
     """Try out a store: whether a name is given once, whether what was written is seen, ranges, deletes, the clock.
 
     FOLDER (or --repo) is a repository, or a place where one is to be made. Writes some small objects and deletes them
-    again. Exits with 1 when something is not safe there; `gc` and `forget` refuse to work then.
+    again. Exits with 1 when something is not safe there; `gc` and `forget` refuse to work then. In a bucket that keeps
+    versions it lists what somebody has deleted (a delete marker hides it) or overwritten; --undelete puts the version
+    that was created on top again, and deletes nothing.
 
     \b
     vark doctor s3://bucket/prefix
     vark doctor -r backups/ --json
     """
+    from vark.repository.doctor import hidden_lines
+    from vark.repository.hidden import find_hidden_way_in
+    from vark.repository.hidden import undelete as hidden_undelete
     from vark.repository.opening import store_of
     from vark.stores.probe import probe
 
@@ -34,11 +43,17 @@ def doctor(folder: str | None, repo: str | None, as_json: bool) -> int:
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
     fields: dict[str, Any]
+    undelete = undelete and confirm
+    store = store_of(place)
+    way_in = find_hidden_way_in(store)
+    for line in hidden_lines(way_in, hidden_undelete(store, way_in) if undelete and way_in else None):
+        output.warn(line)
     try:
-        report = options.open_repository(place).doctor()
+        report = options.open_repository(place).doctor(undelete=undelete)
         lines, is_ok, fields = report.lines(), report.ok, as_record(report)
     except RepositoryNotFoundError:
-        store = store_of(place)
+        if way_in:
+            raise
         options.tell_store(store)
         found = probe(store)
         lines = [*found.lines(), "there is no repository here yet; `vark init` makes one"]

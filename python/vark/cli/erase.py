@@ -8,6 +8,7 @@ import click
 
 from vark.cli import options
 from vark.cli.cat import read_ids
+from vark.cli.lock import warn_unlocked
 from vark.cli.output import Output, as_record
 from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
@@ -91,6 +92,12 @@ def _tell(report: EraseReport, output: Output) -> None:
         output.talk(
             f"{format_bytes(report.bytes_rewritten)} stand in the place of {format_bytes(report.bytes_before)}, which "
             "stays until `vark gc --confirm` comes by after the trash window; --trash 0s destroys it at once."
+        )
+    warn_unlocked(output, report.lock)
+    if report.retained:
+        output.warn(
+            f"{len(report.retained)} replaced archives are kept by object lock, with the rows in them, until "
+            f"{shown_time(max(report.retained.values()))}; `vark gc` destroys them after that"
         )
 
 

@@ -9,8 +9,10 @@ import click
 
 from vark.cli import options, secrets
 from vark.cli.keygen import new_secret
+from vark.cli.lock import warn_unlocked
 from vark.cli.output import Output, as_record
 from vark.cli.sections import Command
+from vark.cli.snapshots import shown_time
 from vark.errors import InvalidArgumentError
 from vark.types import text_table
 from vark.units import format_bytes
@@ -137,6 +139,10 @@ def reencrypt(confirm: bool, repo: str | None, threads: int | None, as_json: boo
     what = "written again" if confirm else "to be written again"
     output.data(f"{report.snapshot_count} snapshots {what} under epoch {report.epoch}: {sizes}")
     output.data(f"protected: {report.protects}\nnot protected: {report.does_not_protect}")
+    warn_unlocked(output, report.lock)
+    if report.retained:
+        until = shown_time(max(report.retained.values()))
+        output.warn(f"{len(report.retained)} archives under older keys are kept by object lock until {until}")
     if not confirm and report.snapshot_count:
         output.talk("Nothing was written; add --confirm to do it.")
     return 0

@@ -107,6 +107,9 @@ def _mark(command: str, reference: str, given: dict[str, Any], **more: Any) -> i
 def gc(repo: str | None, confirm: bool, as_json: bool, **given: Any) -> int:
     """Free what no snapshot needs. Safe at any moment, beside any number of writers and readers.
 
+    What object lock keeps is listed with its time and left until then, which is no error; neither is a store that does
+    not let these credentials delete.
+
     \b
     vark gc
     vark gc --confirm --trash 30d
@@ -129,6 +132,11 @@ def gc(repo: str | None, confirm: bool, as_json: bool, **given: Any) -> int:
             f"{len(report.in_trash)} forgotten snapshots stay for now: the trash window of the first ends {first}; "
             "`vark undelete` takes them back"
         )
+    for archive, until in report.retained.items():
+        output.data(f"retained {archive}  until {shown_time(until)}, by object lock")
+    if report.refused:
+        left = format_bytes(sum(report.refused.values()))
+        output.data(f"left {len(report.refused)} archives, {left}: the store does not let these credentials delete")
     if report.more:
         output.talk("There is more to free; run it again.")
     if not confirm and report.archives:

@@ -85,6 +85,9 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
         output.data(
             f"touched: {touched.name} {touched.snapshot}: {'not readable' if touched.whole else rows or 'no rows'}"
         )
+    foreign = [item for item in report.hidden if item.matters]
+    for one in foreign:
+        output.data(f"{one.object}: {one.detail}")
     read = f"{report.archive_count} archives, {format_bytes(report.checked_bytes)}, {report.object_count} objects"
     left = f"; {len(report.remaining)} archives left for the next run" if report.remaining else ""
     left += f"; {len(report.recent)} found whole lately" if report.recent else ""
@@ -92,6 +95,8 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
     left += f"; rows of {len(report.unproved)} not proved" if report.unproved else ""
     if report.ok:
         output.data(f"whole ({report.level}: {read}){left}")
+    elif foreign and not report.damaged:
+        output.data(f"HIDDEN: {len(foreign)} objects ({read}){left}; `vark doctor --undelete` brings them back")
     elif not report.damaged:
         output.data(f"NOT READ: {len(report.unread)} objects; no damage in the others ({read}){left}; run it again")
     else:
@@ -101,7 +106,7 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
 
 def _exit_code(report: RepositoryVerifyReport) -> int:
     """Damage outranks what could not be read."""
-    if report.damaged:
+    if report.damaged or any(item.matters for item in report.hidden):
         return ExitCode.DAMAGED
     return ExitCode.OK if report.ok else ExitCode.FAILED
 

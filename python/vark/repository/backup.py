@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -35,6 +35,7 @@ from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.keystore import newest_generation
 from vark.repository.layout import COMMITS, record_name
 from vark.repository.ledger import read_ledger
+from vark.repository.locking import lock_snapshots
 from vark.repository.objects import new_uuid7
 from vark.repository.records import Ancestor, Commit, CommittedArchive
 from vark.repository.reports import ArchiveWritten, BackupReport
@@ -130,7 +131,8 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                 else:  # a write-only client adds snapshots, and nothing else
                     name = record_name(COMMITS, record, commit.created_unix_ms)
                     write_bundle(context.store, {**context.reader.raw, name: record})
-                return _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
+                done = _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
+                return replace(done, lock=lock_snapshots(context, {snapshot}))
             superseded.append(digest)
             generation = administration.generation
             for name in stale:

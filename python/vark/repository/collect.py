@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from vark.errors import ConflictError, DamagedError
+from vark.errors import AccessDeniedError, ConflictError, DamagedError
 from vark.repository import sessions
 from vark.repository.bundles import old_bundles
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
 from vark.repository.layout import ARCHIVES, COMMITS, MARKS, SESSIONS, content_of_name, root_name, session_of, volume_of
-from vark.repository.objects import now_unix_ms, settle
+from vark.repository.locking import retained_archives
+from vark.repository.objects import now_unix_ms, remove, settle
 from vark.repository.reports import CollectReport
 from vark.repository.root import LIST_ARCHIVES_MAX, Administration
 
@@ -27,18 +28,27 @@ class CollectRequest:
     """What is asked for.
 
     trash_ms: how long what was forgotten can be taken back. grace_ms: how long archives that no commit names yet are
-    left to their writers. floor: complete snapshots of each name that stay whatever was forgotten.
+    left to their writers. floor: complete snapshots of each name that stay whatever was forgotten. may_delete: whether
+    the store lets these credentials delete; where it does not, nothing is begun that others would have to finish.
     """
 
     confirm: bool = False
     trash_ms: int = TRASH_MS
     grace_ms: int = GRACE_MS
     floor: int = FLOOR
+    may_delete: bool = True
 
 
 @dataclass(slots=True)
 class _Plan:
+    """left: archives that were swept, but are there: the store did not let them go then, or a writer was late.
+
+    retained: those that a lock keeps, until when.
+    """
+
     condemned: dict[str, int]
+    left: dict[str, int]
+    retained: dict[str, int]
     young: dict[str, int]
     snapshots: tuple[str, ...]
     in_trash: dict[str, int]
@@ -53,17 +63,23 @@ class _Run:
     rescued: list[str] = field(default_factory=list)
     continued: bool = False
     own_epochs: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 def collect(context: Context, request: CollectRequest) -> CollectReport:
     """Free what no snapshot needs; without `confirm` only say what would go.
 
-    A collection that was left behind is continued first. Errors: DamagedError where a record cannot be read (what it
+    A collection that was left behind is continued first. What a lock keeps is left alone until that ends, and what the
+    store refuses to delete is counted: neither is an error. Errors: DamagedError where a record cannot be read (what it
     needs is unknown, so nothing is freed), ConflictError.
     """
     run = _Run()
-    if not request.confirm:
-        return _finish(context, request, context.reader.administrations.read(), _plan(context, request), run)
+    if not request.confirm or not request.may_delete:
+        planned = replace(request, confirm=False)
+        report = _finish(context, planned, context.reader.administrations.read(), _plan(context, request), run)
+        if not request.confirm:
+            return report
+        return replace(report, confirmed=True, archives={}, archive_bytes=0, snapshots=(), refused=report.archives)
     _forget_superseded(context)
     for _ in range(ATTEMPTS):
         administration = context.reader.administrations.read()
@@ -76,6 +92,8 @@ def collect(context: Context, request: CollectRequest) -> CollectReport:
         else:
             plan = _plan(context, request)
             if run.own_epochs or not plan.condemned:
+                for archive in plan.left.keys() - run.refused.keys():
+                    _free(context, archive, plan.left[archive], run)
                 return _finish(context, request, administration, plan, run)
             if context.reader.administrations.advance(administration, "condemned", plan.condemned) is not None:
                 run.own_epochs += 1
@@ -130,24 +148,28 @@ def _read(context: Context) -> Catalog:
 
 def _plan(context: Context, request: CollectRequest) -> _Plan:
     """C1: what is there, less what is needed, less what is too young to tell."""
-    there: dict[str, tuple[int, int]] = {}
+    there: dict[str, tuple[int, int, list[str]]] = {}
     for entry in context.store.list(ARCHIVES):
         found = volume_of(entry.name)
         if found is not None:
-            size, newest = there.get(found[0], (0, 0))
-            there[found[0]] = (size + entry.byte_count, max(newest, entry.modified_unix_ms))
+            size, newest, names = there.get(found[0], (0, 0, []))
+            there[found[0]] = (size + entry.byte_count, max(newest, entry.modified_unix_ms), [*names, entry.name])
     catalog = _read(context)
     now_ms = now_unix_ms(context.store)
     live = live_archives(catalog, request, now_ms)
     committed = {archive.id for commit in catalog.commits.values() for archive in commit.archives}
-    condemned, young = {}, {}
-    for archive, (size, newest) in sorted(there.items()):
+    condemned, young = dict[str, int](), {}
+    for archive, (size, newest, _) in sorted(there.items()):
         if archive in live:
             continue
         if archive not in committed and newest > now_ms - request.grace_ms:
             young[archive] = size
         else:
             condemned[archive] = size
+    retained = retained_archives(context.store, {archive: there[archive][2] for archive in condemned})
+    condemned = {archive: size for archive, size in condemned.items() if archive not in retained}
+    gone = catalog.administration.swept - catalog.administration.sweep.keys()
+    left = {archive: condemned.pop(archive) for archive in list(condemned) if archive in gone}
     chosen = dict(list(condemned.items())[:LIST_ARCHIVES_MAX])
     snapshots = tuple(
         snapshot.id for snapshot in catalog.snapshots if any(archive.id in chosen for archive in snapshot.archives)
@@ -160,7 +182,7 @@ def _plan(context: Context, request: CollectRequest) -> _Plan:
     if request.trash_ms == 0:
         in_trash = {}  # marks may be dated a little ahead, as above
     in_trash = {snapshot: until for snapshot, until in in_trash.items() if until > now_ms}
-    return _Plan(chosen, young, snapshots, in_trash, len(chosen) < len(condemned))
+    return _Plan(chosen, left, retained, young, snapshots, in_trash, len(chosen) < len(condemned))
 
 
 def _to_sweep(context: Context, request: CollectRequest, found: Administration, run: _Run) -> None:
@@ -194,12 +216,21 @@ def _grounds(catalog: Catalog, request: CollectRequest, sweep: Mapping[str, int]
 def _sweep(context: Context, found: Administration, run: _Run) -> None:
     """C5, C6: delete the volumes of the archives on the sweep list, and say that it is done."""
     settle(context.store, root_name(found.generation))  # whoever created it may have died before it was durable
-    for archive in found.sweep:
+    for archive, size in found.sweep.items():
+        _free(context, archive, size, run)
+    context.reader.administrations.advance(found, "idle")
+
+
+def _free(context: Context, archive: str, size: int, run: _Run) -> None:
+    """Delete the volumes of an archive that is on a sweep list: it is dead for ever, whoever comes back to it when."""
+    try:
         for entry in context.store.list(f"{ARCHIVES}/{archive}"):
             if volume_of(entry.name) is not None:
                 context.store.delete(entry.name)
-    run.swept.update(found.sweep)
-    context.reader.administrations.advance(found, "idle")
+    except AccessDeniedError:
+        run.refused[archive] = size
+    else:
+        run.swept[archive] = size
 
 
 def _finish(
@@ -209,12 +240,12 @@ def _finish(
     if request.confirm:
         commits, marks = _remove_records(context)
         for name in old_bundles(context.store.list(MARKS)):
-            context.store.delete(name)
+            remove(context.store, name)
         intents = _remove_sessions(context, request)
         sweep_temporary = getattr(context.store, "sweep_temporary", None)
         temporary = 0 if sweep_temporary is None else int(sweep_temporary())
     pending: Mapping[str, int] = administration.condemned or administration.sweep
-    archives = run.swept if request.confirm else {**pending, **plan.condemned}
+    archives = run.swept if request.confirm else {**pending, **plan.condemned, **plan.left}
     return CollectReport(
         confirmed=request.confirm,
         generation=context.reader.administrations.read().generation,
@@ -230,6 +261,8 @@ def _finish(
         sessions_removed=intents,
         temporary_removed=temporary,
         more=plan.more or bool(request.confirm and plan.condemned),
+        retained=plan.retained,
+        refused=run.refused,
     )
 
 
@@ -253,14 +286,14 @@ def _remove_records(context: Context) -> tuple[int, int]:
     mark_entries = context.store.list(MARKS)  # before the commits: a mark follows the commit that it speaks of
     commit_entries = context.store.list(COMMITS)
     catalog = _read(context)
-    gone = set()
+    gone, commits = set(), 0
     for digest, commit in [*catalog.commits.items(), *catalog.refused.items()]:
         ids = {archive.id for archive in commit.archives}
         if ids <= catalog.administration.swept and not ids & there:
             gone.add(digest)
     for entry in commit_entries:
         if content_of_name(entry.name) in gone:
-            context.store.delete(entry.name)
+            commits += remove(context.store, entry.name)
     # Again: a commit that somebody makes of a snapshot whose others have gone (compact) must not lose its marks. One
     # that comes later finds the others gone, and its writer knows what that means.
     catalog = _read(context)
@@ -269,9 +302,8 @@ def _remove_records(context: Context) -> tuple[int, int]:
     for entry in mark_entries:
         mark = catalog.marks.get(entry.name)
         if mark is not None and mark.snapshot not in left:
-            context.store.delete(entry.name)
-            removed += 1
-    return len(gone), removed
+            removed += remove(context.store, entry.name)
+    return commits, removed
 
 
 def _remove_sessions(context: Context, request: CollectRequest) -> int:
@@ -285,6 +317,5 @@ def _remove_sessions(context: Context, request: CollectRequest) -> int:
         fulfilled = session is not None and sessions.is_fulfilled(session, catalog)
         running = session is not None and sessions.is_running(session)
         if fulfilled or (entry.modified_unix_ms <= oldest and not running):
-            context.store.delete(entry.name)
-            removed += 1
+            removed += remove(context.store, entry.name)
     return removed

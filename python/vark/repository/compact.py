@@ -13,6 +13,7 @@ from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.engine import Written
 from vark.repository.fields import new_salt
+from vark.repository.locking import lock_snapshots
 from vark.repository.objects import new_uuid7
 from vark.repository.records import CommittedArchive
 from vark.repository.reports import CompactReport
@@ -63,6 +64,7 @@ def compact(context: Context, snapshot: Snapshot, *, options: Mapping[str, Any])
                 archive_bytes_before=snapshot.archive_bytes,
                 closure_bytes_before=snapshot.closure_bytes,
                 seconds=time.monotonic() - start,
+                lock=lock_snapshots(context, {snapshot.id}),
             )
     raise ConflictError(f"compact: {ATTEMPTS} collections in a row were in the way; nothing is lost, run it again")
 

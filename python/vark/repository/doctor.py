@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from vark.errors import NotFoundError, RefusedError
+from vark.errors import HistoryAlteredError, NotFoundError, RefusedError
+from vark.repository import hidden
+from vark.repository.catalog import CatalogReader
 from vark.repository.context import Context
 from vark.repository.envelope import Envelope
 from vark.repository.fields import new_salt
 from vark.repository.layout import ARCHIVES, PROBES, content_of_name, volume_of
 from vark.repository.objects import create_record, now_unix_ms, read_object
 from vark.repository.records import VERSION, read_repository
+from vark.repository.reports import HiddenObject, UndeleteReport
 from vark.stores import RemoteStore
+from vark.stores.locks import locks_of
 from vark.stores.probe import Probe, probe
 
 GRACE_MS = 24 * 60 * 60 * 1000
@@ -20,27 +25,60 @@ GRACE_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class DoctorReport:
-    """What `doctor` found. leftovers: archive id -> bytes, of archives without a commit that are older than a day."""
+    """What `doctor` found. leftovers: archive id -> bytes, of archives without a commit that are older than a day.
+
+    hidden: what a store with versions still has, although nobody sees it; `undelete` brings it back.
+    """
 
     probe: Probe
     leftovers: dict[str, int]
+    hidden: tuple[HiddenObject, ...] = ()
+    undeleted: UndeleteReport | None = None
 
     @property
     def ok(self) -> bool:
         """Whether everything is safe in this store."""
-        return self.probe.is_collectable
+        done = () if self.undeleted is None else self.undeleted.restored
+        return self.probe.is_collectable and all(item.object in done or not item.matters for item in self.hidden)
 
     def lines(self) -> list[str]:
         """Return all that was found, a sentence each."""
         left = f"left by interrupted backups: {len(self.leftovers)} archives, {sum(self.leftovers.values())} bytes"
-        return [*self.probe.lines(), f"{left}; `vark gc` frees them" if self.leftovers else left]
+        lines = [*self.probe.lines(), f"{left}; `vark gc` frees them" if self.leftovers else left]
+        return [*lines, *hidden_lines(self.hidden, self.undeleted)]
 
 
-def doctor(context: Context) -> DoctorReport:
-    """Try out the store, keep what was found as a record, and look for what interrupted backups have left."""
+def hidden_lines(hidden: Sequence[HiddenObject], undeleted: UndeleteReport | None) -> list[str]:
+    """Return what is hidden, a sentence each, and what became of it."""
+    foreign = [item for item in hidden if item.matters]
+    lines = [f"{item.object}: {item.detail}" for item in foreign]
+    if len(foreign) < len(hidden):
+        lines.append(
+            f"versions below delete markers of vark's own: {len(hidden) - len(foreign)} objects, which is well"
+        )
+    if foreign and undeleted is None:
+        lines.append("`vark doctor --undelete --confirm` puts what was created on top again; find out who did this")
+    if undeleted is not None:
+        lines += [f"{name}: is back" for name in undeleted.restored]
+        lines += [f"{name}: NOT back: {why}" for name, why in undeleted.failed]
+    return lines
+
+
+def doctor(context: Context, *, undelete: bool = False) -> DoctorReport:
+    """Try out the store, keep what was found as a record, and look for what interrupted backups have left.
+
+    undelete: put on top again what somebody has hidden or covered in a store with versions.
+    """
     found = probe(context.store)
     _keep(context, found)
-    catalog = context.reader.read()
+    hidden_ = hidden.find_hidden(context)
+    undeleted = hidden.undelete(context.store, hidden_) if undelete and hidden_ else None
+    try:
+        catalog = context.reader.read()
+    except HistoryAlteredError:
+        if not any(item.matters for item in hidden_):
+            raise
+        catalog = CatalogReader(context.store, context.envelope).read()  # why it is not as it was is in the report
     committed = {archive.id for commit in catalog.commits.values() for archive in commit.archives}
     oldest = now_unix_ms(context.store) - GRACE_MS
     left: dict[str, int] = {}
@@ -51,16 +89,17 @@ def doctor(context: Context) -> DoctorReport:
             left[volume[0]] = left.get(volume[0], 0) + entry.byte_count
             if entry.modified_unix_ms > oldest:
                 young.add(volume[0])
-    return DoctorReport(found, {archive: size for archive, size in left.items() if archive not in young})
+    leftovers = {archive: size for archive, size in left.items() if archive not in young}
+    return DoctorReport(found, leftovers, hidden_, undeleted)
 
 
-def check_collectable(context: Context, what: str, *, fresh: bool) -> None:
+def check_collectable(context: Context, what: str, *, fresh: bool) -> bool:
     """Refuse to take anything away from a remote store that has not what a collection relies on.
 
-    fresh: try it now; else what was found last is enough. Errors: RefusedError.
+    fresh: try it now; else what was found last is enough. Return whether deleting is allowed. Errors: RefusedError.
     """
-    if not isinstance(context.store, RemoteStore):
-        return
+    if not isinstance(context.store, RemoteStore) and locks_of(context.store) is None:
+        return True
     found = None if fresh else _last(context)
     if found is None:
         found = probe(context.store)
@@ -70,6 +109,7 @@ def check_collectable(context: Context, what: str, *, fresh: bool) -> None:
             f"{what}: not in this store: {'; '.join(found.faults())}; backups are safe in it, and grow; move the "
             "repository to another store to free space"
         )
+    return found.deletes is not False
 
 
 def _keep(context: Context, found: Probe) -> None:
@@ -78,6 +118,9 @@ def _keep(context: Context, found: Probe) -> None:
         context.store.exclusive = False
     if not context.id:
         return
+    last = _last(context) if found.deletes is False else None
+    if last is not None and last.is_collectable == found.is_collectable:
+        return  # where nothing is ever deleted one record is enough, as long as it holds
     now_ms = time.time_ns() // 1_000_000
     values = {"kind": "probe", "version": VERSION, "repository": context.id, "salt": new_salt()}
     record = context.envelope.encode({**values, "created_unix_ms": now_ms, **asdict(found)})

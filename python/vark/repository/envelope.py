@@ -28,7 +28,7 @@ _PRIVATE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_MARKS, _OF_MARK),
     **dict.fromkeys(("erase", "end-erasure"), ("names", "key", "hashes", "leave_unknown", "reason")),
     "session": ("name", "host", "process", "signature"),
-    **dict.fromkeys(("root", "condemned", "sweep", "report", "probe"), ()),
+    **dict.fromkeys(("root", "condemned", "sweep", "report", "probe", "lock"), ()),
 }
 # What a client remembers, and so can tell when it came.
 _OF_HISTORY = frozenset({"commit", *_MARKS, "root", "erase", "end-erasure"})

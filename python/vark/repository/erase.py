@@ -18,6 +18,7 @@ from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
 from vark.repository.erasures import ERASE, HASHES_MAX, List
 from vark.repository.layout import ARCHIVES, volume_of
+from vark.repository.locking import lock_snapshots, retained_replaced
 from vark.repository.reports import ErasedArchive, ErasedSnapshot, EraseReport
 from vark.repository.rewriting import PASSES, Done, Look, rewrite
 
@@ -220,6 +221,8 @@ def _report(
         bytes_before=sum(archive.archive_bytes_before for archive in archives),
         uncommitted=tuple(sorted(there - committed)),
         seconds=seconds,
+        retained=retained_replaced(context.store, snapshots),
+        lock=lock_snapshots(context, done.snapshots) if done.snapshots else None,
     )
 
 

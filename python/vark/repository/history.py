@@ -196,6 +196,7 @@ def _leads(is_endorsed_by: Callable[[bytes], bool], authority: str) -> bool:
 
 def _alarm(detail: str) -> None:
     raise HistoryAlteredError(
-        f"history was altered: {detail}; whoever holds the storage may deceive you. Look at another copy; "
+        f"history was altered: {detail}; whoever holds the storage may deceive you. Look at another copy, "
+        "or in a bucket with versions at `vark doctor`; "
         "accept the history as it is only if you know why"
     )

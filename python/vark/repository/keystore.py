@@ -26,7 +26,7 @@ from vark.kms import KeyService, opened_slots
 from vark.repository.digest import digest_hex
 from vark.repository.fields import decode_record
 from vark.repository.layout import GENERATION_MAX, KEY_COPIES, KEYS, key_name, key_of
-from vark.repository.objects import read_object
+from vark.repository.objects import read_object, remove
 from vark.stores import Store
 
 KEYRING = "keyring"
@@ -178,13 +178,15 @@ def next_number(store: Store) -> int:
     return number
 
 
-def remove_older(store: Store, generation: int) -> int:
-    """Delete the objects of generations before this one; return how many. What is finished later is left alone."""
+def remove_older(store: Store, generation: int) -> tuple[int, int]:
+    """Delete the objects of generations before this one; return how many, and how many the store keeps.
+
+    What is finished later is left alone.
+    """
     names = [entry.name for entry in store.list(KEYS)]
     old = [name for name in names if (found := key_of(name)) is not None and found[0] < generation]
-    for name in old:
-        store.delete(name)
-    return len(old)
+    kept = sum(not remove(store, name) for name in old)
+    return len(old) - kept, kept
 
 
 def _list(store: Store) -> dict[int, _Generation]:

@@ -11,6 +11,7 @@ MARKER = "vark.json"
 ARCHIVES, COMMITS, MARKS = "archives", "commits", "marks"
 ROOTS, LISTS, SESSIONS, REPORTS, KEYS = "root", "condemned", "sessions", "reports", "keys"
 PROBES = "doctor"
+LOCKS = "locks"
 KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
 ERASURES = "erasures"
 VOLUMES_MAX = 1_000_000
@@ -18,7 +19,7 @@ GENERATION_MAX = 10**9  # of keys: what is above it is not ours, so that nobody 
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _VOLUME = re.compile(rf"archives/({_UUID})/(\d{{6}})\.vark")
-_RECORD = re.compile(r"(commits|marks|reports|erasures|doctor)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
+_RECORD = re.compile(r"(commits|marks|reports|erasures|doctor|locks)/\d{4}-\d{2}/([0-9a-f]{64})\.json")
 _BUNDLE = re.compile(r"marks/\d{4}-\d{2}/[0-9a-f]{64}\.bundle")
 _ROOT = re.compile(r"root/(\d{20})\.json")
 _LIST = re.compile(r"condemned/([0-9a-f]{64})\.json")

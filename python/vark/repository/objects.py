@@ -7,12 +7,13 @@ import time
 import uuid
 from secrets import randbits
 
-from vark.errors import DamagedError, NotFoundError, ObjectExistsError
+from vark.errors import AccessDeniedError, DamagedError, NotFoundError, ObjectExistsError, StorageError
 from vark.repository.digest import digest_hex
 from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import content_of_name, list_name, record_name
 from vark.stores import RemoteStore, Store
 from vark.stores.base import read_limited
+from vark.stores.locks import locks_of
 
 
 def read_object(store: Store, name: str) -> bytes:
@@ -64,6 +65,29 @@ def settle(store: Store, name: str) -> None:
         data = read_object(store, name)
         with contextlib.suppress(ObjectExistsError):  # says that the object is durable
             store.create(name, data)
+
+
+def remove(store: Store, name: str) -> bool:
+    """Delete an object that nothing needs; return False where it stays: it is locked, or deleting is not allowed."""
+    if retained_until(store, name) is not None:
+        return False
+    try:
+        store.delete(name)
+    except AccessDeniedError:
+        return False
+    return True
+
+
+def retained_until(store: Store, name: str) -> int | None:
+    """Return until when a lock keeps an object, None where none does, or where nobody can ask."""
+    locks = locks_of(store)
+    if locks is None:
+        return None
+    try:
+        found = locks.retained(name)
+    except (NotFoundError, StorageError, AccessDeniedError):
+        return None  # deleting will tell
+    return None if found is None or found.until_unix_ms <= now_unix_ms(store) else found.until_unix_ms
 
 
 def now_unix_ms(store: Store) -> int:

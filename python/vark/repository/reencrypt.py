@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vark.archive import ProgressCallback
 from vark.erasing import Survey
 from vark.errors import ConflictError
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
-from vark.repository.reports import ErasedSnapshot
+from vark.repository.locking import lock_snapshots, retained_replaced
+from vark.repository.reports import ErasedSnapshot, LockReport
 from vark.repository.rewriting import PASSES, Done, Look, rewrite
 
 PROTECTS = (
@@ -25,6 +27,7 @@ class ReencryptReport:
     """What was, or would be, written under the newest epoch. bytes_before: of the archives that were replaced.
 
     snapshots: each with the archives that were written. protects, does_not_protect: in plain words.
+    retained: replaced archives that a lock keeps, under older keys, and until when (Unix ms). lock: as in a backup.
     """
 
     confirmed: bool
@@ -36,6 +39,8 @@ class ReencryptReport:
     seconds: float
     protects: str = PROTECTS
     does_not_protect: str = DOES_NOT_PROTECT
+    retained: Mapping[str, int] = field(default_factory=dict)
+    lock: LockReport | None = None
 
 
 class _OldKeys(Look):
@@ -105,4 +110,6 @@ def _report(context: Context, done: Done, first: tuple[int, int], *, confirm: bo
         bytes_before=first[1],
         bytes_written=sum(archive.archive_bytes for snapshot in snapshots for archive in snapshot.archives),
         seconds=seconds,
+        retained=retained_replaced(context.store, snapshots),
+        lock=lock_snapshots(context, done.snapshots) if done.snapshots else None,
     )

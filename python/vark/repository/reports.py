@@ -12,6 +12,23 @@ from vark.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
+class LockReport:
+    """What was locked, or would be. until_unix_ms: at least. failed: (object, why); then something is not locked."""
+
+    mode: str
+    days: int
+    until_unix_ms: int
+    object_count: int
+    failed: tuple[tuple[str, str], ...] = ()
+    confirmed: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it is locked."""
+        return not self.failed
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveWritten:
     """One archive of a backup. base: the archive it builds on, None for a full one; reason: why it is full."""
 
@@ -32,7 +49,7 @@ class BackupReport:
 
     superseded: commits that a collection made unsafe, and that were replaced by full ones before this was reported.
     traffic: requests and bytes, in a remote store; those of all that used the same `Repository` meanwhile.
-    rows_erased: of erased ids, left out.
+    rows_erased: of erased ids, left out. lock: what was locked, where a policy is in force; look at its `failed`.
     """
 
     snapshot: str
@@ -47,6 +64,7 @@ class BackupReport:
     superseded: tuple[str, ...]
     traffic: Traffic | None = None
     rows_erased: int = 0
+    lock: LockReport | None = None
 
     def __repr__(self) -> str:
         kinds = {"full" if archive.base is None else "delta" for archive in self.archives}
@@ -63,6 +81,8 @@ class CollectReport:
 
     snapshots: ids whose archives go. archives: id -> bytes. kept_young: archives that no commit needs yet.
     in_trash: forgotten snapshots that stay for now -> the time (milliseconds since 1970) when their trash window ends.
+    retained: id -> until when (Unix ms) the store keeps it by a lock: nothing is done about it before. refused: id ->
+    bytes of what the store did not let these credentials delete.
     """
 
     confirmed: bool
@@ -79,6 +99,8 @@ class CollectReport:
     sessions_removed: int
     temporary_removed: int
     more: bool
+    retained: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,7 @@ class EraseReport:
 
     bytes_before: of the archives in whose place others stand; they stay until `gc` has come by after the trash window.
     uncommitted: archives that no commit names; they may hold the rows, and go with `gc` after the grace period.
+    retained: replaced archives that a lock keeps, with the rows, and until when (Unix ms). lock: as in a backup.
     """
 
     confirmed: bool
@@ -134,11 +157,16 @@ class EraseReport:
     bytes_before: int
     uncommitted: tuple[str, ...]
     seconds: float
+    retained: Mapping[str, int] = field(default_factory=dict)
+    lock: LockReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """What compacting did. closure_bytes_before: bytes of the archives that the snapshot no longer needs."""
+    """What compacting did. closure_bytes_before: bytes of the archives that the snapshot no longer needs.
+
+    lock: as in a backup.
+    """
 
     snapshot: str
     commit: str
@@ -146,6 +174,7 @@ class CompactReport:
     archive_bytes_before: int
     closure_bytes_before: int
     seconds: float
+    lock: LockReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +293,7 @@ class RepositoryVerifyReport:
 
     unread: (object, detail) of objects that could not be read, which says nothing about whether they are whole.
     unproved: (object, why) of deltas whose own bytes are whole, while what they take from others was not read.
+    hidden: objects that a store with versions still has, under a delete marker or under other bytes.
     remaining: archives that the budget left out. recent: those left out because they were found whole lately.
     oldest_unverified_unix_ms: when the archive that was not read for the longest time was found whole; 0 for never.
     """
@@ -280,14 +310,37 @@ class RepositoryVerifyReport:
     oldest_unverified_unix_ms: int | None
     unread: tuple[tuple[str, str], ...] = ()
     unproved: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[HiddenObject, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether all that was to be read could be read, and is whole."""
-        return not (self.damaged or self.unread or self.unproved)
+        """Whether all that was to be read could be read, and is whole, and nothing is hidden that matters."""
+        return not (self.damaged or self.unread or self.unproved or any(item.matters for item in self.hidden))
 
     def __bool__(self) -> bool:
         return self.ok
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenObject:
+    """An object that is there, but not seen. kind: "hidden" (by a delete marker) or "covered" (by other bytes).
+
+    versions: ids, the oldest first. matters: vark did not remove it itself.
+    """
+
+    object: str
+    kind: str
+    versions: tuple[str, ...]
+    detail: str
+    matters: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UndeleteReport:
+    """What was put on top again, and (object, why) of what could not be."""
+
+    restored: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,13 +335,14 @@ class Repository(Retaining):
         self._context.refuse_write_only()
         return verify(self._context, replace(request, signed_by=signing_keys(self._context, signed_by)))
 
-    def doctor(self) -> DoctorReport:
+    def doctor(self, *, undelete: bool = False) -> DoctorReport:
         """Try out what the store can be relied on for, and look for what interrupted backups have left behind.
 
+        undelete: bring back what somebody has hidden by delete markers, or covered, in a store that keeps versions.
         Makes some small objects and deletes them again; what was found is kept as a record. In a remote store without
         what a collection relies on, `gc` and `forget` are refused. Errors: those of a store that cannot be written to.
         """
-        return doctor(self._context.writable())
+        return doctor(self._context.writable(), undelete=undelete)
 
     def compact(
         self, reference: str | Snapshot, *, threads: int | None = None, progress: Progress | None = None

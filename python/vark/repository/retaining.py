@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from vark.cache import drop_cache
 from vark.repository import marking
@@ -12,6 +13,7 @@ from vark.repository.context import Context
 from vark.repository.doctor import check_collectable
 from vark.repository.erase import EraseRequest, erase
 from vark.repository.erase_filter import lift
+from vark.repository.locking import Locking
 from vark.repository.reading import Progress
 from vark.repository.references import find_snapshot
 from vark.repository.reports import CollectReport, EraseReport, ForgetReport
@@ -24,6 +26,11 @@ class Retaining:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    @property
+    def lock(self) -> Locking:
+        """Object lock: its policy, and what the store keeps until when."""
+        return Locking(self._context)
 
     def tag(
         self, reference: str | Snapshot, tags: Mapping[str, str] | None = None, *, remove: Sequence[str] = ()
@@ -92,6 +99,7 @@ class Retaining:
 
         trash: how long what was forgotten can be taken back. grace: how long archives without a commit are left to
         running backups. min_redundancy: the newest complete snapshots of each name stay, whatever was forgotten.
+        What a lock keeps (`retained`), or the store does not let these credentials delete (`refused`), is no error.
         Errors: DamagedError (a record cannot be read: nothing is freed), ConflictError, RefusedError (a remote store
         in which this is not safe; see `doctor`).
         """
@@ -102,7 +110,8 @@ class Retaining:
             floor=min_redundancy,
         )
         if confirm:
-            check_collectable(self._context.writable(), "gc", fresh=True)
+            may_delete = check_collectable(self._context.writable(), "gc", fresh=True)
+            request = replace(request, may_delete=may_delete)
         return collect(self._context.writable(), request)
 
     def erase(

@@ -85,7 +85,10 @@ class KeysReport:
 
 @dataclass(frozen=True, slots=True)
 class KeyChangeReport:
-    """What a change of keys did. protects, does_not_protect: in plain words. removed_objects: of older generations."""
+    """What a change of keys did. protects, does_not_protect: in plain words.
+
+    removed_objects: of older generations. kept_objects: of those, what the store does not let go (a lock, credentials).
+    """
 
     generation: int
     epoch: int
@@ -94,6 +97,7 @@ class KeyChangeReport:
     protects: str
     does_not_protect: str
     removed_objects: int
+    kept_objects: int = 0
 
 
 def keys_report(context: Context) -> KeysReport:
@@ -135,8 +139,12 @@ def change_keys(
     added = tuple(slot for slot in after.slots if slot.id not in known)
     writers = [entry[0] for entry in context.sealed_keys().keyring.signers if entry[2] and entry[3] is None]
     protects, not_protected = _meaning(removed, new_epoch, writers)
+    if gone[1]:
+        not_protected += (
+            f"; {gone[1]} key objects of before, which the store does not let go: older keys still open them"
+        )
     return KeyChangeReport(
-        after.generation, context.sealed_keys().keyring.epoch, added, removed, protects, not_protected, gone
+        after.generation, context.sealed_keys().keyring.epoch, added, removed, protects, not_protected, *gone
     )
 
 
@@ -216,8 +224,8 @@ def _minisign(text: str) -> str | None:
     return data[10:].hex() if len(data) == 42 and data.startswith(b"Ed") else None
 
 
-def _rotate(context: Context, **change: Any) -> int:
-    """Write the next generation of keys and use it; return how many older objects were deleted."""
+def _rotate(context: Context, **change: Any) -> tuple[int, int]:
+    """Write the next generation of keys and use it; return how many older objects were deleted, and how many stay."""
     keys = context.sealed_keys()
     number = next_number(context.store)
     if number != max(keys.keyring.generation, *keys.unfinished, 0) + 1:

@@ -13,6 +13,7 @@ from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
 from vark.repository.erasures import Erasure
+from vark.repository.hidden import find_hidden
 from vark.repository.layout import (
     ARCHIVES,
     COMMITS,
@@ -104,6 +105,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
         oldest_unverified_unix_ms=_oldest(ledger, needed, request),
         unread=tuple(sorted(_without(unread, gone).items())),
         unproved=tuple(sorted(_without(reading.unproved, gone).items())),
+        hidden=find_hidden(context) if request.snapshots is None else (),
     )
 
 

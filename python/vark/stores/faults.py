@@ -20,6 +20,8 @@ _AGAIN = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})  # 409 and 412
 _SLOWER = frozenset({429, 503})
 # Words of replies that are no refusal of the request itself: bytes were lost on the way, or the server was busy.
 _AGAIN_WORDS = ("RequestTimeout", "SlowDown", "BadDigest", "ContentSHA256Mismatch", "IncompleteBody", "Md5Mismatch")
+# Of replies to deletes, which obstore sends for several at once; Azure says 409 where immutability keeps a blob.
+_DENIED_WORDS = ("(code: AccessDenied)", "(code: ObjectLocked)", "BlobImmutable")
 _DETAIL_CHARACTERS = 300
 
 
@@ -59,7 +61,7 @@ def fault_of(error: Exception, place: str) -> VarkError | RangeError:
         return ObjectExistsError(f"{place}: exists already; objects are never replaced")
     if status == 416 or "Invalid range" in text or "Wanted range" in text:
         return RangeError(place)
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in (401, 403):
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in (401, 403) or _is_denied(text):
         return AccessDeniedError(f"{place}: refused ({detail}); check the credentials and what they allow")
     if status == 507 or "QuotaExceeded" in text:
         return NoSpaceError(f"{place}: the store is full ({detail})")
@@ -71,6 +73,11 @@ def fault_of(error: Exception, place: str) -> VarkError | RangeError:
 def short_object(place: str, found: int, expected: int) -> DamagedError:
     """Return the error for an object that has fewer bytes than were asked for."""
     return DamagedError(f"{place}: {found} bytes, expected at least {expected}; it is cut short")
+
+
+def _is_denied(text: str) -> bool:
+    """Return whether one object was refused in a request for several, or a rule of the container keeps it."""
+    return any(word in text for word in _DENIED_WORDS)
 
 
 def _is_lost(kind: str, status: int | None, text: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vark.errors import AccessDeniedError, NotFoundError, ObjectExistsError, StoreUnavailableError, VarkError
 from vark.stores.base import Store
+from vark.stores.locks import LockRules, locks_of
 from vark.stores.remote import RemoteStore
 
 FOLDER = "doctor"
@@ -28,7 +29,8 @@ class Probe:
     create_only: a name is given once, also to one of eight at once. read_after_write, list_after_write: what was
     created is seen at once. ranges: parts of objects are served. deletes: they are allowed, and seen at once.
     checksums: bytes that do not fit their checksum are refused. versioned: old versions are kept. clock_offset_ms: how
-    much the store's clock is ahead of this machine's.
+    much the store's clock is ahead of this machine's. object_lock: objects can be kept from being deleted until a time.
+    default_mode, default_days: what each new object gets by itself, where there is such a rule.
     """
 
     create_only: bool
@@ -39,6 +41,9 @@ class Probe:
     checksums: bool | None
     versioned: bool | None
     clock_offset_ms: int | None
+    object_lock: bool | None = None
+    default_mode: str | None = None
+    default_days: int | None = None
 
     @property
     def is_collectable(self) -> bool:
@@ -56,9 +61,18 @@ class Probe:
             found.append("what was created is not listed at once")
         return found
 
+    def _lock_words(self) -> str:
+        if self.object_lock is None:
+            return "not known (S3 is asked by boto3, of vark[s3]; for Google and Azure look at the bucket's own rules)"
+        if not self.object_lock:
+            return "NO"
+        rule = f"{self.default_mode}, {self.default_days} days" if self.default_days else "none; see `vark lock`"
+        return f"yes; what a new object gets by itself: {rule}"
+
     def lines(self) -> list[str]:
         """Return all that was found, a sentence each."""
         say = {True: "yes", False: "NO", None: "not known"}
+        only_adds = {True: "NO", False: "yes, these credentials may not delete", None: "not known"}
         offset = "not known" if self.clock_offset_ms is None else f"{self.clock_offset_ms / 1000:+.0f} s"
         far = self.clock_offset_ms is not None and abs(self.clock_offset_ms) > CLOCK_OFFSET_MS_MAX
         collect = "safe" if self.is_collectable else f"REFUSED: {'; '.join(self.faults())}"
@@ -69,8 +83,10 @@ class Probe:
             f"what was created is listed at once: {say[self.list_after_write]}",
             f"ranges are served: {say[self.ranges]}",
             f"deleting is allowed and seen at once: {say[self.deletes]}",
+            f"append-only: {only_adds[self.deletes]}",
             f"bytes with a wrong checksum are refused: {say[self.checksums]}",
-            f"old versions are kept: {say[self.versioned]}",
+            f"old versions are kept (versioning): {say[self.versioned]}",
+            f"object lock: {self._lock_words()}",
             f"clock against this machine's: {offset}{' - set the clock of this machine' if far else ''}",
             "backup, tag, hold: safe",
             f"restore, verify, cat: {reads}",
@@ -79,38 +95,78 @@ class Probe:
 
 
 def probe(store: Store) -> Probe:
-    """Try a store out. Objects of it are made below `doctor/` and deleted again where that is allowed.
+    """Try a store out. Objects of it are made below `doctor/` and deleted again.
 
-    Errors: those of a store that cannot be written to.
+    Where deleting is refused, a dozen small ones are left the first time, and later probes take those: what only a new
+    name can tell is as it was found then. Errors: those of a store that cannot be written to.
     """
-    folder = f"{FOLDER}/probe-{secrets.token_hex(8)}"
+    kept = f"{FOLDER}/probe-kept"
+    canary = f"{kept}/canary"
+    with contextlib.suppress(ObjectExistsError):
+        store.create(canary, _DATA)
+    deletes = _may_delete(store, canary)
+    folder = kept if deletes is False else f"{FOLDER}/probe-{secrets.token_hex(8)}"
     made: list[str] = []
 
     def name(what: str) -> str:
         made.append(f"{folder}/{what}")
         return made[-1]
 
+    rules = _rules(store)
     try:
         first = name("data")
         start_ms = time.time_ns() // 1_000_000
-        store.create(first, _DATA)
+        is_new = _created(store, first, _DATA)
         create_only = _is_given_once(store, name("twice")) and all(
             _has_one_winner(store, name(f"race-{number}")) for number in range(ROUNDS)
         )
         return Probe(
             create_only=create_only,
             read_after_write=_is_seen(store, first) and all(_is_seen(store, name(f"seen-{n}"), n) for n in range(3)),
-            list_after_write=set(made) == {entry.name for entry in store.list(folder)},
+            list_after_write=set(made) <= {entry.name for entry in store.list(folder)},
             ranges=_serves_ranges(store, first),
-            clock_offset_ms=_clock_offset(store, folder, start_ms),
-            versioned=store.is_versioned(first) if isinstance(store, RemoteStore) else None,
-            checksums=store.refuses_wrong_checksum(name("checksum")) if isinstance(store, RemoteStore) else None,
-            deletes=_may_delete(store, first),
+            clock_offset_ms=_clock_offset(store, folder, start_ms) if is_new else None,
+            versioned=_is_versioned(store, first, rules),
+            checksums=_refuses_wrong_checksum(store, name("checksum")),
+            deletes=deletes if deletes is False else _may_delete(store, first),
+            object_lock=rules.object_lock,
+            default_mode=rules.default_mode,
+            default_days=rules.default_days,
         )
     finally:
-        for item in made:
+        for item in made if deletes is not False else ():
             with contextlib.suppress(VarkError):
                 store.delete(item)
+
+
+def _rules(store: Store) -> LockRules:
+    locks = locks_of(store)
+    return LockRules(None, None) if locks is None else locks.rules()
+
+
+def _refuses_wrong_checksum(store: Store, name: str) -> bool | None:
+    if not isinstance(store, RemoteStore):
+        return None
+    try:
+        store.byte_count(name)
+    except NotFoundError:
+        return store.refuses_wrong_checksum(name)
+    return False  # left by a probe before: it was taken then
+
+
+def _is_versioned(store: Store, name: str, rules: LockRules) -> bool | None:
+    if rules.versioned is not None or not isinstance(store, RemoteStore):
+        return rules.versioned
+    return store.is_versioned(name)
+
+
+def _created(store: Store, name: str, data: bytes) -> bool:
+    """Create an object, unless it is there from a probe before; return whether it is new."""
+    try:
+        store.create(name, data)
+    except ObjectExistsError:
+        return False
+    return True
 
 
 def _try(store: Store, name: str, data: bytes) -> bool | None:
@@ -128,7 +184,7 @@ def _try(store: Store, name: str, data: bytes) -> bool | None:
 
 
 def _is_given_once(store: Store, name: str) -> bool:
-    store.create(name, b"first")
+    _created(store, name, b"first")
     for _ in range(ATTEMPTS):
         done = _try(store, name, b"second")
         if done is not None:
@@ -168,7 +224,7 @@ def _is_seen(store: Store, name: str, number: int | None = None) -> bool:
             return store.read(name) == _DATA
         with contextlib.suppress(NotFoundError):
             store.read(name)  # a store that remembers what is missing is the one to find
-        store.create(name, b"%d" % number)
+        _created(store, name, b"%d" % number)
         return store.read(name) == b"%d" % number
     except NotFoundError:
         return False

@@ -26,9 +26,11 @@ from vark.stores.checksums import refuses_wrong_checksum
 from vark.stores.counts import Counts
 from vark.stores.faults import RangeError, fault_of, is_range_ignored, short_object, wants_slower
 from vark.stores.lanes import Lanes
+from vark.stores.locks import Locks
 from vark.stores.memory import content_of
 from vark.stores.pace import NO_LIMITS, Paces
 from vark.stores.ranges import RangeReader, SpanCache
+from vark.stores.s3_locks import s3_locks
 
 REQUESTS_MAX = 16
 RETRY_SECONDS = 120.0
@@ -249,6 +251,13 @@ class RemoteStore:
         found = self._head(name)
         tag = found.get("e_tag") or ""
         return int(found["size"]), f"{tag} {found['last_modified'].timestamp()}" if tag else ""
+
+    @cached_property
+    def locks(self) -> Locks | None:
+        """Object lock and versions, where there is something here to ask by: of S3, with boto3."""
+        if self._kind != "S3Store":
+            return None
+        return s3_locks(self._store, place=self.root, counts=self.counts)
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:

@@ -1,0 +1,247 @@
+"""Object lock and versions of an S3 bucket, by boto3 (the extra `s3`): obstore has no call for them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from vark.errors import AccessDeniedError, NotFoundError, StorageError, StoreUnavailableError, VarkError
+from vark.stores.base import check_object_name, check_prefix, object_name_fault
+from vark.stores.counts import Counts
+from vark.stores.locks import LockRules, ObjectVersion, Retention
+
+ATTEMPTS = 4  # some stores refuse retention of an object that has just been put
+_PAUSE_SECONDS = 0.2
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
+_DENIED = frozenset({"AccessDenied", "403", "Forbidden", "UnauthorizedAccess"})
+_NO_LOCK = frozenset(
+    {"ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound", "NoSuchObjectLockConfiguration"}
+)
+_NO_RETENTION = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
+_AGAIN = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "503", "500"})
+
+
+class S3Locks:
+    """Locks of one bucket below a prefix.
+
+    config: as an obstore S3 store has it; without credentials there those that boto3 finds. provider: of obstore.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], prefix: str | None, *, provider: Any, place: str, counts: Counts
+    ) -> None:
+        self._config = {str(key): value for key, value in config.items()}
+        self._bucket = self._config["bucket"]
+        self._prefix = f"{prefix.strip('/')}/" if prefix else ""
+        self._provider = provider
+        self._place = place.rstrip("/")
+        self._counts = counts
+
+    def rules(self) -> LockRules:
+        versioned = self._answer("get_bucket_versioning")
+        if isinstance(versioned, str):
+            return LockRules(None, self._object_lock()[0])
+        return LockRules(versioned.get("Status") == "Enabled", *self._object_lock())
+
+    def retained(self, name: str) -> Retention | None:
+        try:
+            found = self._ask("get_object_retention", name)["Retention"]
+        except _RefusedError as refused:
+            if refused.code in _NO_RETENTION:
+                return None
+            raise refused.error from None
+        until, mode = found.get("RetainUntilDate"), str(found.get("Mode", "")).lower()
+        return None if until is None else Retention(mode, int(until.timestamp() * 1000))
+
+    def retain(self, name: str, retention: Retention) -> None:
+        for attempt in range(ATTEMPTS):
+            # Looked at first: one that lasts longer must not be shortened, and some stores would.
+            found = self.retained(name)
+            if found is not None and found.covers(retention):
+                return
+            wanted = retention if found is None else found.joined(retention)
+            try:
+                self._put_retention(name, wanted)
+                return
+            except _RefusedError as refused:
+                if found is not None and found.mode != wanted.mode:
+                    # Some stores never change the mode; then it is at least kept for as long.
+                    with contextlib.suppress(_RefusedError):
+                        self._put_retention(name, Retention(found.mode, wanted.until_unix_ms))
+                if attempt == ATTEMPTS - 1:
+                    raise refused.error from None
+            time.sleep(_PAUSE_SECONDS)
+
+    def _put_retention(self, name: str, wanted: Retention) -> None:
+        until = datetime.fromtimestamp(-(-wanted.until_unix_ms // 1000), UTC)  # whole seconds, never earlier
+        fields = {"Mode": wanted.mode.upper(), "RetainUntilDate": until}
+        self._ask("put_object_retention", name, Retention=fields)
+
+    def versions(self, prefix: str) -> Iterator[ObjectVersion]:
+        found: list[ObjectVersion] = []
+        more: dict[str, Any] = {"Prefix": self._prefix + check_prefix(prefix)}
+        while True:
+            page = self._answer("list_object_versions", **more)
+            if isinstance(page, str):
+                raise self._error("list_object_versions", "", page)
+            for kind in ("Versions", "DeleteMarkers"):
+                for item in page.get(kind, ()):
+                    name = str(item["Key"]).removeprefix(self._prefix)
+                    if object_name_fault(name) is None:
+                        found.append(_version(name, item, is_marker=kind == "DeleteMarkers"))
+            if not page.get("IsTruncated"):
+                break
+            more["KeyMarker"] = page["NextKeyMarker"]
+            if "NextVersionIdMarker" in page:
+                more["VersionIdMarker"] = page["NextVersionIdMarker"]
+        # Stable, and the newest first: within a second the order of the store decides.
+        yield from sorted(found, key=lambda item: (item.name, not item.is_latest, -item.modified_unix_ms))
+
+    def read_version(self, name: str, version: str) -> bytes:
+        try:
+            data = bytes(self._ask("get_object", name, VersionId=version)["Body"].read())
+        except _RefusedError as refused:
+            raise refused.error from None
+        self._counts.add(bytes_down=len(data))
+        return data
+
+    def put_over(self, name: str, version: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._key(name), "VersionId": version}
+        try:
+            self._ask("copy_object", name, CopySource=source)
+        except _RefusedError as refused:
+            raise refused.error from None
+
+    def _object_lock(self) -> tuple[bool | None, str | None, int | None]:
+        found = self._answer("get_object_lock_configuration")
+        if isinstance(found, str):
+            return (False if found in _NO_LOCK else None), None, None
+        configuration = found.get("ObjectLockConfiguration", {})
+        if configuration.get("ObjectLockEnabled") != "Enabled":
+            return False, None, None
+        default = configuration.get("Rule", {}).get("DefaultRetention", {})
+        days = default.get("Days") or 365 * default.get("Years", 0)
+        return True, str(default["Mode"]).lower() if default.get("Mode") else None, days or None
+
+    def _answer(self, what: str, **fields: Any) -> Any:
+        """Return what the bucket says, or the code of its refusal. Errors: StoreUnavailableError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._counts.add(**{"lists" if what.startswith("list") else "gets": 1})
+        try:
+            return getattr(self._client, what)(Bucket=self._bucket, **fields)
+        except ClientError as error:
+            code = _code_of(error)
+            if code in _AGAIN:
+                raise self._error(what, "", code) from None
+            return code
+        except BotoCoreError as error:
+            raise self._lost(what, "", error) from None
+
+    def _ask(self, what: str, name: str, **fields: Any) -> Any:
+        """Ask for one object. Errors: NotFoundError, StoreUnavailableError, _RefusedError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._counts.add(**{"gets" if what.startswith("get") else "puts": 1})
+        try:
+            return getattr(self._client, what)(Bucket=self._bucket, Key=self._key(name), **fields)
+        except ClientError as error:
+            code = _code_of(error)
+            said = self._error(what, name, code)
+            if isinstance(said, (NotFoundError, StoreUnavailableError)):
+                raise said from None
+            raise _RefusedError(code, said) from None
+        except BotoCoreError as error:
+            raise self._lost(what, name, error) from None
+
+    def _error(self, what: str, name: str, code: str) -> VarkError:
+        place, words = f"{self._place}/{name}", what.replace("_", " ")
+        if code in _MISSING:
+            return NotFoundError(f"{place}: does not exist")
+        if code in _DENIED:
+            return AccessDeniedError(f"{place}: {words} is refused ({code}); check what the credentials allow")
+        if code in _AGAIN:
+            return StoreUnavailableError(f"{place}: {words}: no usable reply ({code}); run it again later")
+        return StorageError(f"{place}: {words} failed ({code}); look whether the bucket has object lock")
+
+    def _lost(self, what: str, name: str, error: Exception) -> StoreUnavailableError:
+        detail = f"{what.replace('_', ' ')}: no usable reply ({type(error).__name__})"
+        return StoreUnavailableError(f"{self._place}/{name}: {detail}; run it again later")
+
+    def _key(self, name: str) -> str:
+        return self._prefix + check_object_name(name)
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        config = self._config
+        endpoint = config.get("endpoint") or config.get("endpoint_url")
+        virtual = str(config.get("virtual_hosted_style_request", "")).lower() == "true"
+        style = "virtual" if virtual else "path" if endpoint else "auto"
+        given = {
+            "aws_access_key_id": config.get("access_key_id"),
+            "aws_secret_access_key": config.get("secret_access_key"),
+            "aws_session_token": config.get("token") or config.get("session_token"),
+        }
+        if self._provider is not None:
+            given = _provided(self._provider)
+        session = boto3.Session()
+        return session.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=config.get("region") or session.region_name or "us-east-1",
+            config=Config(
+                s3={"addressing_style": style}, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=16
+            ),
+            **{key: value for key, value in given.items() if value},
+        )
+
+
+class _RefusedError(Exception):
+    """A refusal, by its code, and what to say of it."""
+
+    def __init__(self, code: str, error: VarkError) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+
+
+def s3_locks(store: Any, *, place: str, counts: Counts) -> S3Locks | None:
+    """Return the locks of an obstore S3 store, None where boto3 is not installed."""
+    try:
+        import boto3  # noqa: F401 - whether it is there
+    except ImportError:
+        return None
+    provider = getattr(store, "credential_provider", None)
+    return S3Locks(store.config, store.prefix, provider=provider, place=place, counts=counts)
+
+
+def _provided(provider: Any) -> dict[str, Any]:
+    found = provider()
+    return {
+        "aws_access_key_id": found.get("access_key_id"),
+        "aws_secret_access_key": found.get("secret_access_key"),
+        "aws_session_token": found.get("token"),
+    }
+
+
+def _version(name: str, item: Mapping[str, Any], *, is_marker: bool) -> ObjectVersion:
+    return ObjectVersion(
+        name=name,
+        version=str(item["VersionId"]),
+        byte_count=int(item.get("Size", 0)),
+        modified_unix_ms=int(item["LastModified"].timestamp() * 1000),
+        is_latest=bool(item["IsLatest"]),
+        is_marker=is_marker,
+        tag=str(item.get("ETag", "")),
+    )
+
+
+def _code_of(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", "") or "no code")
