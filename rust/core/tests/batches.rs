@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use vark_core::error::{Layer, Result};
-use vark_core::plan::batch::{Content, CountReader, Cursor, join, next_batch, split};
+use vark_core::plan::batch::{Content, CountReader, Cursor, Splitter, join, next_batch};
 use vark_core::plan::compile::{CompiledCounts, CompiledRun, StreamShape, StreamTable, compile};
 use vark_core::plan::{Counts, DerivedRule, Field, FieldRows, Member, Run};
 use vark_core::testing::Random;
@@ -203,9 +203,12 @@ proptest! {
             let borrowed: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
             let mut joined = vec![0; batch.bytes];
             join(&pieces, repeat, &borrowed, &mut joined);
-            let mut apart = vec![Vec::new(); rows.len()];
-            split(&pieces, repeat, &joined, &mut apart);
-            prop_assert_eq!(&apart, &rows);
+            for part_bytes in [joined.len(), 1 + usize::try_from(seed % 1999).unwrap()] {
+                let mut apart = vec![Vec::new(); rows.len()];
+                let mut splitter = Splitter::new(&pieces, repeat);
+                joined.chunks(part_bytes).for_each(|part| splitter.take(part, &mut apart));
+                prop_assert_eq!(&apart, &rows, "in parts of {} bytes", part_bytes);
+            }
             made.extend(joined);
         }
         prop_assert_eq!(&made, &model.expected);

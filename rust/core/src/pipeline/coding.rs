@@ -1,5 +1,6 @@
 //! What a worker does at backup: copy a batch once, split it, then digest → encode → CRC while it is in cache.
 
+use super::apart;
 use super::cache::{ChunkCache, Patch};
 use super::delta::compare::CompareState;
 use super::delta::stream::PartBase;
@@ -10,11 +11,10 @@ use crate::archive::Entry;
 use crate::codec::{self, Codec, Compression, LinkOrder};
 use crate::digest;
 use crate::error::Result;
-use crate::plan::batch::{self, Piece, Slice, WHOLE_CHUNK_BYTES_MAX};
+use crate::plan::batch::{Piece, Slice, WHOLE_CHUNK_BYTES_MAX};
 use crate::seal::ObjectKey;
 use crate::store::ReadAt;
 use crate::stream::{ChunkShape, StreamRole};
-use crate::sys;
 use std::sync::{Arc, Mutex};
 
 /// How chunks are coded.
@@ -40,7 +40,7 @@ impl Coding {
     }
 
     /// Whether the next delta will look for such a chunk in the local cache.
-    fn caches(&self, shape: &ChunkShape, chunk_bytes: usize) -> bool {
+    pub fn caches(&self, shape: &ChunkShape, chunk_bytes: usize) -> bool {
         self.cache.is_some() && ChunkCache::keeps(shape.role, chunk_bytes)
     }
 }
@@ -142,7 +142,7 @@ pub struct Recycler {
 
 const KEPT_BUFFERS: usize = 64;
 /// A partition of links is rare and large: its buffer goes back to the system.
-const KEPT_BUFFER_BYTES: usize = 8 << 20;
+pub(super) const KEPT_BUFFER_BYTES: usize = 8 << 20;
 
 impl Recycler {
     /// A buffer with whatever it held before: coders overwrite it without zeroing it first.
@@ -175,9 +175,28 @@ pub struct PackState {
 }
 
 /// What turning a chunk into a block takes.
-struct Coder {
+pub(super) struct Coder {
+    /// Buffers for rows that do not leave this worker: those of another one would lie in its cache.
+    free: Vec<Vec<u8>>,
     scratch: codec::Scratch,
     compare: CompareState,
+}
+
+impl Coder {
+    /// A buffer for the rows of each slice.
+    fn row_buffers(&mut self, slices: &[ShapedSlice], recycler: &Recycler) -> Vec<Vec<u8>> {
+        let own = |slice: &ShapedSlice| if slice.is_chunk { self.free.pop() } else { None };
+        let buffers: Vec<Option<Vec<u8>>> = slices.iter().map(own).collect();
+        buffers.into_iter().map(|own| own.unwrap_or_else(|| recycler.get_empty())).collect()
+    }
+
+    /// Takes a buffer back that did not leave this worker.
+    pub fn keep(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= KEPT_BUFFER_BYTES {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
 }
 
 impl PackState {
@@ -185,7 +204,7 @@ impl PackState {
     pub fn new(threads: usize, cache: Option<Arc<ChunkCache>>) -> Self {
         let scratch = codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX);
         let compare = CompareState::new(codec::Scratch::with_threads(threads, WHOLE_CHUNK_BYTES_MAX), cache);
-        Self { raw: Vec::new(), coder: Coder { scratch, compare } }
+        Self { raw: Vec::new(), coder: Coder { free: Vec::new(), scratch, compare } }
     }
 }
 
@@ -197,7 +216,7 @@ pub fn run(state: &mut PackState, job: PackJob, coding: &Coding, recycler: &Recy
             let mut parts = Vec::new();
             let target = Target { stream, chunk, rows, shape: &shape, compare: compare.as_deref() };
             let coded = code(&mut state.coder, coding, &target, (&bytes, digest), recycler, &mut parts)?;
-            coded.put(coding, &shape, bytes, recycler, &mut parts);
+            coded.put(coding, &shape, bytes, &mut parts).into_iter().for_each(|bytes| recycler.put(bytes));
             Ok(parts)
         }
         PackJob::Warm { reader, stream, chunk } => {
@@ -216,108 +235,53 @@ pub fn run(state: &mut PackState, job: PackJob, coding: &Coding, recycler: &Recy
             recycler.put(bytes);
             Ok(vec![Part::Block(coded)])
         }
-        PackJob::Split { feed, bytes, slices, pieces, repeat } => {
-            let owned;
-            let raw: &[u8] = match feed {
-                Feed::At(source, offset) if bytes > KEPT_BUFFER_BYTES => {
-                    let mut large = vec![0; bytes];
-                    sys::prefer_huge_pages(&large);
-                    source.read_at(offset, &mut large)?;
-                    owned = large;
-                    &owned
-                }
-                Feed::At(source, offset) => {
-                    if state.raw.len() < bytes {
-                        state.raw.resize(bytes, 0);
-                    }
-                    source.read_at(offset, &mut state.raw[..bytes])?;
-                    &state.raw[..bytes]
-                }
-                Feed::Owned(bytes) => {
-                    owned = bytes;
-                    &owned
-                }
-            };
-            split(&mut state.coder, coding, raw, &slices, &pieces, repeat, recycler)
-        }
-    }
-}
-
-fn split(
-    coder: &mut Coder,
-    coding: &Coding,
-    raw: &[u8],
-    slices: &[ShapedSlice],
-    pieces: &[Piece],
-    repeat: u64,
-    recycler: &Recycler,
-) -> Result<Vec<Part>> {
-    let mut parts = Vec::with_capacity(slices.len());
-    if let [ShapedSlice { slice, shape, chunk, is_chunk: true, compare }] = slices {
-        let target =
-            Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
-        let coded = code(coder, coding, &target, (raw, None), recycler, &mut parts)?;
-        if coding.caches(shape, raw.len()) {
-            let mut rows = recycler.get_empty();
-            if coded.sorted.is_none() {
-                rows.reserve_exact(raw.len());
-                sys::prefer_huge_pages(rows.spare_capacity_mut());
-                rows.extend_from_slice(raw);
+        PackJob::Split { feed, bytes, slices, pieces, repeat } => match slices.as_slice() {
+            [whole] if whole.is_chunk => {
+                let taken = apart::take_whole(&mut state.raw, feed, bytes)?;
+                apart::code_whole(&mut state.coder, coding, whole, &taken, recycler)
             }
-            coded.put(coding, shape, rows, recycler, &mut parts);
-        }
-        return Ok(parts);
+            slices => {
+                let mut rows = state.coder.row_buffers(slices, recycler);
+                apart::take_apart(&mut state.raw, feed, bytes, (&pieces, repeat), &mut rows)?;
+                apart::code_apart(&mut state.coder, coding, slices, rows, recycler)
+            }
+        },
     }
-    let mut rows: Vec<Vec<u8>> = slices.iter().map(|_| recycler.get_empty()).collect();
-    batch::split(pieces, repeat, raw, &mut rows);
-    for (ShapedSlice { slice, shape, chunk, is_chunk, compare }, bytes) in slices.iter().zip(rows) {
-        if slice.rows == 0 {
-            recycler.put(bytes);
-        } else if *is_chunk {
-            let target =
-                Target { stream: slice.stream, chunk: *chunk, rows: slice.rows, shape, compare: compare.as_deref() };
-            let coded = code(coder, coding, &target, (&bytes, None), recycler, &mut parts)?;
-            coded.put(coding, shape, bytes, recycler, &mut parts);
-        } else {
-            parts.push(Part::Fragment { stream: slice.stream, first_row: slice.first_row, bytes });
-        }
-    }
-    Ok(parts)
 }
 
 /// A chunk's place.
-struct Target<'a> {
-    stream: usize,
-    chunk: u64,
-    rows: u64,
-    shape: &'a ChunkShape,
-    compare: Option<&'a Compare>,
+pub(super) struct Target<'a> {
+    pub stream: usize,
+    pub chunk: u64,
+    pub rows: u64,
+    pub shape: &'a ChunkShape,
+    pub compare: Option<&'a Compare>,
 }
 
 /// What is known of a chunk's rows now.
-struct Coded {
+pub(super) struct Coded {
     digest: [u8; 32],
     /// The rows with sorted lists, where these are stored.
-    sorted: Option<Vec<u8>>,
+    pub sorted: Option<Vec<u8>>,
     /// How the rows differ from those of the base's chunk.
     patch: Option<Patch>,
 }
 
 impl Coded {
-    /// What becomes of the chunk's `bytes`: they go into the local cache, or are free.
-    fn put(self, coding: &Coding, shape: &ChunkShape, bytes: Vec<u8>, recycler: &Recycler, parts: &mut Vec<Part>) {
+    /// Hands the chunk's `bytes` to the local cache, or gives them back.
+    pub fn put(self, coding: &Coding, shape: &ChunkShape, bytes: Vec<u8>, parts: &mut Vec<Part>) -> Option<Vec<u8>> {
         let chunk_bytes = self.sorted.as_ref().unwrap_or(&bytes).len();
-        if coding.caches(shape, chunk_bytes) {
-            let rows = self.sorted.unwrap_or(bytes);
-            parts.push(Part::ForCache { digest: self.digest, rows, patch: self.patch });
-        } else {
-            recycler.put(bytes);
+        if !coding.caches(shape, chunk_bytes) {
+            return Some(bytes);
         }
+        let rows = self.sorted.unwrap_or(bytes);
+        parts.push(Part::ForCache { digest: self.digest, rows, patch: self.patch });
+        None
     }
 }
 
 /// Digest, comparison with the base, and a block unless the base has the rows.
-fn code(
+pub(super) fn code(
     coder: &mut Coder,
     coding: &Coding,
     target: &Target<'_>,

@@ -1,5 +1,6 @@
 //! Backup, restore, verification and row reads: the rooms below, driven by a bounded pool of workers.
 
+mod apart;
 pub mod cache;
 pub mod coding;
 pub mod compact;

@@ -275,14 +275,35 @@ fn derived_batch(
     advance(cursor, bytes, Content::Derived(data)).map(Some)
 }
 
-/// Takes `source` apart: slice *i*'s bytes are appended to `targets[i]`.
-pub fn split(pieces: &[Piece], repeat: u64, source: &[u8], targets: &mut [Vec<u8>]) {
-    let mut rest = source;
-    for _ in 0..repeat {
-        for piece in pieces {
-            let (head, tail) = rest.split_at(piece.bytes.min(rest.len()));
+/// Takes a batch apart as its bytes come in, in order and in parts of any length.
+pub struct Splitter<'a> {
+    pieces: &'a [Piece],
+    repeats_left: u64,
+    piece: usize,
+    /// Bytes of `piece` that were taken.
+    done: usize,
+}
+
+impl<'a> Splitter<'a> {
+    pub fn new(pieces: &'a [Piece], repeat: u64) -> Self {
+        Self { pieces, repeats_left: repeat, piece: 0, done: 0 }
+    }
+
+    /// Appends to `targets[i]` what of `part` is slice *i*'s.
+    pub fn take(&mut self, part: &[u8], targets: &mut [Vec<u8>]) {
+        let mut rest = part;
+        while self.repeats_left > 0 && !rest.is_empty() {
+            let Some(piece) = self.pieces.get(self.piece) else {
+                (self.piece, self.repeats_left) = (0, self.repeats_left - 1);
+                continue;
+            };
+            let (head, tail) = rest.split_at((piece.bytes - self.done).min(rest.len()));
             targets[piece.slice].extend_from_slice(head);
             rest = tail;
+            self.done += head.len();
+            if self.done == piece.bytes {
+                (self.piece, self.done) = (self.piece + 1, 0);
+            }
         }
     }
 }
