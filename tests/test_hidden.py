@@ -5,7 +5,7 @@ import pytest
 
 from sealed_repositories import OWN, RECIPIENT
 from vark.cli import run
-from vark.errors import HistoryAlteredError, VarkError
+from vark.errors import HistoryAlteredError, StoreUnavailableError, VarkError
 from vark.repository import Repository
 from vark.stores import LockedMemoryStore, MemoryStore, urls
 
@@ -113,6 +113,18 @@ def test_a_newer_version_that_fits_the_name_is_not_needed_and_an_older_one_that_
     store.administrator().hide(name)
     assert repository.doctor(undelete=True).undeleted.restored == (name,)
     assert store.read(name) == data
+
+
+def test_nothing_is_said_to_be_hidden_only_by_who_could_look(monkeypatch):
+    store = LockedMemoryStore()
+    repository = filled(store, encryption="none")
+
+    def silent(prefix):
+        raise StoreUnavailableError("no usable reply; run it again later")
+
+    monkeypatch.setattr(store.locks, "versions", silent)
+    with pytest.raises(StoreUnavailableError):
+        repository.verify()
 
 
 def test_what_a_collection_removed_does_not_matter():

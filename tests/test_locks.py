@@ -1,19 +1,23 @@
 """Object lock: what the policy keeps, what a collection leaves, and that nothing needs a delete or an overwrite."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from sealed_repositories import OWN, RECIPIENT
 from vark.cli import run
-from vark.errors import AccessDeniedError, DamagedError, InvalidArgumentError
+from vark.errors import AccessDeniedError, DamagedError, InvalidArgumentError, StorageError, StoreUnavailableError
 from vark.repository import Repository
 from vark.repository.envelope import Envelope
 from vark.repository.layout import LOCKS
 from vark.repository.locking import DAY_MS, NO_LOCKS, _decode
 from vark.stores import LockedMemoryStore, MemoryStore, Retention, urls
+from vark.stores.counts import Counts
+from vark.stores.pace import NO_LIMITS, Paces
 from vark.stores.probe import probe
+from vark.stores.s3_locks import S3Locks
 
 START_MS = 1_800_000_000_000
 ROWS = np.random.default_rng(1).standard_normal((200, 16), dtype=np.float32)
@@ -164,6 +168,36 @@ def test_what_cannot_be_locked_is_said_and_the_snapshot_is_kept(clock):
     assert Repository.open(store).backup(ROWS, name="n").lock.failed == ((LOCKS, NO_LOCKS),)
 
 
+def test_whatever_goes_wrong_while_locking_the_snapshot_is_reported(store, monkeypatch):
+    repository = Repository.create(store, encryption="none")
+    repository.lock.set("governance", 3, confirm=True)
+
+    def broken(name, retention):
+        raise KeyError("Retention")
+
+    monkeypatch.setattr(store.locks, "retain", broken)
+    report = repository.backup(ROWS, name="n")
+    assert [why for _, why in report.lock.failed] == ["KeyError: 'Retention'"]
+    assert repository.snapshot().id == report.snapshot
+
+
+def test_what_may_be_retained_is_not_condemned_when_the_store_does_not_answer(clock, monkeypatch):
+    store = LockedMemoryStore(may_delete=True, now_unix_ms=clock)
+    repository = Repository.create(store, encryption="none")
+    repository.backup(ROWS, name="n")
+    second = repository.backup(changed(ROWS, 1), name="n", full=True)
+    repository.forget(second.snapshot, confirm=True)
+
+    def silent(name):
+        raise StoreUnavailableError(f"{name}: no usable reply; run it again later")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.locks, "retained", silent)
+        with pytest.raises(StoreUnavailableError):
+            repository.gc(confirm=True, trash=0, grace=0)
+    repository.undelete(second.snapshot)
+
+
 def test_gc_leaves_what_is_retained_and_frees_it_afterwards(clock):
     store = LockedMemoryStore(now_unix_ms=clock, may_delete=True)
     repository = Repository.create(store, encryption="none")
@@ -308,6 +342,8 @@ def test_the_command(monkeypatch, capsys, clock):
     assert run(["lock", *where]) == 0
     assert "lock policy: none" in capsys.readouterr().out
     assert run(["lock", *where, "--mode", "compliance"]) == 2
+    assert run(["lock", *where, "--confirm"]) == 2
+    assert run(["doctor", *where, "--confirm"]) == 2
     assert run(["lock", *where, "--mode", "compliance", "--days", "9"]) == 0
     said = capsys.readouterr()
     assert "would lock" in said.out
@@ -325,3 +361,66 @@ def test_the_command(monkeypatch, capsys, clock):
     assert "NOT locked" in capsys.readouterr().err
     assert run(["lock", *where, "--off", "--confirm"]) == 0
     assert "off" in capsys.readouterr().out
+
+
+class Client:
+    """Answers for boto3's client, and how many requests there were."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def __getattr__(self, what):
+        def answer(**_fields):
+            self.asked.append(what)
+            return self.answers[what]
+
+        return answer
+
+
+def s3_locks_of(client, **more):
+    locks = S3Locks({"bucket": "b"}, None, provider=None, place="s3://b", counts=Counts(), **more)
+    locks.__dict__["_client"] = client
+    return locks
+
+
+ENABLED = {"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}
+
+
+def test_what_an_s3_store_says_of_retention_is_read_with_care():
+    until = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def said(**retention):
+        client = Client(get_object_lock_configuration=ENABLED, get_object_retention=retention)
+        return s3_locks_of(client).retained("a")
+
+    assert said(Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until}).mode == "compliance"
+    assert said() is None
+    assert said(Retention={}) is None
+    with pytest.raises(StorageError, match="expected governance or compliance"):
+        said(Retention={"Mode": "FOREVER", "RetainUntilDate": until})
+
+
+def test_objects_of_a_bucket_without_lock_are_not_asked_about():
+    client = Client(get_object_lock_configuration={})
+    locks = s3_locks_of(client)
+    assert [locks.retained(name) for name in "abc"] == [None] * 3
+    assert client.asked == ["get_object_lock_configuration"]
+
+
+def test_requests_about_locks_are_limited_like_all_others():
+    asked = []
+
+    class Paced(Paces):
+        def ask(self, request_count=1):
+            asked.append(request_count)
+
+    client = Client(get_object_lock_configuration=ENABLED, get_object_retention={})
+    s3_locks_of(client, paces=Paced(NO_LIMITS)).retained("a")
+    assert asked == [1, 1]
+
+
+def test_what_asks_about_locks_goes_by_the_proxy_of_the_store():
+    options = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1", "limit_upload": "56MB"}
+    store = urls.open_store("s3://bucket/prefix", {**options, "allow_http": "true"})
+    proxies = store.locks._client.meta.config.proxies
+    assert proxies["https"] == store._store.client_options["proxy_url"]

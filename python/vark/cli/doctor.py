@@ -42,6 +42,8 @@ def doctor(folder: str | None, repo: str | None, undelete: bool, confirm: bool, 
     place = folder or repo
     if not place:
         raise InvalidArgumentError("no folder; give FOLDER, --repo or VARK_REPOSITORY")
+    if confirm and not undelete:
+        raise InvalidArgumentError("--confirm: nothing is to be done; it belongs to --undelete")
     fields: dict[str, Any]
     undelete = undelete and confirm
     store = store_of(place)

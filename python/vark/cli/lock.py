@@ -43,6 +43,8 @@ def lock(
     """
     if (mode is None) != (days is None) or off + again + (mode is not None) > 1:
         raise InvalidArgumentError("lock: give --mode with --days, or --off, or --apply, or nothing to look")
+    if confirm and mode is None and not off and not again:
+        raise InvalidArgumentError("--confirm: nothing is to be done; give --mode with --days, --off or --apply")
     output = Output(as_json=as_json)
     face = options.open_repository(repo).lock
     if mode is None and not off and not again:

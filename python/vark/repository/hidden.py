@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from vark.errors import AccessDeniedError, NotFoundError, StorageError, VarkError
+from vark.errors import AccessDeniedError, NotFoundError, StorageError, StoreUnavailableError, VarkError
 from vark.repository.catalog import Catalog, CatalogReader
 from vark.repository.context import Context
 from vark.repository.digest import digest_hex
@@ -35,7 +35,7 @@ from vark.stores.locks import Locks, ObjectVersion, locks_of
 def find_hidden(context: Context) -> tuple[HiddenObject, ...]:
     """Return all objects of the repository that are hidden or covered; those that vark removed itself do not matter.
 
-    Nothing where the store keeps no versions, or where nobody may list them.
+    Nothing where the store keeps no versions, or where nobody may list them. Errors: StoreUnavailableError.
     """
     found = list(_found(context.store))
     if not found:
@@ -100,6 +100,8 @@ def _found(store: Store) -> Iterator[HiddenObject]:
         return
     try:
         versions = [item for item in locks.versions("") if _is_ours(item.name)]
+    except StoreUnavailableError:
+        raise  # "nothing is hidden" must not be said by who could not look
     except (AccessDeniedError, StorageError):
         return  # these credentials may not look
     for name, items in groupby(versions, key=lambda item: item.name):

@@ -152,8 +152,9 @@ def lock_snapshots(context: Context, snapshots: Collection[str]) -> LockReport |
             return LockReport(OFF, 0, 0, 0, faults) if faults else None
         catalog = context.reader.read()
         return _lock(context, catalog, [item for item in catalog.snapshots if item.id in snapshots], policy, faults)
-    except VarkError as error:
-        return LockReport(OFF, 0, 0, 0, ((LOCKS, error.message),))
+    except Exception as error:  # whatever a library of the provider's raises: the snapshot is there, and is reported
+        why = error.message if isinstance(error, VarkError) else f"{type(error).__name__}: {error}"
+        return LockReport(OFF, 0, 0, 0, ((LOCKS, why),))
 
 
 def read_policies(store: Store, envelope: Envelope) -> tuple[tuple[LockPolicy, ...], tuple[tuple[str, str], ...]]:
@@ -170,14 +171,23 @@ def read_policies(store: Store, envelope: Envelope) -> tuple[tuple[LockPolicy, .
 
 
 def retained_archives(store: Store, archives: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return archive -> until when, of those with a volume that a lock keeps. archives: id -> objects."""
+    """Return archive -> until when, of those with a volume that a lock keeps. archives: id -> objects.
+
+    Errors: StoreUnavailableError.
+    """
     if locks_of(store) is None:
         return {}
 
     def until(archive: str) -> int:
         return next((found for name in archives[archive] if (found := retained_until(store, name)) is not None), 0)
 
-    return {archive: found for archive, found in at_once(until, archives) if isinstance(found, int) and found}
+    found = {}
+    for archive, said in at_once(until, archives):
+        if isinstance(said, VarkError):
+            raise said
+        if said:
+            found[archive] = said
+    return found
 
 
 def retained_replaced(store: Store, snapshots: Iterable[ErasedSnapshot]) -> dict[str, int]:

@@ -7,7 +7,14 @@ import time
 import uuid
 from secrets import randbits
 
-from vark.errors import AccessDeniedError, DamagedError, NotFoundError, ObjectExistsError, StorageError
+from vark.errors import (
+    AccessDeniedError,
+    DamagedError,
+    NotFoundError,
+    ObjectExistsError,
+    StorageError,
+    StoreUnavailableError,
+)
 from vark.repository.digest import digest_hex
 from vark.repository.fields import RECORD_BYTES_MAX
 from vark.repository.layout import content_of_name, list_name, record_name
@@ -79,12 +86,17 @@ def remove(store: Store, name: str) -> bool:
 
 
 def retained_until(store: Store, name: str) -> int | None:
-    """Return until when a lock keeps an object, None where none does, or where nobody can ask."""
+    """Return until when a lock keeps an object, None where none does, or where nobody can ask.
+
+    Errors: StoreUnavailableError: what may be kept must not be taken for free.
+    """
     locks = locks_of(store)
     if locks is None:
         return None
     try:
         found = locks.retained(name)
+    except StoreUnavailableError:
+        raise
     except (NotFoundError, StorageError, AccessDeniedError):
         return None  # deleting will tell
     return None if found is None or found.until_unix_ms <= now_unix_ms(store) else found.until_unix_ms

@@ -12,8 +12,10 @@ from typing import Any
 from vark.errors import AccessDeniedError, NotFoundError, StorageError, StoreUnavailableError, VarkError
 from vark.stores.base import check_object_name, check_prefix, object_name_fault
 from vark.stores.counts import Counts
-from vark.stores.locks import LockRules, ObjectVersion, Retention
+from vark.stores.locks import MODES, LockRules, ObjectVersion, Retention
+from vark.stores.pace import NO_LIMITS, Paces
 
+NO_PACES = Paces(NO_LIMITS)
 ATTEMPTS = 4  # some stores refuse retention of an object that has just been put
 _PAUSE_SECONDS = 0.2
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
@@ -29,10 +31,19 @@ class S3Locks:
     """Locks of one bucket below a prefix.
 
     config: as an obstore S3 store has it; without credentials there those that boto3 finds. provider: of obstore.
+    proxy: that of the store's connections, where it has one: limits of bytes are kept there.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], prefix: str | None, *, provider: Any, place: str, counts: Counts
+        self,
+        config: Mapping[str, Any],
+        prefix: str | None,
+        *,
+        provider: Any,
+        place: str,
+        counts: Counts,
+        paces: Paces = NO_PACES,
+        proxy: str | None = None,
     ) -> None:
         self._config = {str(key): value for key, value in config.items()}
         self._bucket = self._config["bucket"]
@@ -40,6 +51,8 @@ class S3Locks:
         self._provider = provider
         self._place = place.rstrip("/")
         self._counts = counts
+        self._paces = paces
+        self._proxy = proxy
 
     def rules(self) -> LockRules:
         versioned = self._answer("get_bucket_versioning")
@@ -48,14 +61,21 @@ class S3Locks:
         return LockRules(versioned.get("Status") == "Enabled", *self._object_lock())
 
     def retained(self, name: str) -> Retention | None:
+        if self._locks_nothing:
+            return None
         try:
-            found = self._ask("get_object_retention", name)["Retention"]
+            found = self._ask("get_object_retention", name).get("Retention", {})
         except _RefusedError as refused:
             if refused.code in _NO_RETENTION:
                 return None
             raise refused.error from None
         until, mode = found.get("RetainUntilDate"), str(found.get("Mode", "")).lower()
-        return None if until is None else Retention(mode, int(until.timestamp() * 1000))
+        if until is None:
+            return None
+        if mode not in MODES:
+            expected = " or ".join(MODES)
+            raise StorageError(f"{self._place}/{name}: retention of the mode {mode[:40]!r}, expected {expected}")
+        return Retention(mode, int(until.timestamp() * 1000))
 
     def retain(self, name: str, retention: Retention) -> None:
         for attempt in range(ATTEMPTS):
@@ -102,10 +122,15 @@ class S3Locks:
         yield from sorted(found, key=lambda item: (item.name, not item.is_latest, -item.modified_unix_ms))
 
     def read_version(self, name: str, version: str) -> bytes:
+        from botocore.exceptions import BotoCoreError
+
         try:
             data = bytes(self._ask("get_object", name, VersionId=version)["Body"].read())
         except _RefusedError as refused:
             raise refused.error from None
+        except BotoCoreError as error:  # in the middle of the body
+            raise self._lost("get_object", name, error) from None
+        self._paces.receive(len(data))
         self._counts.add(bytes_down=len(data))
         return data
 
@@ -115,6 +140,11 @@ class S3Locks:
             self._ask("copy_object", name, CopySource=source)
         except _RefusedError as refused:
             raise refused.error from None
+
+    @cached_property
+    def _locks_nothing(self) -> bool:
+        """Whether the bucket has no object lock: then no object has to be asked about."""
+        return self._object_lock()[0] is False
 
     def _object_lock(self) -> tuple[bool | None, str | None, int | None]:
         found = self._answer("get_object_lock_configuration")
@@ -131,6 +161,7 @@ class S3Locks:
         """Return what the bucket says, or the code of its refusal. Errors: StoreUnavailableError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        self._paces.ask()
         self._counts.add(**{"lists" if what.startswith("list") else "gets": 1})
         try:
             return getattr(self._client, what)(Bucket=self._bucket, **fields)
@@ -146,6 +177,7 @@ class S3Locks:
         """Ask for one object. Errors: NotFoundError, StoreUnavailableError, _RefusedError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        self._paces.ask()
         self._counts.add(**{"gets" if what.startswith("get") else "puts": 1})
         try:
             return getattr(self._client, what)(Bucket=self._bucket, Key=self._key(name), **fields)
@@ -197,7 +229,10 @@ class S3Locks:
             endpoint_url=endpoint,
             region_name=config.get("region") or session.region_name or "us-east-1",
             config=Config(
-                s3={"addressing_style": style}, retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=16
+                s3={"addressing_style": style},
+                retries={"mode": "standard", "max_attempts": 5},
+                max_pool_connections=16,
+                proxies=None if self._proxy is None else {"http": self._proxy, "https": self._proxy},
             ),
             **{key: value for key, value in given.items() if value},
         )
@@ -212,14 +247,15 @@ class _RefusedError(Exception):
         self.error = error
 
 
-def s3_locks(store: Any, *, place: str, counts: Counts) -> S3Locks | None:
+def s3_locks(store: Any, *, place: str, counts: Counts, paces: Paces = NO_PACES) -> S3Locks | None:
     """Return the locks of an obstore S3 store, None where boto3 is not installed."""
     try:
         import boto3  # noqa: F401 - whether it is there
     except ImportError:
         return None
     provider = getattr(store, "credential_provider", None)
-    return S3Locks(store.config, store.prefix, provider=provider, place=place, counts=counts)
+    proxy = (store.client_options or {}).get("proxy_url")
+    return S3Locks(store.config, store.prefix, provider=provider, place=place, counts=counts, paces=paces, proxy=proxy)
 
 
 def _provided(provider: Any) -> dict[str, Any]:
