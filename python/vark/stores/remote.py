@@ -305,7 +305,7 @@ class RemoteStore:
             self.counts.add(bytes_up=len(data))
             return self._library.put(self._store, name, _exported(data), mode=mode, use_multipart=False)
 
-        result = self._once("puts", name, put)
+        result = self._once("puts", name, put, byte_count=len(data))
         found = _md5_of(result.get("e_tag")) if self._md5_etags else None
         if found is not None and found != hashlib.md5(data, usedforsecurity=False).hexdigest():
             raise StorageError(
@@ -399,12 +399,16 @@ class RemoteStore:
                     raise StoreUnavailableError(f"{self._shown(name)}: conflicts without end; run it again") from None
         raise AssertionError("unreachable")
 
-    def _once(self, kind: str, name: str, call: Callable[[], Value]) -> Value:
+    def _once(self, kind: str, name: str, call: Callable[[], Value], *, byte_count: int = 0) -> Value:
         self.paces.ask()
         try:
             with self.lanes:
                 self.counts.add(**{kind: 1})
-                return call()
+                start = time.monotonic()
+                found = call()
+                took = time.monotonic() - start
+            self.lanes.note(took, len(found) if isinstance(found, (bytes, memoryview)) else byte_count)
+            return found
         except Exception as error:
             if wants_slower(error):
                 self.lanes.slow_down()
