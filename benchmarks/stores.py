@@ -1,4 +1,5 @@
-"""Backup and restore through an object store on this machine, beside bare puts and gets of the same bytes by obstore.
+"""Backup and restore through an object store on this machine, beside bare puts and gets of the same bytes by obstore,
+and beside restic where it is installed (on PATH, or in ~/go/bin).
 
 The server (SeaweedFS, else moto) is started here, with its data in `--folder`. Each case is run `--rounds` times, bare
 and vark in turns; what is told is the median and the range. Answers are compared before anything is timed.
@@ -6,6 +7,8 @@ and vark in turns; what is told is the median and the range. Answers are compare
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -56,6 +59,37 @@ def slow_proxy(port, latency_ms):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def restic_program():
+    found = shutil.which("restic") or str(Path.home() / "go/bin/restic")
+    return found if Path(found).exists() else None
+
+
+def restic(program, address, options, source, folder):
+    """Seconds of a backup of a file and of its restore, in a new repository; it compares what it reads as vark does."""
+    place = f"s3:{options['endpoint']}/{address.split('/')[2]}/restic"
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": options["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": options["secret_access_key"],
+        "AWS_DEFAULT_REGION": options["region"],
+        "RESTIC_PASSWORD": "benchmark",
+        "RESTIC_REPOSITORY": place,
+        "RESTIC_CACHE_DIR": str(folder / "restic-cache"),
+    }
+
+    def timed(*arguments):
+        start = time.perf_counter()
+        subprocess.run([program, "--quiet", *arguments], env=environment, check=True)
+        return time.perf_counter() - start
+
+    timed("init")
+    taken = timed("backup", str(source)), timed("restore", "latest", "--target", str(folder / "restic-target"))
+    restored = folder / "restic-target" / str(source).lstrip("/")
+    assert restored.read_bytes() == source.read_bytes()
+    shutil.rmtree(folder / "restic-target")
+    return taken
+
+
 def rate(byte_count, seconds):
     ordered = sorted(byte_count / second / 1e6 for second in seconds)
     return {"median_mb_s": round(statistics.median(ordered), 1), "range": [round(ordered[0], 1), round(ordered[-1], 1)]}
@@ -94,6 +128,14 @@ def measure(address, options, rows, rounds, folder):
         target.unlink()
         obstore.delete(store, f"same-{number}")
     result = {name: rate(len(data), seconds) for name, seconds in times.items()}
+    program = restic_program()
+    if program is not None:
+        np.save(folder / "source.npy", rows)
+        backup, restore = restic(program, address, options, folder / "source.npy", folder)
+        # Of what is backed up, as what is stored differs: for these three the same number of bytes.
+        speeds = {"restic backup": backup, "restic restore": restore}
+        speeds |= {f"vark {name}": statistics.median(times[name]) for name in ("backup", "restore")}
+        result["raw_mb_s"] = {name: round(rows.nbytes / seconds / 1e6, 1) for name, seconds in speeds.items()}
     for ours, bare in (("backup", "bare put"), ("restore", "bare get")):
         ratios = [theirs / mine for mine, theirs in zip(times[ours], times[bare], strict=True)]
         result[f"{ours} / {bare}"] = round(statistics.median(ratios), 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -92,6 +93,17 @@ class Archive:
     def is_remote(self) -> bool:
         """Whether any of it is read by ranges from a store."""
         return next(self._remote(), None) is not None
+
+    @contextmanager
+    def _filling(self, fills: bool) -> Iterator[None]:
+        """Say whether what is read of remote stores is kept on this machine meanwhile."""
+        for volume in self._remote():
+            volume.fills = fills
+        try:
+            yield
+        finally:
+            for volume in self._remote():
+                volume.fills = True
 
     def _remote(self) -> Iterator[RangeReader]:
         for volumes in self.places.values():
@@ -279,19 +291,18 @@ class Archive:
         Errors: TargetExistsError, NoSpaceError, LimitError, DamagedError, UnknownNameError.
         """
         chosen = None if member is None else self._member_numbers(member)
-        for volume in self._remote():
-            volume.fills = chosen is not None  # all of it is not what a cache is for
-        text = self._reader.restore(
-            os.fspath(target),
-            members=chosen,
-            replace=replace,
-            sync=sync,
-            threads=threads or 0,
-            memory_bytes=parse_bytes(memory, name="memory"),
-            max_bytes=None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes"),
-            resume=self.is_remote if resume is None else resume,
-            progress=progress or _heartbeat,
-        )
+        with self._filling(chosen is not None):  # all of it is not what a cache is for
+            text = self._reader.restore(
+                os.fspath(target),
+                members=chosen,
+                replace=replace,
+                sync=sync,
+                threads=threads or 0,
+                memory_bytes=parse_bytes(memory, name="memory"),
+                max_bytes=None if max_bytes is None else parse_bytes(max_bytes, name="max_bytes"),
+                resume=self.is_remote if resume is None else resume,
+                progress=progress or _heartbeat,
+            )
         report = json.loads(text)
         return RestoreReport(os.fspath(target), report["members"], report["bytes"], report["seconds"])
 

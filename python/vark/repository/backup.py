@@ -33,7 +33,7 @@ from vark.repository.erase import rewrite_name
 from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.keystore import newest_generation
-from vark.repository.layout import COMMITS, record_name
+from vark.repository.layout import COMMITS, ERASURES, REPORTS, ROOTS, SESSIONS, record_name
 from vark.repository.ledger import read_ledger
 from vark.repository.locking import lock_snapshots
 from vark.repository.objects import new_uuid7
@@ -42,6 +42,7 @@ from vark.repository.reports import ArchiveWritten, BackupReport
 from vark.repository.shadows import Head, Shadows, erasures_seen
 from vark.repository.sourcing import describe_shards, signature
 from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
+from vark.stores.base import listing_ahead
 
 _OURS = frozenset({"archive_id", "base", "fingerprint_key", "replace", "sync"})  # options that the repository decides
 CLOCK_STEP_MS = 100  # more than that a clock has been set back: then it is believed
@@ -94,9 +95,11 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     request.check()
     start = time.monotonic()
     erasures = erasures_seen(context.store) if context.is_write_only else ""
-    catalog = context.reader.read(strict=True)  # W1
-    erased = ErasureFilter(context, request.name)
-    shards, session = _plan(context, catalog, request)
+    # What W1 needs besides the catalog. It may be older than that: an erasure in between counts as one that came late.
+    with listing_ahead(context.store, () if context.is_write_only else (ERASURES, REPORTS, SESSIONS)):
+        catalog = context.reader.read(strict=True)  # W1
+        erased = ErasureFilter(context, request.name)
+        shards, session = _plan(context, catalog, request)
     resumed = session is not None
     if session is None:
         bases = {name: _base_id(shard) for name, shard in shards.items()}
@@ -116,13 +119,16 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
             record = commit.encode(context.envelope)
             _check_keys(context, request)
             digest = context.create_commit(commit, record)  # W3
-            administration = context.reader.administrations.read()  # W4: after the commit record exists
+            with listing_ahead(context.store, (ROOTS,) if context.is_write_only else (ROOTS, ERASURES)):
+                administration = context.reader.administrations.read()  # W4: after the commit record exists
+                is_late = erased.is_late()
             stale = {name for name, shard in shards.items() if _ids(shard) & administration.dead}
             if not stale:
                 # A write-only client makes no marks; a collector forgets what was superseded.
                 for old in superseded if not context.is_write_only else ():
                     context.mark(context.reader.read(), "forget", commit.snapshot, commit=old, reason="superseded")
-                if erased.settle(partial=commit.partial):
+                erased.settle(partial=commit.partial)
+                if is_late:
                     # An erasure came meanwhile, and may not have seen this one.
                     superseded.append(digest)
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())

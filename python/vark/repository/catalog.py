@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -12,13 +12,13 @@ from vark.repository.bundles import read_bundle
 from vark.repository.claims import overreaching
 from vark.repository.envelope import Envelope
 from vark.repository.fields import RECORD_BYTES_MAX
-from vark.repository.layout import COMMITS, MARKS, content_of_name
+from vark.repository.layout import COMMITS, MARKS, ROOTS, content_of_name
 from vark.repository.marks import MarkState, fold
 from vark.repository.objects import read_object
 from vark.repository.records import Ancestor, Commit, CommittedArchive, CopyOf, Mark
 from vark.repository.root import Administration, AdministrationReader
-from vark.stores import Store
-from vark.stores.base import read_ahead
+from vark.stores import ObjectEntry, Store
+from vark.stores.base import listing_ahead, read_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,12 @@ class CatalogReader:
         when it was listed stays safe.
         """
         faults: dict[str, VarkError] = {}
-        marks = self._records(MARKS, self._marks, Mark, faults, strict=strict)
-        commits = self._records(COMMITS, self._commits, Commit, faults, strict=strict)
-        read = self.administrations
-        administration = read.read() if strict else read.read_what_is_readable(faults)
+        marks = self._records(self.store.list(MARKS), self._marks, Mark, faults, strict=strict)
+        listed = self.store.list(COMMITS)
+        with listing_ahead(self.store, (ROOTS,)):  # while commits are read
+            commits = self._records(listed, self._commits, Commit, faults, strict=strict)
+            read = self.administrations
+            administration = read.read() if strict else read.read_what_is_readable(faults)
         found = {content_of_name(name) or name: commit for name, commit in commits.items()}
         refused = {digest: commit for digest, commit in found.items() if commit.provenance.refused}
         by_digest = {digest: commit for digest, commit in found.items() if not commit.provenance.refused}
@@ -197,11 +199,16 @@ class CatalogReader:
         return catalog
 
     def _records(
-        self, folder: str, known: dict[str, Any], kind: Any, faults: dict[str, VarkError], *, strict: bool
+        self,
+        entries: Sequence[ObjectEntry],
+        known: dict[str, Any],
+        kind: Any,
+        faults: dict[str, VarkError],
+        *,
+        strict: bool,
     ) -> dict[str, Any]:
         found = {}
-        entries = self.store.list(folder)
-        if folder == MARKS and self.uses_bundles and not self.raw:
+        if kind is Mark and self.uses_bundles and not self.raw:
             self._bundled = read_bundle(self.store, entries)
         names = [entry.name for entry in entries if content_of_name(entry.name) is not None]  # the others are not ours
         for name in self._ahead(names, known):

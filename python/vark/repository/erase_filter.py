@@ -75,8 +75,8 @@ class ErasureFilter:
         seen = engine.survey(archive, [item.pair() for item in self.lists])
         return bool(seen.unknown) or not seen.is_clean
 
-    def settle(self, *, partial: bool) -> bool:
-        """After W4: end what the source does not hold any more; return whether an erasure came meanwhile.
+    def settle(self, *, partial: bool) -> None:
+        """After W4: end what the source does not hold any more.
 
         A source that was not captured whole may hold more than was seen.
         """
@@ -90,10 +90,9 @@ class ErasureFilter:
                 all_of - self._found,
                 reason="the source does not hold it any more",
             )
-        return self.is_late()
 
     def is_late(self) -> bool:
-        """Return whether there is an erasure of this name that was not there at the start."""
+        """Return whether there is an erasure of this name that was not there at the start; asked after W3."""
         if self._is_blind:
             return False
         records = self._context.read_erasures()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,6 +112,23 @@ def read_ahead(store: Store, names: Iterable[str], byte_count_max: int) -> Itera
     """Yield names whose objects will be read by `read_limited`; of a remote store the next ones come meanwhile."""
     ahead = getattr(store, "read_ahead", None)
     return iter(names) if ahead is None else ahead(names, byte_count_max)
+
+
+@contextmanager
+def listing_ahead(store: Store, folders: Sequence[str]) -> Iterator[None]:
+    """Have folders of a remote store listed at once, where one listing after another would each take a round trip.
+
+    What this thread lists of them inside the block is as of some moment after the block began; nobody else gets it.
+    """
+    begin = getattr(store, "begin_lists", None)
+    if begin is None:
+        yield
+        return
+    end = begin(folders)
+    try:
+        yield
+    finally:
+        end()
 
 
 @functools.lru_cache(maxsize=4096)  # a repository asks for the same names again and again

@@ -10,6 +10,7 @@ import hashlib
 import random
 import re
 import tempfile
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,6 +92,7 @@ class RemoteStore:
         self._listed_below = listed_below
         self._retry_seconds = retry_seconds
         self._coming: dict[str, Future[bytes | int]] = {}
+        self._coming_lists: dict[tuple[int, str], Future[Any]] = {}
         self._last_created: tuple[str, int] | None = None
         self._clock_offset_ms: int | None = None
         self._learning: Future[None] | None = None
@@ -194,8 +196,21 @@ class RemoteStore:
 
     def list(self, prefix: str) -> list[ObjectEntry]:
         prefix = check_prefix(prefix)
-        found = self._request("lists", prefix, lambda: self._list(prefix))
+        coming = self._coming_lists.pop((threading.get_ident(), prefix), None)
+        found = self._request("lists", prefix, partial(self._list, prefix)) if coming is None else coming.result()
         return sorted(found, key=lambda entry: entry.name)
+
+    def begin_lists(self, folders: Sequence[str]) -> Callable[[], None]:
+        """For `listing_ahead`: begin; return what drops the listings that nobody asked for."""
+        keys = [(threading.get_ident(), check_prefix(folder)) for folder in folders]
+        for key in keys:
+            self._coming_lists[key] = self.pool.submit(self._request, "lists", key[1], partial(self._list, key[1]))
+
+        def end() -> None:
+            for key in keys:
+                self._coming_lists.pop(key, None)
+
+        return end
 
     def list_between(self, folder: str, first: str, last: str, pages_max: int) -> Sequence[ObjectEntry] | None:
         """Return the objects of a folder from one component to another; None where they are too many pages."""
@@ -290,7 +305,7 @@ class RemoteStore:
             self.counts.add(bytes_up=len(data))
             return self._library.put(self._store, name, _exported(data), mode=mode, use_multipart=False)
 
-        result = self._once("puts", name, put)
+        result = self._once("puts", name, put, byte_count=len(data))
         found = _md5_of(result.get("e_tag")) if self._md5_etags else None
         if found is not None and found != hashlib.md5(data, usedforsecurity=False).hexdigest():
             raise StorageError(
@@ -384,12 +399,16 @@ class RemoteStore:
                     raise StoreUnavailableError(f"{self._shown(name)}: conflicts without end; run it again") from None
         raise AssertionError("unreachable")
 
-    def _once(self, kind: str, name: str, call: Callable[[], Value]) -> Value:
+    def _once(self, kind: str, name: str, call: Callable[[], Value], *, byte_count: int = 0) -> Value:
         self.paces.ask()
         try:
             with self.lanes:
                 self.counts.add(**{kind: 1})
-                return call()
+                start = time.monotonic()
+                found = call()
+                took = time.monotonic() - start
+            self.lanes.note(took, len(found) if isinstance(found, (bytes, memoryview)) else byte_count)
+            return found
         except Exception as error:
             if wants_slower(error):
                 self.lanes.slow_down()
