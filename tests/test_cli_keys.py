@@ -154,6 +154,10 @@ def test_a_write_only_client_adds_and_reads_nothing(shell, repository):
     revoked = shell("key", "signer", "revoke", "host", **owner)
     assert b"vouched for 2" in revoked.stdout
     assert shell("verify", **owner).returncode == 0
+    shell(*adding)  # nobody can keep it from trying
+    told = b"is not believed: by the write-only signer host, who was revoked"
+    assert told in shell("snapshots", **owner).stderr
+    assert told in shell("verify", **owner).stdout
 
 
 def test_a_slot_that_asks_for_absurd_memory_is_refused_at_once(shell, repository):

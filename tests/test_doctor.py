@@ -182,3 +182,20 @@ def test_a_missing_object_is_missing_for_the_probe_as_well():
     store = RemoteStore(obstore.store.MemoryStore(), place="test:")
     with pytest.raises(NotFoundError):
         store.byte_count("x")
+
+
+def test_a_damaged_record_of_what_a_store_can_do_keeps_nobody_from_forgetting():
+    repository = plain_repository(RemoteStore(obstore.store.MemoryStore(), place="test:"))
+    rows = np.random.default_rng(1).random((100, 8), dtype=np.float32)
+    reports = [repository.backup(rows, name="v", full=True) for _ in range(3)]
+    repository.forget(reports[0].snapshot, confirm=True)
+    (name,) = [entry.name for entry in repository.store.list("doctor")]
+    data = repository.store.read(name)
+    for damage in (data[:-5], data.replace(b"true", b"null"), b"", b"\xff" * 50):
+        for entry in repository.store.list("doctor"):
+            repository.store.delete(entry.name)
+        repository.store.create(name, damage)
+        repository.undelete(reports[0].snapshot)
+        repository.forget(reports[0].snapshot, confirm=True)
+        assert len(repository.store.list("doctor")) == 2  # it was tried out anew
+        assert [item.id for item in repository.snapshots()] == [report.snapshot for report in reports[1:]]

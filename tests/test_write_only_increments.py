@@ -346,6 +346,57 @@ def test_a_delta_stays_its_writers_own_though_a_member_vouches_for_its_base(clie
     assert (client.member().load(second.snapshot) == changed(rows(), 1)).all()
 
 
+def test_members_that_build_on_what_a_client_wrote_compare_rows_themselves(client):
+    data = np.random.default_rng(4).standard_normal((12_000, 64), dtype=np.float32)
+    client.backup(data)
+    data[::1_000] += 1
+    theirs = client.backup(data)
+    client.member().compact(theirs.snapshot)
+    new = data.copy()
+    new[5::1_200] += 1
+    first, again = client.member().backup(new, name="n"), client.member().backup(new, name="n")
+    # Its fingerprints are of no use to others: rows are read, and fingerprints made anew.
+    assert (archive_of(first).rows_new, archive_of(again).rows_new) == (10, 0)
+    assert (client.member().load("latest", name="n") == new).all()
+    assert (client.member().load(theirs.snapshot) == data).all()
+    assert client.member().verify(level="full").ok
+
+
+def test_shards_payload_and_an_index_of_ids_go_on_from_day_to_day(client):
+    import faiss
+    import pyarrow as pa
+
+    random = np.random.default_rng(6)
+    ids = random.permutation(40_000)[:9_000].astype(np.int64)
+    vectors = random.standard_normal((9_000, 16), dtype=np.float32)
+
+    def shards(day):
+        index = faiss.IndexIDMap(faiss.IndexFlatL2(16))
+        index.add_with_ids(vectors + np.float32(day) * (np.arange(9_000) % 500 == 0)[:, None], ids)
+        return {"a": index, "b": vectors[day:]}
+
+    reports = []
+    for day in range(3):
+        writer = Repository.open(client.repository.store, signer=client.content)
+        report = writer.backup_shards(shards(day), name="s", cache=client.cache, id_index=1_000)
+        reports.append(report)
+    assert all(archive.base is not None for report in reports[1:] for archive in report.archives)
+    assert [archive.rows_new for archive in reports[2].archives] == [18, 0]
+    assert reports[2].archive_bytes < reports[0].archive_bytes / 5
+    member = client.member()
+    with member.open_archive(reports[2].snapshot, shard="a") as archive:
+        found = archive.rows_by_id("vectors", ids[[0, 500, 501]])
+        assert (found == vectors[[0, 500, 501]] + np.array([[2], [2], [0]], np.float32)).all()
+        assert any(stream.role == "id_index" for stream in archive.reader.streams)
+    with member.open_archive(reports[1].snapshot, shard="b") as archive:
+        assert (archive.load() == vectors[1:]).all()
+    table = pa.table({"text": [f"canary {row}" for row in range(9_000)]})
+    for _ in range(2):
+        last = client.backup(vectors, name="p", payload=table)
+    assert archive_of(last).archive_bytes < 40_000
+    assert client.member().verify(level="full").ok
+
+
 def test_short_vectors_are_compared_by_fingerprints(client):
     narrow = np.random.default_rng(3).standard_normal((40_000, 8), dtype=np.float32)
     first = client.backup(narrow)

@@ -127,7 +127,8 @@ def write_archive(
     }
 
     def attempt(layout: str, note: str | None) -> WriteReport:
-        with FeedGroup() as feeds:
+        is_sealed = options["seal"] is not None or (base is not None and base.reader.is_sealed)
+        with FeedGroup(is_sealed=is_sealed) as feeds:
             streams = _named_streams("document", documents) + _named_streams("attachment", attach)
             gathered = gather(source, feeds, layout=layout, note=note)
             metadata = _metadata(gathered, application)

@@ -152,9 +152,13 @@ def can_fork() -> bool:
 
 
 class FeedGroup:
-    """All feeds of one backup. Leaving the block without `finish` abandons them."""
+    """All feeds of one backup. Leaving the block without `finish` abandons them.
 
-    def __init__(self) -> None:
+    is_sealed: what they send will be encrypted, so that it must not lie on a disk in the clear on its way.
+    """
+
+    def __init__(self, *, is_sealed: bool = False) -> None:
+        self.is_sealed = is_sealed
         self._feeds: list[Feed] = []
 
     def add(self, feed: Feed) -> int:

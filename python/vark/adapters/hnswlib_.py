@@ -41,7 +41,9 @@ class HnswlibAdapter:
             index.save_index(descriptor_path(descriptor))
 
         what = "live index of hnswlib"
-        return LiveMember("index.hnswlib", "hnswlib", ("pipe", feeds.add(_feed(index, save, what))), facts)
+        return LiveMember(
+            "index.hnswlib", "hnswlib", ("pipe", feeds.add(_feed(index, save, what, feeds.is_sealed))), facts
+        )
 
     def load(self, request: LoadRequest) -> Any:
         try:
@@ -70,7 +72,7 @@ class HnswlibAdapter:
                 index = hnswlib.Index.__new__(hnswlib.Index)
                 index.__setstate__((state,))
             else:
-                index = _load_file(hnswlib.Index(space=space, dim=dim), memory)
+                index = _load_file(hnswlib.Index(space=space, dim=dim), memory, request.reader.is_sealed)
         except RuntimeError as error:
             raise SourceError(f"hnswlib refuses the index: {error}", code="malformed") from error
         except MemoryError as error:
@@ -201,8 +203,8 @@ def _knows_state(index: Any) -> bool:
     return bool(state.get("ser_version") == SER_VERSION)
 
 
-def _load_file(index: Any, memory: NDArray[np.uint8]) -> Any:
-    descriptor = _memory_file()
+def _load_file(index: Any, memory: NDArray[np.uint8], is_sealed: bool) -> Any:
+    descriptor = _memory_file(is_sealed)
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(memory.data)
@@ -212,22 +214,43 @@ def _load_file(index: Any, memory: NDArray[np.uint8]) -> Any:
     return index
 
 
-def _memory_file() -> int:
-    """Return the descriptor of a file without a name: in memory where the system has such, else in the temp folder."""
+def _memory_file(is_sealed: bool) -> int:
+    """Return the descriptor of a file without a name: in memory where the system has such, else in the temp folder.
+
+    is_sealed: never there, where it would lie in the clear. Errors: LimitError.
+    """
     try:
         return os.memfd_create("vark", os.MFD_CLOEXEC)
-    except (AttributeError, OSError):
+    except (AttributeError, OSError) as error:
+        if is_sealed:
+            raise LimitError(
+                "live index of hnswlib: this system has no files in memory, and hnswlib wants a file; on disk what is "
+                "encrypted would lie in the clear. Save the index to a file where you accept that, and back that up",
+                code="limit-exceeded",
+            ) from error
         with tempfile.TemporaryFile() as file:
             return os.dup(file.fileno())
 
 
-def _feed(index: Any, save: Callable[[int], None], what: str) -> Feed:
+def _feed(index: Any, save: Callable[[int], None], what: str, is_sealed: bool) -> Feed:
     if can_fork():
         try:
             return ForkFeed(save, what=what)
         except OSError:  # no memory for a second process under strict accounting
             pass
-    return ThreadFeed(_saver_through_file(index), what=what)
+    return ThreadFeed(_saver_through_memory(index) if is_sealed else _saver_through_file(index), what=what)
+
+
+def _saver_through_memory(index: Any) -> Callable[[int], None]:
+    held = _memory_file(is_sealed=True)  # here, so that its error is the caller's
+
+    def save(descriptor: int) -> None:
+        with open(held, "rb") as file:
+            index.save_index(descriptor_path(held))
+            with open(descriptor, "wb", closefd=False) as pipe:
+                shutil.copyfileobj(file, pipe, 1 << 20)
+
+    return save
 
 
 def _saver_through_file(index: Any) -> Callable[[int], None]:

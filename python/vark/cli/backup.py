@@ -93,7 +93,7 @@ def init(folder: str | None, **given: Any) -> int:
 @click.option(
     "--cache",
     type=click.Path(file_okay=False),
-    help="Where links of graphs are kept for the next delta.  [default: VARK_CACHE, else ~/.cache/vark]",
+    help="Where what the next delta is compared with is kept.  [default: VARK_CACHE, else ~/.cache/vark]",
 )
 @click.option("--no-cache", is_flag=True, help="Keep nothing on this machine.")
 @content.options

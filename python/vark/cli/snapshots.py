@@ -35,6 +35,8 @@ def snapshots(repo: str | None, name: str | None, everything: bool, as_json: boo
     catalog = repository.catalog()
     for place, error in catalog.faults.items():
         output.warn(f"cannot be used: {error}", object=place)
+    for place, text in catalog.not_believed().items():
+        output.warn(f"{place}: {text}", object=place, reason="not-believed")
     chosen = [item for item in catalog.snapshots if (name is None or item.name == name) and (everything or item.usable)]
     if as_json:
         for item in chosen:

@@ -75,6 +75,8 @@ def _verify_repository(output: Output, level: str, threads: int | None, given: d
         output.data(f"{item.object}: {item.detail}")
     for name, detail in report.unread:
         output.data(f"{name}: not read: {detail}")
+    for name, detail in report.not_believed:
+        output.data(f"{name}: {detail}; what only it needs was not read")
     for name, detail in report.unproved:
         output.data(f"{name}: rows not proved: {detail}")
     for touched in report.touched:

@@ -194,8 +194,8 @@ def _plan(
 
 def _shadows(context: Context, request: BackupRequest) -> Shadows | None:
     """Return what a write-only client keeps for its next backup; None of any other, or where nothing can be kept."""
-    signer = context.engine.keyring
     cache = _cache_folder(context, request) if context.is_write_only else None
+    signer = context.engine.keyring if cache is not None else None
     return Shadows(cache.folder, signer) if cache is not None and isinstance(signer, Signer) else None
 
 
@@ -330,10 +330,10 @@ def _cache(context: Context, request: BackupRequest, erased: ErasureFilter) -> C
 
 def _cache_folder(context: Context, request: BackupRequest) -> Cache | None:
     cache = cache_of_repository(context.id, request.cache)
-    signer = context.engine.keyring
-    if cache is None or not context.is_write_only or not isinstance(signer, Signer):
+    if cache is None or not context.is_write_only:
         return cache
-    return cache_of_signer(cache, signer)
+    signer = context.engine.keyring
+    return cache_of_signer(cache, signer) if isinstance(signer, Signer) else None
 
 
 def _open_base(context: Context, request: BackupRequest, base: base_.Base) -> Archive | Shadow:

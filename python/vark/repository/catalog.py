@@ -97,6 +97,14 @@ class Catalog:
     refused: Mapping[str, Commit] = field(default_factory=dict)  # of a writer who is believed no more: as if not there
     lasting: frozenset[str] = frozenset()  # snapshots with a commit that is neither void nor forgotten by itself
 
+    def not_believed(self) -> dict[str, str]:
+        """Return the commits that count as if they were not there: object -> what it is, and why."""
+        return {
+            self.commit_names[digest]: f"snapshot {commit.snapshot[:12]} of {commit.name!r} is not believed: "
+            f"{commit.provenance.refused}"
+            for digest, commit in self.refused.items()
+        }
+
     def records_of(self, snapshot: Snapshot) -> list[str]:
         """Return the objects that say what a snapshot is: the commit that stands for it, and all marks."""
         marks = [name for name, mark in self.marks.items() if mark.snapshot == snapshot.id]

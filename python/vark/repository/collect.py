@@ -315,7 +315,7 @@ def _remove_sessions(context: Context, request: CollectRequest) -> int:
     for entry in context.store.list(SESSIONS):
         session = known.get(session_of(entry.name) or "")
         fulfilled = session is not None and sessions.is_fulfilled(session, catalog)
-        running = session is not None and sessions.is_running(session)
+        running = session is not None and not session.is_past and sessions.is_running(session)
         if fulfilled or (entry.modified_unix_ms <= oldest and not running):
             removed += remove(context.store, entry.name)
     return removed

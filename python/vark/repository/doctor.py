@@ -6,7 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from vark.errors import HistoryAlteredError, NotFoundError, RefusedError
+from vark.errors import (
+    DamagedError,
+    HistoryAlteredError,
+    NotFoundError,
+    RefusedError,
+    UnsupportedError,
+    WrongKeyError,
+)
 from vark.repository import hidden
 from vark.repository.catalog import CatalogReader
 from vark.repository.context import Context
@@ -128,14 +135,14 @@ def _keep(context: Context, found: Probe) -> None:
 
 
 def _last(context: Context) -> Probe | None:
-    """Return what was found last, where anything is known."""
+    """Return what was found last, where anything is known: a record that cannot be read says nothing."""
     entries = [entry for entry in context.store.list(PROBES) if content_of_name(entry.name) is not None]
     if not entries:
         return None
     newest = max(entries, key=lambda entry: entry.modified_unix_ms)
     try:
         return decode_probe(read_object(context.store, newest.name), place=newest.name, envelope=context.envelope)
-    except NotFoundError:
+    except (NotFoundError, DamagedError, UnsupportedError, WrongKeyError):
         return None
 
 

@@ -18,7 +18,7 @@ from vark.repository.digest import digest_bytes, digest_hex
 from vark.repository.fields import Fields, decode_record, encode_digested, encode_record, new_salt, split_digested
 
 EPOCH_ROOT, SESSION_ROOT = 1, 2
-PROVENANCE = ""  # the key under which a commit that was opened has it: of no record
+PROVENANCE = ""  # the key under which a record that was opened has it: of none that is stored
 _MARKS = ("forget", "undelete", "hold", "release", "tag", "untag")
 _OF_MARK = ("tags", "keys", "reason")
 _MAY_LACK = frozenset({"copy_of"})  # private keys that are there only where they say something
@@ -94,6 +94,11 @@ class Envelope:
         del fields
         return Provenance()
 
+    def is_past(self, fields: Fields) -> bool:
+        """Return whether a report or session is under an epoch that has ended: who was removed may have made it."""
+        del fields
+        return False
+
     def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         return values
 
@@ -164,8 +169,9 @@ class SealedEnvelope(Envelope):
         body = self._body(values, seal, place)
         private = decode_record(body, place=place)
         found = _joined(kind, values, private, place)
+        epoch = seal.integer("epoch", 1, 0xFFFF_FFFF)
         if kind != "commit":
-            return found
+            return {**found, PROVENANCE: Provenance(epoch=epoch)}
         key = "" if signer is None else bytes(signer[1]).hex()
         # Nothing but this proves the signature of a member: without it one could be added, for another name of it.
         if not is_session and (private.get("signed_by", "") != key or ("signature" in values) != bool(key)):
@@ -175,7 +181,6 @@ class SealedEnvelope(Envelope):
             _refuse(place, "its name_tag is not that of its name")
         revoked = signer is not None and signer[3] is not None
         refused = f"by the write-only signer {signer[0]}, who was revoked" if signer and revoked and is_session else ""
-        epoch = seal.integer("epoch", 1, 0xFFFF_FFFF)
         return {**found, PROVENANCE: Provenance("" if revoked else key, refused, epoch, is_session)}
 
     def _checked(self, fields: Fields, stored: Mapping[str, Any], data: bytes) -> Fields:
@@ -196,6 +201,9 @@ class SealedEnvelope(Envelope):
         found = fields.values[PROVENANCE]
         assert isinstance(found, Provenance)
         return found
+
+    def is_past(self, fields: Fields) -> bool:
+        return self.provenance(fields).epoch < self._keyring.epoch
 
     def _signer_of(self, values: dict[str, Any], place: str) -> SignerEntry | None:
         """Return who signed a record; None where nobody did, or one who is not entered."""

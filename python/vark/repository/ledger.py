@@ -66,7 +66,10 @@ class Ledger:
 
 
 def read_ledger(store: Store, envelope: Envelope, faults: dict[str, VarkError] | None = None) -> Ledger:
-    """Return the ledger; entries that cannot be read go into `faults`."""
+    """Return the ledger; entries that cannot be read go into `faults`.
+
+    Of reports under an epoch that has ended only damage is believed.
+    """
     found: list[tuple[int, str, list[LedgerEntry]]] = []
     names = [item.name for item in store.list(REPORTS) if content_of_name(item.name) is not None]
     for name in read_ahead(store, names, RECORD_BYTES_MAX):
@@ -102,11 +105,13 @@ def _decode(data: bytes, *, place: str, envelope: Envelope) -> list[LedgerEntry]
     fields = envelope.decode(data, place=place)
     fields.check_kind("report", version=VERSION)
     read_repository(fields, envelope.repository)
-    unix_ms = fields.unix_ms("created_unix_ms")
+    unix_ms, is_past = fields.unix_ms("created_unix_ms"), envelope.is_past(fields)
     entries = []
     for part in fields.parts("archives"):
         level = part.text("level")
         if level not in LEDGER_LEVELS:
             part.refuse(f"level: expected one of {LEDGER_LEVELS}")
+        if is_past and part.flag("ok"):
+            continue  # whoever was removed could say so; damage that is made up costs work, and no more
         entries.append(LedgerEntry(part.uuid("id"), level, part.integer("bytes"), part.flag("ok"), unix_ms))
     return entries

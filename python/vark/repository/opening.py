@@ -42,6 +42,7 @@ from vark.stores.urls import adopt_store, is_library_store, is_url, open_store
 Place = str | PathLike[str] | Store
 _DIGEST = re.compile("[0-9a-f]{64}")
 SUITES = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
+VOLUME_BYTES_MIN, VOLUME_BYTES_MAX = 1 << 20, 512 << 20  # of an encrypted repository, whose marker nothing proves
 NOTHING_TO_SEAL = (
     "a repository is encrypted unless you say otherwise: give a passphrase, recipients or a recovery code, "
     'or encryption="none" (on the command line: --passphrase, --recipient …, or --encryption none)'
@@ -92,6 +93,8 @@ def create(
     if services and encryption == "none":
         raise InvalidArgumentError('encryption="none", and a KMS key was given; leave out one of them')
     suite = _suite(seal, encryption)
+    if suite is not None and (volume_bytes or 0) > VOLUME_BYTES_MAX:
+        raise InvalidArgumentError(f"volume_bytes: {volume_bytes}; at most {VOLUME_BYTES_MAX} where it is encrypted")
     store = store_of(place)
     names = [entry.name for entry in store.list("")]
     if MARKER in names:
@@ -202,7 +205,7 @@ def _write_only(store: Store, marker: Marker, signer: Signer, trust: Trust, engi
     engine.keyring = signer
     history = History(ClientState(marker.id, is_unproved=True), accept=trust.accept_history, head=trust.head)
     envelope = WriteOnlyEnvelope(marker.id, signer)
-    context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, None, history, True, True)
+    context = Context(store, marker.id, b"", _volume_bytes(marker), engine, envelope, None, history, True, True)
     return Opened(marker, context)
 
 
@@ -219,7 +222,7 @@ def _sealed(
     engine = engine or Engine()
     engine.keyring = keys.keyring
     envelope = SealedEnvelope(marker.id, keys.keyring, signer, history.is_late)
-    context = Context(store, marker.id, b"", marker.volume_bytes, engine, envelope, keys, history, known)
+    context = Context(store, marker.id, b"", _volume_bytes(marker), engine, envelope, keys, history, known)
     warnings = [
         f"key generation {number} was not finished; {keys.keyring.generation} is in force" for number in keys.unfinished
     ]
@@ -229,6 +232,12 @@ def _sealed(
             "sees it for the first time, and trusts what it finds"
         )
     return Opened(marker, context, tuple(warnings))
+
+
+def _volume_bytes(marker: Marker) -> int | None:
+    """Return where archives are cut. Nothing proves the marker: it must cost neither memory nor a request a byte."""
+    given = marker.volume_bytes
+    return None if given is None else min(max(given, VOLUME_BYTES_MIN), VOLUME_BYTES_MAX)
 
 
 def _rescued(store: Store) -> Marker:

@@ -292,6 +292,7 @@ class RepositoryVerifyReport:
     """What verification read and found.
 
     unread: (object, detail) of objects that could not be read, which says nothing about whether they are whole.
+    not_believed: (object, why) of commits that count as if they were not there (spec CRYPTO, section 8).
     unproved: (object, why) of deltas whose own bytes are whole, while what they take from others was not read.
     hidden: objects that a store with versions still has, under a delete marker or under other bytes.
     remaining: archives that the budget left out. recent: those left out because they were found whole lately.
@@ -311,6 +312,7 @@ class RepositoryVerifyReport:
     unread: tuple[tuple[str, str], ...] = ()
     unproved: tuple[tuple[str, str], ...] = ()
     hidden: tuple[HiddenObject, ...] = ()
+    not_believed: tuple[tuple[str, str], ...] = ()
 
     @property
     def ok(self) -> bool:

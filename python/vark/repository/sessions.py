@@ -28,7 +28,10 @@ _ACTIVE: set[str] = set()  # of this process
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a backup is about to write. archives: shard -> (archive id, base or None). signature: of the source."""
+    """What a backup is about to write. archives: shard -> (archive id, base or None). signature: of the source.
+
+    is_past: it is under an epoch that has ended: whoever was removed may have made it.
+    """
 
     id: str
     repository: str
@@ -38,6 +41,7 @@ class Session:
     signature: str
     archives: Mapping[str, tuple[str, str | None]]
     created_unix_ms: int
+    is_past: bool = False
 
     def encode(self, envelope: Envelope) -> bytes:
         """Return the bytes of the object."""
@@ -74,6 +78,7 @@ class Session:
                 part.shard("shard"): (part.uuid("id"), part.optional_uuid("base")) for part in fields.parts("archives")
             },
             created_unix_ms=fields.unix_ms("created_unix_ms"),
+            is_past=envelope.is_past(fields),
         )
 
 
@@ -120,7 +125,7 @@ def find_interrupted(
     found = []
     for session in all_sessions(store, envelope):
         same = (session.name, session.signature, session.host) == (name, signature, socket.gethostname())
-        if not same or is_fulfilled(session, catalog) or is_running(session):
+        if not same or session.is_past or is_fulfilled(session, catalog) or is_running(session):
             continue
         if {shard: base for shard, (_, base) in session.archives.items()} != dict(bases):
             continue

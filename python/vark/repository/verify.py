@@ -106,6 +106,7 @@ def verify(context: Context, request: VerifyRequest) -> RepositoryVerifyReport:
         unread=tuple(sorted(_without(unread, gone).items())),
         unproved=tuple(sorted(_without(reading.unproved, gone).items())),
         hidden=find_hidden(context) if request.snapshots is None else (),
+        not_believed=tuple(sorted(catalog.not_believed().items())),
     )
 
 

@@ -195,6 +195,11 @@ impl Sealing {
         self.root == Root::Access
     }
 
+    /// Whether it is of a write-only writer.
+    pub fn is_session(&self) -> bool {
+        matches!(self.root, Root::Session(..))
+    }
+
     /// The key of row fingerprints of a single archive; those of a repository have one of its own.
     pub fn fingerprint_key(&self) -> Option<[u8; 32]> {
         self.is_single().then(|| *derive(&self.root_key, &[], Purpose::Fingerprint, &[]).expose())

@@ -140,6 +140,11 @@ impl Archive {
         Ok(())
     }
 
+    /// Whether this is a shadow, and not what is stored.
+    pub fn is_shadow(&self) -> bool {
+        self.is_shadow
+    }
+
     /// Whether rows of a stream can be read: all of an archive, those that are compared of a shadow.
     pub fn has_rows(&self, stream: usize) -> bool {
         let shape = self.chunk_shape(stream, 0);

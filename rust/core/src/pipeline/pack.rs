@@ -3,7 +3,7 @@
 use super::cache::ChunkCache;
 use super::coding::{self, PackState, Recycler};
 use super::delta::pack::Deltas;
-use super::delta::{Base, FingerprintKey};
+use super::delta::{Base, FINGERPRINTS, FingerprintKey, OWN};
 use super::id_index::{self, IdIndex};
 use super::live::pack_pipe;
 use super::member::{Naming, has_counts, pack_file};
@@ -172,6 +172,10 @@ fn metadata_of(
     metadata.insert("writer".to_owned(), concat!("vark ", env!("CARGO_PKG_VERSION")).into());
     if partial {
         metadata.insert("partial".to_owned(), true.into());
+    }
+    metadata.remove(FINGERPRINTS);
+    if options.fingerprint_key.is_some() && options.seal.as_ref().is_some_and(Sealing::is_session) {
+        metadata.insert(FINGERPRINTS.to_owned(), OWN.into());
     }
     let Some((count, bytes)) = members else {
         // Spec 8: absent when the archive holds no member.

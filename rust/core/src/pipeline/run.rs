@@ -37,7 +37,10 @@ impl<'a> Run<'a> {
         // A single sealed archive has a key of fingerprints of its own.
         let own = sealing.as_ref().and_then(Sealing::fingerprint_key).map(FingerprintKey);
         let key_of = |given: Option<FingerprintKey>| given.map(|given| own.unwrap_or(given));
-        let base = options.base.clone().map(|base| Base { key: key_of(base.key), ..base });
+        let base = options.base.clone().map(|base| {
+            let key = key_of(base.key);
+            base.with_key(key)
+        });
         Ok(Self { options, sealing, base, fingerprint_key: key_of(options.fingerprint_key), planned: None })
     }
 

@@ -27,6 +27,10 @@ pub struct Base {
     pub key: Option<FingerprintKey>,
 }
 
+/// The metadata's word on whose key fingerprints were made with (spec 8).
+pub const FINGERPRINTS: &str = "fingerprints";
+pub const OWN: &str = "own";
+
 /// How a stream of the new archive is told from that of the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -167,10 +171,22 @@ impl Base {
         (fits && self.key.is_some()).then_some(number)
     }
 
+    /// The same with the key that its fingerprints were made with: none where only a write-only writer has that (spec 8).
+    #[must_use]
+    pub fn with_key(self, key: Option<FingerprintKey>) -> Self {
+        let is_own = self.metadata().is_some_and(|metadata| metadata.get(FINGERPRINTS) == Some(&OWN.into()));
+        let is_readers = !is_own || self.reader.archive().is_shadow();
+        Self { key: key.filter(|_| is_readers), ..self }
+    }
+
+    fn metadata(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(self.reader.archive().metadata()).ok()
+    }
+
     /// # Errors
     /// `InvalidArgument` when the archive cannot be the base of such a delta.
     pub fn check(&self, order: LinkOrder) -> Result<()> {
-        let metadata: Option<serde_json::Value> = serde_json::from_str(self.reader.archive().metadata()).ok();
+        let metadata = self.metadata();
         let found = metadata.as_ref().and_then(|metadata| metadata.get("source")?.get("order")?.as_str());
         let is_canonical = found == Some("canonical");
         if is_canonical == (order == LinkOrder::Canonical) {
