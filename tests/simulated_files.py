@@ -165,6 +165,16 @@ class SimulatedFileSystem:
 
         self._call("rename", target, effect)
 
+    def replace(self, source, target):
+        def effect():
+            node = self._node(source)
+            folder, name = self._place(target)
+            folder.set(name, node)
+            folder, name = self._place(source)
+            folder.set(name, None)
+
+        self._call("rename", target, effect)
+
     def same_file(self, first, second):
         return self._call("status", second, lambda: self._node(first) is self._node(second), changes=False)
 

@@ -24,6 +24,7 @@ from vark.errors import (
     UnsupportedError,
     VarkError,
 )
+from vark.mirrors import repair_repository, sync_repository
 from vark.repository import Repository, Snapshot
 from vark.selection import Selection
 from vark.types import (
@@ -75,6 +76,8 @@ __all__ = [
     "WriteReport",
     "__version__",
     "open_archive",
+    "repair_repository",
+    "sync_repository",
     "verify_archive",
     "write_archive",
 ]

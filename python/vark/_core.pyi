@@ -15,7 +15,11 @@ Bytes: TypeAlias = tuple[str, str | int | Sequence[Buffer]]
 Progress: TypeAlias = Callable[[int, int | None], None] | None
 
 class Ranges(Protocol):
-    """What a volume is read from that is no file; called from threads of the engine, several at once."""
+    """What a volume is read from that is no file; called from threads of the engine, several at once.
+
+    One that has other copies of its bytes also has `read_elsewhere(copy, offset, byte_count)`: the same range of
+    another copy, counted from 0, or None when there are no more. It is asked when a checksum is another.
+    """
 
     @property
     def name(self) -> str: ...

@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from vark import __version__
+from vark.cli.audit import audit
 from vark.cli.backup import backup, init
 from vark.cli.cat import cat
 from vark.cli.compare import compact, diff, stats
@@ -22,6 +23,7 @@ from vark.cli.inspect import inspect
 from vark.cli.key import key
 from vark.cli.keygen import keygen
 from vark.cli.lock import lock
+from vark.cli.mirror import repair, sync
 from vark.cli.output import Output
 from vark.cli.pack import pack
 from vark.cli.restore import restore
@@ -58,7 +60,7 @@ def cli() -> None:
 
 _REPOSITORY = (init, backup, snapshots, show, restore, tag, hold, release, forget, undelete, gc)
 _COMPARE = (diff, compact, stats, cost, doctor, lock, erase)
-_COPIES = (copy,)
+_COPIES = (copy, sync, repair, audit)
 _COMMANDS = (*_REPOSITORY, *_COMPARE, *_COPIES, pack, unpack, verify, inspect, cat, key, keygen)
 for command in _COMMANDS:
     cli.add_command(command)

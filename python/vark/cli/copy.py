@@ -12,7 +12,7 @@ from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
 from vark.cli.source import open_source, source_keys
 from vark.errors import ExitCode
-from vark.repository.reports import CopyReport
+from vark.repository.copy_reports import CopyReport
 from vark.stores.urls import is_remote
 from vark.types import text_table
 from vark.units import format_bytes, format_speed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -175,18 +175,30 @@ def reference(function: Function) -> Function:
     return click.option("--name", help="Only snapshots of this name.")(function)
 
 
-def open_repository(repo: str | None, *, rescue: bool = False, given: Mapping[str, Any] | None = None) -> Repository:
+def open_repository(
+    repo: str | None,
+    *,
+    rescue: bool = False,
+    given: Mapping[str, Any] | None = None,
+    mirrors: Sequence[str] = (),
+    forgetful: bool = False,
+) -> Repository:
     """Open the repository of --repo with the keys that the command was given, or asks for at a terminal.
 
-    given: where the command has options for keys itself.
+    given: where the command has options for keys itself. mirrors: where else it lies; then it is only read from.
+    forgetful: compared with nothing that was seen, and nothing is kept of it.
     Errors: InvalidArgumentError (none given), RepositoryNotFoundError, KeyNeededError, WrongKeyError.
     """
     if not repo:
         raise InvalidArgumentError("no repository; give --repo or set VARK_REPOSITORY")
     context = click.get_current_context()
-    if "source" not in context.params:  # a command with two places has limits for either
-        refuse_limits(repo)
+    if not {"source", "places"} & context.params.keys():  # a command with several places has limits for any
+        refuse_limits(next((place for place in mirrors if is_remote(place)), repo))
     beliefs = dict(context.meta.get(_META, {}))
+    if mirrors:
+        beliefs["mirrors"] = mirrors
+    if forgetful:
+        beliefs["forgetful"] = True
     is_plain = beliefs.pop("encryption", None) == "none"
     keys = {} if is_plain else secrets.unlocking(secrets.kept() if given is None else given)
     keys |= {} if is_plain else secrets.services(secrets.kept().get("kms", ()))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vark.cli import options
+from vark.cli.mirror import split_places
 from vark.cli.output import Output, as_record
 from vark.cli.sections import Command
 from vark.units import format_bytes, format_speed
@@ -20,6 +21,7 @@ from vark.units import format_bytes, format_speed
 @click.option("--shard", help="Only this shard.")
 @click.option("--member", "members", multiple=True, help="Only this member (may be repeated).")
 @click.option("--max-bytes", help="Refuse to write more, e.g. 10GB.")
+@click.option("--from", "mirrors", multiple=True, help="Mirrors to read from, A,B (may be repeated); no --repo then.")
 @options.engine
 @options.writing
 @options.resuming
@@ -28,14 +30,17 @@ from vark.units import format_bytes, format_speed
 def restore(reference: str, target: str, **given: Any) -> int:
     """Restore the snapshot REFERENCE to TARGET: one member to a file, several to a new folder, byte for byte.
 
-    REFERENCE: "latest", an id or its first digits, a tag KEY=VALUE, or a time.
+    REFERENCE: "latest", an id or its first digits, a tag KEY=VALUE, or a time. --from: mirrors of one repository (`vark
+    sync`): what is damaged or missing in one is read from the next, and listed.
 
     \b
     vark restore latest products.faiss --name products
     vark restore 2026-11-20T04:00Z restored/
+    vark restore latest products.faiss --from backups/,s3://elsewhere/backups
     """
     output = Output(as_json=given["as_json"])
-    repository = options.open_repository(given["repo"], rescue=True)
+    places = split_places(given["mirrors"]) if given["mirrors"] else [given["repo"]]
+    repository = options.open_repository(places[0], rescue=True, mirrors=places[1:])
     snapshot = repository.snapshot(reference, name=given["name"], at=given["at"])
     with output.progress("restoring") as progress, options.telling_what_is_kept(target, output):
         report = repository.restore(
@@ -51,6 +56,11 @@ def restore(reference: str, target: str, **given: Any) -> int:
             resume=given["resume"],
             progress=progress,
         )
+    for item in repository.elsewhere:
+        what = f"{item.byte_count} bytes at {item.offset} of {item.object}" if item.byte_count else item.object
+        output.warn(f"{what}: taken from {item.mirror}, for {places[0]}: {item.why}", **as_record(item))
+    if repository.elsewhere:
+        output.talk(f"`vark repair {places[0]} --from {','.join(places[1:])}` puts right what is damaged there")
     if snapshot.partial:
         output.warn("the snapshot is partial: its source was not captured completely")
     if output.as_json:

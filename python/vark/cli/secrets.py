@@ -175,14 +175,14 @@ def protection(given: Mapping[str, Any], *, environment: bool = True) -> dict[st
     return found
 
 
-def unlocking(given: Mapping[str, Any], *, environment: str = "VARK_") -> dict[str, Any]:
+def unlocking(given: Mapping[str, Any], *, environment: str | None = "VARK_") -> dict[str, Any]:
     """Return the arguments of `open_archive` and `verify_archive` that open it; none when nothing was given.
 
-    environment: how the variables begin that are looked at where no option was given.
+    environment: how the variables begin that are looked at where no option was given; None for none.
     Errors: InvalidArgumentError, NotFoundError and their like.
     """
     identities = list(given["identities"])
-    if not identities and os.environ.get(_named(IDENTITY, environment)):
+    if not identities and environment is not None and os.environ.get(_named(IDENTITY, environment)):
         identities = [os.environ[_named(IDENTITY, environment)]]
     if any(_IDENTITY_PREFIX in text.upper() for text in identities):
         raise InvalidArgumentError("--identity: give the file of the key, not the key: others can read the arguments")

@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _META = "vark.cli.source"
 _TITLE = "Keys of the source"
 _AS = "As without `from-`; or VARK_FROM_… in the environment."
-_NO_KEYS: Mapping[str, Any] = {
+NO_KEYS: Mapping[str, Any] = {
     "identities": (),
     "passphrase": False,
     "password_file": None,
@@ -49,7 +49,7 @@ def source_keys(function: Function) -> Function:
 
 def open_source(place: str) -> Repository:
     """Open the repository that is only read from: by its own keys (--from-…, VARK_FROM_…), else by the others."""
-    given = {**_NO_KEYS, **click.get_current_context().meta.get(_META, {})}
+    given = {**NO_KEYS, **click.get_current_context().meta.get(_META, {})}
     encryption = given.pop("encryption", None)
     if encryption not in (None, "none"):
         raise InvalidArgumentError(f"--from-encryption {encryption}: expected none")

@@ -19,6 +19,7 @@ from vark.repository.bundles import write_bundle
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.compact import settle_replaced
 from vark.repository.context import Context
+from vark.repository.copy_reports import ArchiveCopied, CopiedSnapshot, CopyReport
 from vark.repository.digest import digest_hex
 from vark.repository.engine import Written
 from vark.repository.erase import rewrite_name
@@ -29,7 +30,6 @@ from vark.repository.ledger import LedgerEntry, read_ledger, write_ledger
 from vark.repository.objects import new_uuid7, now_unix_ms
 from vark.repository.reading import FINDINGS, Progress
 from vark.repository.records import Ancestor, Commit, CommittedArchive, CopyOf
-from vark.repository.reports import ArchiveCopied, CopiedSnapshot, CopyReport
 from vark.repository.restore import open_archive
 from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
 

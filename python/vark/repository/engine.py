@@ -18,6 +18,7 @@ from vark.erasing import Lists, Survey
 from vark.errors import InvalidArgumentError
 from vark.keys import Keyring, Signer
 from vark.repository.layout import volume_name
+from vark.repository.mirrors import MirroredStore
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.stores import RemoteStore, Store
 from vark.stores.blocks import BlockCache, KeptBlocks
@@ -168,10 +169,14 @@ class Engine:
 
         blocks: where stored bytes are kept on this machine.
         """
-        places = Places(store, blocks)
-        volumes = places.volumes(archive.id, archive.volumes)
-        ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
-        return Archive(volumes, ancestors=ancestors, secrets=self.keyring)
+
+        def opened() -> Archive:
+            places = Places(store, blocks)
+            volumes = places.volumes(archive.id, archive.volumes)
+            ancestors = {key: places.volumes(key, value) for key, value in sizes.items()}
+            return Archive(volumes, ancestors=ancestors, secrets=self.keyring)
+
+        return store.open_from_any(archive.id, opened) if isinstance(store, MirroredStore) else opened()
 
     def open_shadow(self, folder: Path, archive_id: str) -> Shadow:
         """Open what a write-only client kept of an archive. Errors: NotFoundError, DamagedError."""
@@ -244,6 +249,8 @@ class Places:
     def volumes(self, archive_id: str, sizes: Sequence[int]) -> list[Volume]:
         """Return the volumes of an archive, one after another."""
         names = [volume_name(archive_id, number) for number in range(len(sizes))]
+        if isinstance(self._store, MirroredStore):
+            return [self._store.open_ranges(archive_id, list(zip(names, sizes, strict=True)))]
         if isinstance(self._store, RemoteStore):
             kept = None if self._blocks is None else KeptBlocks(self._blocks, archive_id, sum(sizes))
             volumes = list(zip(names, sizes, strict=True))

@@ -247,23 +247,11 @@ class SealedEnvelope(Envelope):
             raise type(error)(f"{place}: {error.message}", code=error.code, layer=error.layer) from None
 
 
-class WriteOnlyEnvelope(Envelope):
-    """Records of a sealed repository for a client that can add some and read none: of others it sees the public part.
+class PublicEnvelope(Envelope):
+    """Records of a sealed repository for whoever has no key: of each the public part, of which nothing is proved.
 
-    What it sees is not proved. In the place of private fields it has what fits their rules and says nothing.
+    In the place of private fields stands what fits their rules and says nothing.
     """
-
-    def __init__(self, repository: str, signer: Signer) -> None:
-        super().__init__(repository)
-        self._signer = signer
-
-    def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        public, private = _parted(values)
-        if public["kind"] not in ("commit", "session"):
-            raise KeyNeededError("a write-only client can only add snapshots; open the repository with a key")
-        public.setdefault("salt", new_salt())
-        sealed = _sealed(self._signer.new_record(bytes.fromhex(public["salt"])), public, private)
-        return _signed(sealed, self._signer) if public["kind"] == "commit" else sealed
 
     def _opened(self, values: dict[str, Any], data: bytes, place: str) -> dict[str, Any]:
         del data
@@ -282,6 +270,22 @@ class WriteOnlyEnvelope(Envelope):
                 for number, item in enumerate(items)
             ]
         return found
+
+
+class WriteOnlyEnvelope(PublicEnvelope):
+    """The same for a client that can add some records and read none."""
+
+    def __init__(self, repository: str, signer: Signer) -> None:
+        super().__init__(repository)
+        self._signer = signer
+
+    def _closed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        public, private = _parted(values)
+        if public["kind"] not in ("commit", "session"):
+            raise KeyNeededError("a write-only client can only add snapshots; open the repository with a key")
+        public.setdefault("salt", new_salt())
+        sealed = _sealed(self._signer.new_record(bytes.fromhex(public["salt"])), public, private)
+        return _signed(sealed, self._signer) if public["kind"] == "commit" else sealed
 
 
 def _sealed(record: NewRecord, public: dict[str, Any], private: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from vark.repository.keystore import OpenKeys, open_keys, write_keys
 from vark.repository.layout import KEYS, MARKER, key_of
 from vark.repository.objects import read_object
 from vark.repository.records import Marker
-from vark.repository.state import ClientState, remember_place, was_sealed
+from vark.repository.state import ClientState, Forgetful, remember_place, was_sealed
 from vark.stores import LocalStore, Store
 from vark.stores.urls import adopt_store, is_library_store, is_url, open_store
 
@@ -54,13 +54,14 @@ class Trust:
     """How much a caller believes of what it finds. authority, head: what it was told, to be compared.
 
     trust: believe the authority over keys. accept_history: believe what is found, whatever was seen before, but for an
-    authority to which nothing leads.
+    authority to which nothing leads. forgetful: compare with nothing that was seen, and keep nothing of what is.
     """
 
     authority: str | None = None
     head: str | None = None
     trust: bool = False
     accept_history: bool = False
+    forgetful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,8 @@ def _sealed(
     engine: Engine | None,
     signer: Signer | None = None,
 ) -> Opened:
-    history = History(ClientState(marker.id), accept=trust.accept_history, head=trust.head)
+    state = Forgetful(marker.id) if trust.forgetful else ClientState(marker.id)
+    history = History(state, accept=trust.accept_history, head=trust.head)
     known = history.check_keys(keys, authority=trust.authority, trust=trust.trust)
     engine = engine or Engine()
     engine.keyring = keys.keyring

@@ -18,23 +18,19 @@ from vark.repository.backup import BackupRequest, backup
 from vark.repository.base import CHAIN_MAX, WASTE_MAX
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.compact import compact
+from vark.repository.context import Context
+from vark.repository.copy_reports import CopyReport
 from vark.repository.copying import CopyRequest, copy
 from vark.repository.costs import CostReport, cost
 from vark.repository.diff import diff
 from vark.repository.doctor import DoctorReport, doctor
 from vark.repository.engine import Engine
 from vark.repository.keys import Keys
+from vark.repository.mirrors import Elsewhere, MirroredStore, mirrored
 from vark.repository.opening import Opened, Place, Trust
 from vark.repository.reading import Progress
 from vark.repository.references import LATEST, choose_snapshots, find_snapshot
-from vark.repository.reports import (
-    BackupReport,
-    CompactReport,
-    CopyReport,
-    DiffReport,
-    RepositoryVerifyReport,
-    StatsReport,
-)
+from vark.repository.reports import BackupReport, CompactReport, DiffReport, RepositoryVerifyReport, StatsReport
 from vark.repository.retaining import Retaining
 from vark.repository.rotation import signing_keys
 from vark.repository.sourcing import check_shards
@@ -118,13 +114,17 @@ class Repository(Retaining):
         signer: Identity | None = None,
         trust: bool = False,
         accept_history: bool = False,
+        forgetful: bool = False,
         rescue: bool = False,
+        mirrors: Sequence[Place] = (),
         store_options: Mapping[str, Any] | None = None,
         engine: Engine | None = None,
     ) -> Repository:
         """Open a repository.
 
-        place, store_options: as in `create`; also "https://…", to read only.
+        place, store_options: as in `create`; also "https://…", to read only. mirrors: other places where the same
+        repository lies (`vark sync`): what is damaged or missing in one is read from the next, and stands in
+        `elsewhere`; nothing can be written then.
         passphrase, identities, recovery_code: of an encrypted one; any one that fits opens it. identities: age identity
         files, by path or by content. kms: keys of a key management service, asked when nothing else fits.
         signer: a file of `Keys.add_signer`, by path or content, which signs new snapshots; one that is write-only needs
@@ -132,15 +132,20 @@ class Repository(Retaining):
         authority: who may change its keys, as `KeysReport` says it elsewhere: keys of anyone else are refused.
         trust: write to a repository that this client sees for the first time with nothing but an identity. head: a
         commit that must be there. accept_history: take what is found for true although this client has seen something
-        else. rescue: look and restore although the marker is damaged or lost; nothing can be written then.
+        else. forgetful: compare it with nothing that this client has seen, and keep nothing of it, as for a mirror that
+        is behind. rescue: look and restore although the marker is damaged or lost; nothing can be written then.
         What is odd, but no error, is in `warnings`.
         Errors: RepositoryNotFoundError, DamagedError, UnsupportedError, KeyNeededError, WrongKeyError,
         HistoryAlteredError (not as this client has seen it).
         """
         secrets = unlocking(passphrase, identities, recovery_code)
-        believed = Trust(authority, head, trust, accept_history)
+        believed = Trust(authority, head, trust, accept_history, forgetful)
         file = signer_of(signer)
         store = opening.store_of(place, store_options)
+        if mirrors:
+            store = mirrored(
+                [store, *map(opening.store_of, mirrors)], [opening.shown(one) for one in (place, *mirrors)]
+            )
         return cls(
             opening.open_(
                 store, secrets=secrets, signer=file, services=kms, trust=believed, rescue=rescue, engine=engine
@@ -160,7 +165,19 @@ class Repository(Retaining):
     @property
     def traffic(self) -> Traffic | None:
         """Requests made of a remote store since it was opened, by class, and bytes; None for any other store."""
-        return self.store.counts.total() if isinstance(self.store, RemoteStore) else None
+        stores = self.store.stores if isinstance(self.store, MirroredStore) else (self.store,)
+        found = [store.counts.total() for store in stores if isinstance(store, RemoteStore)]
+        return sum(found[1:], found[0]) if found else None
+
+    @property
+    def context(self) -> Context:
+        """What the parts of a repository work with; for vark itself, not part of the stable interface."""
+        return self._context
+
+    @property
+    def elsewhere(self) -> tuple[Elsewhere, ...]:
+        """What was not taken from the first mirror so far, and why; nothing without `mirrors`."""
+        return tuple(self.store.elsewhere) if isinstance(self.store, MirroredStore) else ()
 
     def __repr__(self) -> str:
         return f"Repository({opening.shown(self.store)}, id {self.id})"

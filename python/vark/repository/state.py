@@ -103,6 +103,19 @@ class ClientState:
             raise
 
 
+class Forgetful(ClientState):
+    """The memory of a client that has seen nothing and keeps nothing: for mirrors that are behind, to look at."""
+
+    def read(self) -> Seen:
+        """Return that nothing was seen."""
+        return Seen()
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[_Change]:
+        """Let nothing be kept."""
+        yield _Change(Seen())
+
+
 @dataclass(slots=True)
 class _Change:
     seen: Seen

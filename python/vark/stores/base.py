@@ -99,6 +99,22 @@ class Store(Protocol):
         ...
 
 
+Buffer = bytes | bytearray | memoryview
+
+
+@runtime_checkable
+class ReplacingStore(Protocol):
+    """A store that can put right what is damaged: the one exception to objects being created once (`vark repair`)."""
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Put an object in the place of one of its name, or of none; durable when this returns.
+
+        Readers see the old or the new one. Errors: AccessDeniedError (the store lets nothing be overwritten),
+        NoSpaceError, StorageError.
+        """
+        ...
+
+
 def read_limited(store: Store, name: str, byte_count_max: int) -> bytes | int:
     """Return a whole object, or how many bytes it has where those are more than `byte_count_max`."""
     limited = getattr(store, "read_limited", None)

@@ -61,6 +61,10 @@ class FileSystem(Protocol):
         """Rename without replacing; ENOTSUP where the system cannot."""
         ...
 
+    def replace(self, source: str, target: str) -> None:
+        """Rename in the place of what has the name, at once."""
+        ...
+
     def same_file(self, first: str, second: str) -> bool: ...
 
     def unlink(self, path: str) -> None: ...
@@ -101,6 +105,9 @@ class RealFileSystem:
         if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), target)
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target)
 
     def same_file(self, first: str, second: str) -> bool:
         return os.path.samestat(os.lstat(first), os.lstat(second))

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from vark.errors import (
 )
 from vark.stores.base import (
     COMPONENTS_MAX,
+    Buffer,
     ObjectEntry,
     check_object_name,
     check_prefix,
@@ -63,6 +64,11 @@ class LocalStore:
         with _told(path):
             self._make_durable_folder(os.path.dirname(path))
             return LocalWriter(self, path)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        with self.writer(name) as writer:
+            writer.write(data)
+            writer.commit_over()
 
     def read(self, name: str, *, offset: int = 0, byte_count: int | None = None) -> bytes:
         check_range(name, offset=offset, byte_count=byte_count)
@@ -200,6 +206,10 @@ class LocalStore:
         if not landed:
             raise ObjectExistsError(f"{path}: exists already; objects are never replaced")
 
+    def _publish_over(self, temporary: str, path: str) -> None:
+        self.files.replace(temporary, path)
+        self._sync_folder(os.path.dirname(path))
+
     def _publish_by_rename(self, temporary: str, path: str) -> bool:
         try:
             self.files.rename_exclusive(temporary, path)
@@ -254,7 +264,7 @@ class LocalWriter:
     def fileno(self) -> int:
         return self._open_file().fileno()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """Append bytes. Errors: NoSpaceError, StorageError."""
         file, left = self._open_file(), memoryview(data)
         with _told(self._path):
@@ -265,14 +275,21 @@ class LocalWriter:
                 left = left[taken:]
 
     def commit(self) -> int:
+        return self._commit(self._store._publish)  # noqa: SLF001 - one subject in two classes
+
+    def commit_over(self) -> int:
+        """As `commit`, in the place of an object that has the name: either the old or the new one is there."""
+        return self._commit(self._store._publish_over)  # noqa: SLF001
+
+    def _commit(self, publish: Callable[[str, str], None]) -> int:
         file = self._open_file()
         try:
-            self._store._check_sound(self._path)  # noqa: SLF001 - one subject in two classes
+            self._store._check_sound(self._path)  # noqa: SLF001
             with _told(self._path):
                 byte_count = file.byte_count()
                 self._store._sync_file(file, self._path)  # noqa: SLF001
                 file.close()
-                self._store._publish(self._temporary, self._path)  # noqa: SLF001
+                publish(self._temporary, self._path)
         finally:
             self._discard()
         return byte_count

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, ObjectExistsError
-from vark.stores.base import ObjectEntry, check_object_name, check_prefix, check_range
+from vark.stores.base import Buffer, ObjectEntry, check_object_name, check_prefix, check_range
 
 
 class MemoryStore:
@@ -26,6 +26,11 @@ class MemoryStore:
         with self._lock:
             if name in self._objects:
                 raise ObjectExistsError(f"{name}: exists already; objects are never replaced")
+            self._objects[name] = (bytes(data), time.time_ns() // 1_000_000)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        check_object_name(name)
+        with self._lock:
             self._objects[name] = (bytes(data), time.time_ns() // 1_000_000)
 
     def writer(self, name: str) -> MemoryWriter:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from vark.errors import InvalidArgumentError, NotFoundError, ObjectExistsError, StorageError, StoreUnavailableError
-from vark.stores.base import ObjectEntry, check_object_name, check_prefix, check_range, object_name_fault
+from vark.stores.base import Buffer, ObjectEntry, check_object_name, check_prefix, check_range, object_name_fault
 from vark.stores.blocks import KeptBlocks
 from vark.stores.checksums import refuses_wrong_checksum
 from vark.stores.counts import Counts
@@ -45,7 +45,6 @@ _CLOCK_TOLERANCE_MS = 2000  # stores tell whole seconds
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 Value = TypeVar("Value")
-Buffer = bytes | bytearray | memoryview
 
 
 class RemoteStore:
@@ -132,6 +131,18 @@ class RemoteStore:
         """
         self._check_writable(check_object_name(name))
         self._put(name, data, exclusive=True)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """As in `ReplacingStore`: one request, after which the object is read and compared."""
+        self._check_writable(check_object_name(name))
+
+        def put() -> Any:
+            self.counts.add(bytes_up=len(data))
+            return self._library.put(self._store, name, _exported(data), mode="overwrite", use_multipart=False)
+
+        self._request("puts", name, put)
+        if not self.holds(name, data):
+            raise StorageError(f"{self._shown(name)}: the store does not show what was sent to it; run it again later")
 
     def is_versioned(self, name: str) -> bool | None:
         """Return whether the store keeps versions of an object, where it says so."""

@@ -1,4 +1,5 @@
-//! Volumes as Python names them: a path, or an object with `name`, `byte_count` and `read(offset, byte_count)`.
+//! Volumes as Python names them: a path, or an object with `name`, `byte_count` and `read(offset, byte_count)`; one that has
+//! other copies also has `read_elsewhere(copy, offset, byte_count)`.
 
 use crate::buffers::BufferSource;
 use crate::errors::from_py;
@@ -23,7 +24,8 @@ impl<'py> FromPyObject<'_, 'py> for VolumeArgument {
         }
         let name: String = object.getattr("name")?.extract()?;
         let byte_count = object.getattr("byte_count")?.extract()?;
-        let source = Ranges { object: object.to_owned().unbind(), name: name.clone(), byte_count };
+        let has_copies = object.hasattr("read_elsewhere")?;
+        let source = Ranges { object: object.to_owned().unbind(), name: name.clone(), byte_count, has_copies };
         Ok(Self(Volume::Shared { name, source: Arc::new(source) }))
     }
 }
@@ -41,6 +43,30 @@ struct Ranges {
     object: Py<PyAny>,
     name: String,
     byte_count: u64,
+    has_copies: bool,
+}
+
+impl Ranges {
+    /// What a method gives for a range; `None` where it gives nothing.
+    fn call(&self, method: &str, copy: Option<usize>, offset: u64, buffer: &mut [u8]) -> Result<Option<()>> {
+        let read = Python::attach(|py| {
+            let object = self.object.bind(py);
+            let called = match copy {
+                Some(copy) => object.call_method1(method, (copy, offset, buffer.len())),
+                None => object.call_method1(method, (offset, buffer.len())),
+            };
+            let found =
+                called.and_then(|bytes| if bytes.is_none() { Ok(None) } else { BufferSource::new(&bytes).map(Some) });
+            found.map_err(|raised| from_py(py, &raised))
+        });
+        let Some(bytes) = read? else { return Ok(None) };
+        if bytes.byte_count() != buffer.len() as u64 {
+            let place = format!("{}, bytes {offset} and {} on", self.name, buffer.len());
+            let detail = format!("the store gave {} bytes; try again", bytes.byte_count());
+            return Err(Error::new(ErrorKind::Io, place, detail));
+        }
+        bytes.read_at(0, buffer).map(Some)
+    }
 }
 
 impl ReadAt for Ranges {
@@ -49,16 +75,12 @@ impl ReadAt for Ranges {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let read = Python::attach(|py| {
-            let called = self.object.bind(py).call_method1("read", (offset, buffer.len()));
-            called.and_then(|bytes| BufferSource::new(&bytes)).map_err(|raised| from_py(py, &raised))
-        });
-        let bytes = read?;
-        if bytes.byte_count() != buffer.len() as u64 {
-            let place = format!("{}, bytes {offset} and {} on", self.name, buffer.len());
-            let detail = format!("the store gave {} bytes; try again", bytes.byte_count());
-            return Err(Error::new(ErrorKind::Io, place, detail));
-        }
-        bytes.read_at(0, buffer)
+        let nothing = || Error::new(ErrorKind::Io, &self.name, "the store gave nothing; try again");
+        self.call("read", None, offset, buffer)?.ok_or_else(nothing)
+    }
+
+    fn read_elsewhere(&self, copy: usize, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
+        let read = if self.has_copies { self.call("read_elsewhere", Some(copy), offset, buffer) } else { Ok(None) };
+        read.transpose()
     }
 }

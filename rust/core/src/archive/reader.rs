@@ -1,5 +1,6 @@
 //! The reader: one read opens an archive, one or two more find a row's block.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use crate::digest;
 use crate::error::{Error, ErrorKind, Layer, Result};
 use crate::limits::{BLOCK_ALIGNMENT, HEADER_BYTES, PUBLIC_ENTRY_BYTES, TRAILER_BYTES};
 use crate::seal::Part;
-use crate::store::ReadAt;
+use crate::store::{ReadAt, read_checked};
 use crate::stream::{ChunkShape, StreamDescription, StreamRole};
 
 /// Parsed index blocks that are kept: about 200 KB each.
@@ -251,8 +252,7 @@ impl Archive {
         };
         index::check_place(entry, end)?;
         buffer.resize(in_memory(entry.stored_bytes.into())?, 0);
-        source.read_at(entry.offset, buffer)?;
-        self.check_crc(entry, buffer)
+        read_checked(source, entry.offset, buffer, |block| self.check_crc(entry, block))
     }
 
     /// A block of a shadow is proved by its tag; its entry has the CRC of the archive's.
@@ -279,24 +279,25 @@ impl Archive {
         let first_bytes = in_memory(first.stored_bytes.into())?;
         let second_at = first_bytes.saturating_add(in_memory(padding)?);
         let mut both = vec![0; second_at.saturating_add(in_memory(second.stored_bytes.into())?)];
-        source.read_at(first.offset, &mut both)?;
+        read_checked(source, first.offset, &mut both, |both| {
+            self.check_crc(first, both.get(..first_bytes).unwrap_or_default())?;
+            self.check_crc(second, both.get(second_at..).unwrap_or_default())
+        })?;
         let behind = both.split_off(second_at);
         both.truncate(first_bytes);
-        self.check_crc(first, &both)?;
-        self.check_crc(second, &behind)?;
         Ok(Some((both, behind)))
     }
 
-    /// A block that was read at opening, if it was; its CRC compared.
+    /// A block that was read at opening, if it was, and is what its CRC says; another copy may have one that is.
     ///
     /// # Errors
-    /// `Damaged` at `Block`.
+    /// None but those of sizes.
     pub fn block_in_tail(&self, entry: &Entry) -> Result<Option<&[u8]>> {
         let is_here = !self.is_shadow
             && entry.archive == 0
             && index::check_place(entry, self.directory.public.index_offset).is_ok();
         let found = if is_here { self.in_tail(entry.offset, in_memory(entry.stored_bytes.into())?) } else { None };
-        found.map(|block| check_block(entry, block).map(|()| block)).transpose()
+        Ok(found.filter(|block| check_block(entry, block).is_ok()))
     }
 
     /// The source of an ancestor, and where its blocks must end.
@@ -414,12 +415,17 @@ impl Archive {
     fn load_index_block(&self, block: u64) -> Result<Vec<Entry>> {
         let IndexBlock { offset, byte_count, .. } = self.index_block_range(block);
         let byte_count = in_memory(byte_count)?;
-        if let Some(bytes) = self.in_tail(offset, byte_count) {
-            return self.decode_index_block(block, bytes);
+        let in_tail = self.in_tail(offset, byte_count);
+        if let Some(entries) = in_tail.and_then(|bytes| self.decode_index_block(block, bytes).ok()) {
+            return Ok(entries);
         }
         let mut bytes = vec![0; byte_count];
-        self.source.read_at(offset, &mut bytes)?;
-        self.decode_index_block(block, &bytes)
+        let found = Cell::new(Vec::new());
+        read_checked(&self.source, offset, &mut bytes, |bytes| {
+            found.set(self.decode_index_block(block, bytes)?);
+            Ok(())
+        })?;
+        Ok(found.into_inner())
     }
 
     /// Bytes that were read at opening.

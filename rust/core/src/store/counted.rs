@@ -49,4 +49,8 @@ impl<S: ReadAt> ReadAt for Counted<S> {
         self.counts.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         self.source.read_at(offset, buffer)
     }
+
+    fn read_elsewhere(&self, copy: usize, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
+        self.source.read_elsewhere(copy, offset, buffer)
+    }
 }

@@ -127,4 +127,10 @@ impl ReadAt for Parts {
         }
         Ok(())
     }
+
+    /// What has several copies is one part.
+    fn read_elsewhere(&self, copy: usize, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
+        let [(_, source)] = self.parts.as_slice() else { return None };
+        source.read_elsewhere(copy, offset, buffer)
+    }
 }

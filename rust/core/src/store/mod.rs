@@ -19,6 +19,33 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// `Io` and friends; `SourceChanged` when the thing has become shorter.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// Fills `buffer` with the same range of another copy of the thing, by its number from 0; `None` when there are no more.
+    /// For whoever found that what `read_at` gave is not what it has to be.
+    fn read_elsewhere(&self, _copy: usize, _offset: u64, _buffer: &mut [u8]) -> Option<Result<()>> {
+        None
+    }
+}
+
+/// Reads a range that `check` knows, from another copy where the first does not have it.
+///
+/// # Errors
+/// Those of reading the first copy, or of `check` on what it gave.
+pub fn read_checked(
+    source: &dyn ReadAt,
+    offset: u64,
+    buffer: &mut [u8],
+    check: impl Fn(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let Err(error) = source.read_at(offset, buffer).and_then(|()| check(buffer)) else { return Ok(()) };
+    let mut copy = 0;
+    while let Some(read) = source.read_elsewhere(copy, offset, buffer) {
+        if read.and_then(|()| check(buffer)).is_ok() {
+            return Ok(());
+        }
+        copy += 1;
+    }
+    Err(error)
 }
 
 impl ReadAt for [u8] {
@@ -60,6 +87,10 @@ impl ReadAt for std::sync::Arc<dyn ReadAt> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         (**self).read_at(offset, buffer)
     }
+
+    fn read_elsewhere(&self, copy: usize, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
+        (**self).read_elsewhere(copy, offset, buffer)
+    }
 }
 
 impl ReadAt for Vec<u8> {
@@ -69,5 +100,47 @@ impl ReadAt for Vec<u8> {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.as_slice().read_at(offset, buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    /// Copies of four bytes, some of them with others.
+    struct Copies(Vec<[u8; 4]>);
+
+    impl ReadAt for Copies {
+        fn byte_count(&self) -> u64 {
+            4
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+            self.0[0][..].read_at(offset, buffer)
+        }
+
+        fn read_elsewhere(&self, copy: usize, offset: u64, buffer: &mut [u8]) -> Option<Result<()>> {
+            self.0.get(copy + 1).map(|bytes| bytes[..].read_at(offset, buffer))
+        }
+    }
+
+    #[test]
+    fn the_first_copy_that_is_right_is_taken_and_else_the_fault_of_the_first_is_told() {
+        let check = |bytes: &[u8]| match bytes {
+            [1, 2] => Ok(()),
+            other => Err(Error::new(ErrorKind::Io, "here", format!("{other:?}"))),
+        };
+        let read = |copies: &[[u8; 4]]| {
+            let mut buffer = [0; 2];
+            let source: std::sync::Arc<dyn ReadAt> = std::sync::Arc::new(Copies(copies.to_vec()));
+            read_checked(&source, 1, &mut buffer, check).map(|()| buffer)
+        };
+        assert_eq!(read(&[[0, 1, 2, 3]]).unwrap(), [1, 2]);
+        assert_eq!(read(&[[0, 9, 2, 3], [0, 1, 8, 3], [7, 1, 2, 7]]).unwrap(), [1, 2]);
+        assert!(read(&[[0, 9, 2, 3], [0, 1, 8, 3]]).unwrap_err().to_string().contains("[9, 2]"));
+        assert!(read(&[[0, 9, 2, 3]]).is_err());
     }
 }

@@ -1,0 +1,151 @@
+"""Volumes of archives from one store to another as they are: compared before they go, read where they arrive."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import vark.api
+from vark.archive import Volume
+from vark.errors import DamagedError, InvalidArgumentError, ObjectExistsError, StorageError
+from vark.repository.digest import VolumeDigest, volume_digest
+from vark.repository.engine import READ_BYTES, Places
+from vark.repository.layout import volume_name
+from vark.repository.records import CommittedArchive
+from vark.repository.uploads import IN_FLIGHT_BYTES
+from vark.stores import ObjectEntry, RemoteStore, Store
+
+PUT_BYTES_MAX = 5 << 30  # what object stores take by one request
+
+
+class Mover:
+    """Moves archives. there: the objects of the target."""
+
+    def __init__(self, source: Store, target: Store, there: Mapping[str, ObjectEntry], threads: int | None) -> None:
+        self._source, self._target, self._there, self._threads = source, target, there, threads
+
+    def missing(self, archive_id: str, sizes: Sequence[int]) -> list[str] | None:
+        """Return the volumes that the target has not; None where it has one of another length."""
+        found: list[str] = []
+        for number, size in enumerate(sizes):
+            name = volume_name(archive_id, number)
+            entry = self._there.get(name)
+            if entry is None:
+                found.append(name)
+            elif entry.byte_count != size:
+                return None
+        return found
+
+    def archive(self, archive_id: str, sizes: Sequence[int], committed: CommittedArchive | None) -> int:
+        """Bring the volumes of an archive over that are missing, and verify all of it there; return the bytes moved.
+
+        Errors: DamagedError (in the source, or a volume there has other bytes), StorageError (what arrived is not
+        what was sent), NotFoundError (collected meanwhile).
+        """
+        missing = self.missing(archive_id, sizes)
+        if missing is None:
+            raise DamagedError(f"archive {archive_id}: a volume in the mirror has another length; see `vark repair`")
+        numbers = [number for number in range(len(sizes)) if volume_name(archive_id, number) in missing]
+        digests = committed.digests if committed is not None and len(committed.digests) == len(sizes) else ()
+        if numbers and not digests:
+            self._verify(self._source, archive_id, sizes, "in the source")
+        moved = self._move(archive_id, sizes, numbers, digests)
+        self._verify(self._target, archive_id, sizes, "in the mirror")
+        return moved
+
+    def _verify(self, store: Store, archive_id: str, sizes: Sequence[int], where: str) -> None:
+        """Compare stored bytes with the archive's own tables, for which no key is needed."""
+        report = verify_stored(Places(store).volumes(archive_id, sizes), threads=self._threads)
+        if report is not None:
+            raise DamagedError(f"archive {archive_id}, {where}: {report}; see `vark repair`")
+
+    def _move(self, archive_id: str, sizes: Sequence[int], numbers: Sequence[int], digests: Sequence[str]) -> int:
+        target, sending = self._target, deque[Future[None]]()
+        most = max(IN_FLIGHT_BYTES // max(*sizes, 1), 1)
+        try:
+            for number in numbers:
+                digest = digests[number] if digests else None
+                task = (volume_name(archive_id, number), sizes[number], digest)
+                if not isinstance(target, RemoteStore) or most == 1:
+                    self._volume(*task)
+                    continue
+                if len(sending) == most:
+                    sending.popleft().result()
+                sending.append(target.pool.submit(self._volume, *task))
+            while sending:
+                sending.popleft().result()
+        finally:
+            for future in sending:
+                future.cancel()
+        return sum(sizes[number] for number in numbers)
+
+    def _volume(self, name: str, size: int, digest: str | None) -> None:
+        """Send one volume. Errors: DamagedError (its digest is another)."""
+        path = self._source.local_path(name)
+        if isinstance(self._target, RemoteStore):
+            if size > PUT_BYTES_MAX:
+                raise InvalidArgumentError(
+                    f"{name}: {size} bytes, and an object store takes {PUT_BYTES_MAX} at once; a repository made with "
+                    "--volume-bytes 64MiB has smaller volumes: `vark copy` into one"
+                )
+            with _Bytes(self._source, name, size, path) as data:
+                if digest is not None and volume_digest(data) != digest:
+                    raise DamagedError(f"{name}, in the source: its digest is not that of its commit")
+                self._create(name, data)
+            return
+        found = VolumeDigest()
+        with self._target.writer(name) as writer:
+            for offset in range(0, size, READ_BYTES):
+                piece = self._source.read(name, offset=offset, byte_count=min(READ_BYTES, size - offset))
+                found.update(piece)
+                left = memoryview(piece)
+                while left:
+                    left = left[os.write(writer.fileno(), left) :]
+            if digest is not None and found.hex() != digest:
+                raise DamagedError(f"{name}, in the source: its digest is not that of its commit")
+            try:
+                writer.commit()
+            except ObjectExistsError as error:
+                raise StorageError(f"{name}: somebody else writes it, too; run it again") from error
+
+    def _create(self, name: str, data: memoryview) -> None:
+        try:
+            self._target.create(name, data)  # type: ignore[arg-type]
+        except ObjectExistsError as error:
+            raise StorageError(f"{name}: somebody else writes it, too; run it again") from error
+
+
+def verify_stored(volumes: Sequence[Volume], *, threads: int | None) -> str | None:
+    """Return what is wrong with the stored bytes of an archive, by its own tables, or None."""
+    report = vark.api.verify_archive(list(volumes), level="stored", own=True, threads=threads)
+    places = [*report.damage, *report.unread]
+    return str(places[0]) if places else None
+
+
+class _Bytes:
+    """The bytes of a volume: of a file mapped, of anything else in memory."""
+
+    def __init__(self, store: Store, name: str, size: int, path: Path | None) -> None:
+        self._file = None if path is None else open(path, "rb")  # noqa: SIM115 - closed on exit
+        self._map: mmap.mmap | None = None
+        if self._file is not None and size:
+            self._map = mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ)
+            self._view = memoryview(self._map)
+        elif isinstance(store, RemoteStore):
+            self._view = store.read_view(name)
+        else:
+            self._view = memoryview(store.read(name))
+
+    def __enter__(self) -> memoryview:
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        if self._map is not None:
+            # What sent it may keep a view for a moment; the mapping then goes with that.
+            self._map = None
+        if self._file is not None:
+            self._file.close()
