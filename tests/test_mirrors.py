@@ -1,5 +1,6 @@
 """Mirrors: byte for byte, a valid repository at every moment; what is damaged in one is read from another, or put right."""
 
+import json
 import os
 import random
 
@@ -15,12 +16,16 @@ from vark.errors import (
     AccessDeniedError,
     ConflictError,
     DamagedError,
+    HistoryAlteredError,
     InvalidArgumentError,
+    KeyNeededError,
     RefusedError,
     RepositoryNotFoundError,
 )
 from vark.repository import Repository
-from vark.repository.layout import ARCHIVES, COMMITS, LISTS, MARKS, ROOTS
+from vark.repository.digest import digest_hex
+from vark.repository.fields import encode_record
+from vark.repository.layout import ARCHIVES, COMMITS, KEYS, LISTS, MARKS, ROOTS, list_name, root_name
 from vark.stores import LocalStore, MemoryStore
 
 SEED = int(os.environ.get("VARK_SEED", str(random.SystemRandom().randrange(10**6))))
@@ -118,10 +123,44 @@ def test_a_mirror_is_a_valid_repository_at_every_moment(kind):
     assert len(target.list(ARCHIVES)) == before + 1
     there = {item.id for item in opened(target, kind, accept_history=True).snapshots()}
     assert there == {item.id for item in source.snapshots()}
-    report = sync_repository(source.store, target, delete=True)
+    report = sync_repository(source, target, delete=True)
     assert report.deleted
     assert objects(target) == objects(source.store)
     assert target.looks > 15
+
+
+def forged(store, newest_root, freed):
+    """What somebody without a key writes to a storage: a collection that has freed everything."""
+    lists = [json.loads(store.read(entry.name)) for entry in store.list(LISTS)]
+    record = next(item for item in lists if item["kind"] == "sweep")
+    record["archives"] = [{"bytes": 1000, "id": archive} for archive in sorted(freed)]
+    data = encode_record(record)
+    store.create(list_name(digest_hex(data)), data)
+    root = json.loads(store.read(newest_root))
+    root["previous"] = digest_hex(store.read(newest_root))
+    root["generation"] += 1
+    root["sweeps"] = sorted([*root["sweeps"], digest_hex(data)])
+    del root["digest"]
+    root["digest"] = digest_hex(encode_record(root))
+    store.create(root_name(root["generation"]), encode_record(root))
+
+
+def test_a_collection_that_was_forged_without_a_key_empties_no_mirror():
+    source, target = with_days("sealed", 3), MemoryStore()
+    source.forget(source.backup(day(5), name="other", full=True, cache=False).snapshot, confirm=True, min_redundancy=0)
+    source.gc(confirm=True, trash=0, grace=0, min_redundancy=0)
+    sync_repository(source.store, target)
+    with pytest.raises(KeyNeededError, match="its collections have freed"):
+        sync_repository(source.store, target, delete=True)
+    assert sync_repository(source, target, delete=True).ok
+    before = objects(target)
+    forged(source.store, source.store.list(ROOTS)[-1].name, {name.split("/")[1] for name in archive_names(target)})
+    for folder in (ARCHIVES, COMMITS, KEYS):
+        for entry in source.store.list(folder):
+            source.store.delete(entry.name)
+    with pytest.raises((DamagedError, HistoryAlteredError)):
+        sync_repository(source, target, delete=True)
+    assert before.items() <= objects(target).items()
 
 
 def test_nothing_is_deleted_that_the_source_has_not_freed():

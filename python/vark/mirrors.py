@@ -1,4 +1,4 @@
-"""Mirrors of a repository: made, updated, and used to put right what is damaged. None of it needs a key."""
+"""Mirrors of a repository: made, updated, and used to put right what is damaged. No key is needed but to delete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vark.archive import ProgressCallback
 from vark.errors import InvalidArgumentError
-from vark.repository import mirroring, repairing
+from vark.repository import Repository, mirroring, repairing
 from vark.repository.copy_reports import RepairReport, SyncReport
 from vark.repository.mirrors import mirrored
 from vark.repository.opening import Place, shown, store_of
@@ -15,7 +15,7 @@ __all__ = ["repair_repository", "sync_repository"]
 
 
 def sync_repository(
-    source: Place,
+    source: Place | Repository,
     target: Place,
     *,
     delete: bool = False,
@@ -26,12 +26,17 @@ def sync_repository(
 
     Only what is missing is moved, in an order in which the mirror is a valid repository at every moment; nothing is
     overwritten, and every archive is read where it has arrived. Sessions, the ledger and probes speak of one place and
-    stay there. delete: take from the mirror what collections and key rotations of the source have freed.
+    stay there. source: opened (a `Repository`) where something is to be deleted and it is encrypted.
+    delete: take from the mirror what collections and key rotations of the source have freed, which the keys prove; of
+    what is not encrypted whoever can write to the source's storage can say that it was.
     What is damaged in the source stays out, with the commits that need it, and is in the report.
     Errors: RepositoryNotFoundError, InvalidArgumentError (the target is something else), ConflictError (a collection
-    ran in the target by itself), those of writing.
+    ran in the target by itself), KeyNeededError (delete), DamagedError (delete: a record there proves nothing), those
+    of writing.
     """
-    return mirroring.sync(store_of(source), store_of(target), mirroring.SyncRequest(delete, threads, progress))
+    opened = source._context if isinstance(source, Repository) else None  # noqa: SLF001 - its other face
+    store = source.store if isinstance(source, Repository) else store_of(source)
+    return mirroring.sync(store, store_of(target), mirroring.SyncRequest(delete, opened, threads, progress))
 
 
 def repair_repository(

@@ -21,15 +21,16 @@ SHOWN_MAX = 20
 @click.command(short_help="Make or update a mirror of a repository.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
-@click.option("--delete", is_flag=True, help="Take from TARGET what collections of SOURCE have freed.")
-@options.limits
+@click.option("--delete", is_flag=True, help="Take from TARGET what collections of SOURCE have freed; needs its keys.")
+@options.opening
 @options.threads
 @options.as_json
 def sync(source: str, target: str, delete: bool, threads: int | None, as_json: bool) -> int:
-    """Make TARGET a byte-identical mirror of the repository SOURCE, or bring it up to date. No key is needed.
+    """Make TARGET a byte-identical mirror of the repository SOURCE, or bring it up to date.
 
-    Only what is missing is moved, and read again where it has arrived; nothing is overwritten, and nothing deleted
-    without --delete. After an interruption, or every night, run the same again. Do not back up into a mirror.
+    No key is needed, but for --delete where SOURCE is encrypted: they prove what was freed. Only what is missing is
+    moved, and read again where it has arrived; nothing is overwritten, and nothing deleted without --delete. After an
+    interruption, or every night, run the same again. Do not back up into a mirror.
     Exits with 4 when something of SOURCE is damaged: it stays out, with the snapshots that need it.
 
     \b
@@ -38,8 +39,9 @@ def sync(source: str, target: str, delete: bool, threads: int | None, as_json: b
     """
     output = Output(as_json=as_json)
     stores = _stores([source, target])
+    opened = options.open_repository(source) if delete else stores[0]
     with output.progress("mirroring") as progress:
-        report = sync_repository(*stores, delete=delete, threads=threads, progress=progress)
+        report = sync_repository(opened, stores[1], delete=delete, threads=threads, progress=progress)
     for name, why in report.problems:
         output.warn(f"{name} was not mirrored: {why}", object=name)
     for name in report.withheld:

@@ -15,12 +15,14 @@ from vark.errors import (
     ConflictError,
     DamagedError,
     InvalidArgumentError,
+    KeyNeededError,
     NotFoundError,
     ObjectExistsError,
     RepositoryNotFoundError,
 )
 from vark.repository.bundles import old_bundles
 from vark.repository.catalog import Catalog, CatalogReader
+from vark.repository.context import Context
 from vark.repository.copy_reports import SyncReport
 from vark.repository.envelope import Envelope, PublicEnvelope
 from vark.repository.layout import (
@@ -54,9 +56,13 @@ SMALL_BYTES_MAX = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """What is asked for. delete: take from the mirror what collections and rotations of the source have freed."""
+    """What is asked for. delete: take from the mirror what collections and rotations of the source have freed.
+
+    opened: the source, with its keys: where it is encrypted, nothing else proves what they were.
+    """
 
     delete: bool = False
+    opened: Context | None = None
     threads: int | None = None
     progress: Progress | None = None
 
@@ -98,6 +104,11 @@ class _Sync:
         except NotFoundError as error:
             raise RepositoryNotFoundError("the source is no repository: it has no vark.json") from error
         self._envelope = envelope_of(Marker.decode(self._marker, place=MARKER))
+        if request.delete and isinstance(self._envelope, PublicEnvelope) and request.opened is None:
+            raise KeyNeededError(
+                "delete: the source is encrypted, and without a key nobody can tell what its collections have freed "
+                "from what somebody wrote there to empty its mirrors; give its keys, or leave delete out"
+            )
         # Archives after commits: what is not listed here is looked for again when a commit needs it.
         self._theirs = {entry.name: entry for entry in source.list("")}
         self._there = {entry.name: entry for entry in target.list("")}
@@ -280,20 +291,27 @@ class _Sync:
         self._small(sorted(newest - self._there.keys()))
 
     def _delete(self) -> None:
-        """Do in the mirror what collections and rotations have done in the source: nothing else is freed."""
-        catalog = CatalogReader(self._target, self._envelope).read(strict=True)
+        """Do in the mirror what collections and rotations have done in the source: nothing else is freed.
+
+        With keys each record proves itself; one that does not is an error, and nothing goes.
+        """
+        opened = self._request.opened
+        envelope = self._envelope if opened is None else opened.envelope
+        if opened is not None:
+            opened.refuse_write_only()
+            opened.reader.read(strict=True)  # compared with what this client saw there before
+        catalog = _unforged(CatalogReader(self._target, envelope).read(strict=True))
         swept = catalog.administration.swept
         there = [entry.name for entry in self._target.list("")]
         gone = [name for name in there if name not in self._theirs]
         self._remove(name for name in gone if (found := volume_of(name)) is not None and found[0] in swept)
         left = {found[0] for name in there if (found := volume_of(name)) is not None} - swept
         self._remove(name for name in gone if self._is_spent(catalog, name, left))
-        catalog = CatalogReader(self._target, self._envelope).read(strict=True)
+        catalog = CatalogReader(self._target, envelope).read(strict=True)
         known = {commit.snapshot for commit in catalog.commits.values()}
         self._remove(name for name in gone if name in catalog.marks and catalog.marks[name].snapshot not in known)
         self._remove(name for name in gone if is_bundle(name))
-        keyrings = [key for name in self._theirs if (key := key_of(name)) is not None and key[1] == KEYRING]
-        newest = max((key[0] for key in keyrings), default=0)
+        newest = 0 if opened is None or opened.keys is None else opened.keys.keyring.generation
         self._remove(name for name in gone if (key := key_of(name)) is not None and key[0] < newest)
 
     def _is_spent(self, catalog: Catalog, name: str, left: set[str]) -> bool:
@@ -323,6 +341,13 @@ class _Sync:
             deleted=tuple(sorted(found.deleted)),
             seconds=seconds,
         )
+
+
+def _unforged(catalog: Catalog) -> Catalog:
+    """Return a catalog without a fault. Errors: DamagedError (a record that proves nothing may have been put there)."""
+    for place, error in catalog.faults.items():
+        raise DamagedError(f"{place} of the mirror: {error.message}; nothing is deleted there", layer="record")
+    return catalog
 
 
 def _is_mirrored(name: str) -> bool:
