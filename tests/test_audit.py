@@ -91,6 +91,18 @@ def test_what_is_old_or_damaged_or_cannot_be_opened_is_no_copy():
     assert not audit(("e", new("plain"), "disk", False)).ok
 
 
+def test_one_place_under_several_names_is_one_copy(tmp_path):
+    with_days("plain", 1, tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    places = [str(tmp_path / "a"), f"{tmp_path}/./a", str(tmp_path / "link")]
+    report = audit(*((place, Repository.open(place), "disk", False) for place in places), media=1, offsite=0)
+    assert report.sources[0].copy_count == 1
+    assert [(place, why) for place, why in report.problems] == [
+        (place, f"is the same as {places[0]}") for place in sorted(places[1:])
+    ]
+    assert not report.ok
+
+
 def test_names_alone_make_no_copies_and_copies_of_copies_do():
     first, other = with_days("plain", 1), with_days("plain", 1)
     report = audit(("a", first, "disk", False), ("b", other, "cloud", True), copies=1, media=1, offsite=0)

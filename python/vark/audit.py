@@ -60,7 +60,7 @@ def read_audit_config(path: str | PathLike[str]) -> AuditConfig:
         raise InvalidArgumentError(f"{name}: more than {FILE_BYTES_MAX} bytes; expected a list of repositories")
     try:
         tables = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
         raise InvalidArgumentError(f"{name}: not TOML: {error}") from None
     unknown = sorted(tables.keys() - {"rule", "repository"})
     if unknown:
@@ -115,6 +115,14 @@ def facts_of(store: Store, facts: PlaceFacts) -> PlaceFacts:
     return replace(facts, medium=facts.medium or medium, offsite=offsite if facts.offsite is None else facts.offsite)
 
 
+def _identity(store: Store) -> Any:
+    """Return what two names of one place have in common."""
+    if isinstance(store, LocalStore):
+        found = Path(store.root).stat()
+        return found.st_dev, found.st_ino
+    return store.root.rstrip("/") if isinstance(store, RemoteStore) else id(store)
+
+
 def audit_repositories(
     places: Sequence[tuple[PlaceFacts, Repository | str]], rule: AuditRule | None = None
 ) -> AuditReport:
@@ -122,9 +130,10 @@ def audit_repositories(
 
     places: what is known of each, and the open repository (of a mirror that is behind opened with `forgetful=True`), or
     why it cannot be opened. A place counts once for a source, by its newest snapshot, when all that this needs is there
-    with its length, no verification has found it damaged, and it is young enough. The source itself is no copy.
+    with its length, no verification has found it damaged, and it is young enough. The source itself is no copy. One
+    place under two names counts once, and is a problem.
     """
-    looked = []
+    looked, seen = [], dict[Any, str]()
     now_ms = None
     for facts, repository in places:
         if isinstance(repository, str):
@@ -132,6 +141,10 @@ def audit_repositories(
             looked.append(AuditedPlace(facts.place, medium, offsite, None, repository))
             continue
         known = facts_of(repository.store, facts)
+        first = seen.setdefault(_identity(repository.store), facts.place)
+        if first != facts.place:
+            looked.append(AuditedPlace(facts.place, known.medium, bool(known.offsite), None, f"is the same as {first}"))
+            continue
         looked.append(AuditedPlace(known.place, known.medium, bool(known.offsite), repository.context))
         now_ms = now_unix_ms(repository.store) if now_ms is None else now_ms
     return audit(looked, rule or AuditRule(), now_ms or 0)
