@@ -234,6 +234,10 @@ impl CountReader for FileCounts {
 }
 
 /// Up to 8 bytes as an unsigned number.
+#[inline]
 pub fn little_endian(bytes: &[u8]) -> u64 {
+    if let Ok(word) = bytes.try_into() {
+        return u64::from(u32::from_le_bytes(word));
+    }
     bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }

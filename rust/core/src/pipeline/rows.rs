@@ -285,8 +285,8 @@ pub struct ArchiveCounts<'a> {
     reader: &'a RowReader,
     state: ReadState,
     window: Vec<u8>,
-    /// Stream and first row of the window.
-    at: Option<(usize, u64)>,
+    /// Stream, first row and rows of the window.
+    at: Option<(usize, u64, u64)>,
     /// Asked before each window: a plan may have more groups than anyone wants to wait for.
     beat: Option<&'a mut dyn FnMut() -> Result<()>>,
 }
@@ -314,9 +314,10 @@ impl<'a> ArchiveCounts<'a> {
 impl CountReader for ArchiveCounts<'_> {
     fn value(&mut self, counts: &CompiledCounts, group: u64, _group_offset: u64) -> Result<u64> {
         let row = counts.first + group;
-        let held = self.window.len() as u64 / counts.row_bytes;
-        let inside = self.at.filter(|(stream, first)| *stream == counts.stream && row >= *first && row - first < held);
-        let first = if let Some((_, first)) = inside {
+        let inside = |(stream, first, rows): &(usize, u64, u64)| {
+            *stream == counts.stream && row.checked_sub(*first).is_some_and(|place| place < *rows)
+        };
+        let first = if let Some((_, first, _)) = self.at.filter(inside) {
             first
         } else {
             self.beat()?;
@@ -325,7 +326,7 @@ impl CountReader for ArchiveCounts<'_> {
             self.at = None;
             self.window.resize(to_usize(rows * counts.row_bytes, "window")?, 0);
             self.reader.read_rows(&mut self.state, counts.stream, row, &mut self.window)?;
-            self.at = Some((counts.stream, row));
+            self.at = Some((counts.stream, row, rows));
             row
         };
         let at = to_usize((row - first) * counts.row_bytes + counts.offset, "window")?;

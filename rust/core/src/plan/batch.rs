@@ -186,8 +186,12 @@ impl GroupRun<'_> {
                 }
                 (None, None, None) => return Err(fault("counts", "missing")),
             };
-            let room = ((byte_limit - bytes) / field.row_bytes).max(1);
-            let mut take = total.saturating_sub(cursor.done).min(room);
+            let left = total.saturating_sub(cursor.done);
+            let mut take = match left.checked_mul(field.row_bytes) {
+                // The usual case: a division for each group would cost as much as all else here.
+                Some(left_bytes) if left_bytes <= byte_limit - bytes => left,
+                _ => left.min(((byte_limit - bytes) / field.row_bytes).max(1)),
+            };
             if cursor.field == self.primary {
                 take = take.min(to_border);
                 to_border -= take;

@@ -76,6 +76,7 @@ impl CompiledCounts {
     /// `Damaged` at layer `Plan`.
     pub fn count(&self, value: u64, group: u64) -> Result<u64> {
         match value.checked_sub(self.subtract) {
+            Some(rest) if self.divide == 1 => Ok(rest),
             Some(rest) if rest % self.divide == 0 => Ok(rest / self.divide),
             _ => Err(fault(
                 &format!("group {group}"),
