@@ -136,6 +136,15 @@ def test_a_memory_store_keeps_the_limits():
     assert (store.counts.total() - before).heads % 200 == 0
 
 
+def test_what_is_put_right_is_sent_no_faster_than_what_is_new(monkeypatch):
+    store = adopt_store(obstore.store.MemoryStore(), {"limit_upload": 8_000_001})
+    sent = []
+    monkeypatch.setattr(store.paces, "send", sent.append)
+    store.create("a/b", b"x" * 10)
+    store.replace("a/b", b"y" * 12)
+    assert sent == [10, 12]
+
+
 @pytest.mark.parametrize("name", [name for name in SERVERS if name in ("moto", "seaweedfs")])
 def test_a_server_is_sent_and_asked_no_more(name, servers):
     server = servers.get(SERVERS[name])

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import tempfile
 
 import numpy as np
 import pytest
@@ -350,6 +351,37 @@ def test_repair_puts_back_what_is_damaged_and_missing(kind, where, tmp_path):
     assert differ <= set(keys_of_one), SEED
     assert opened(store, kind).verify().ok
     assert repair_repository(store, [mirror], confirm=True).repaired == ()
+
+
+def another(source, archive_id, rows):
+    """The bytes of an archive of the same id and length that agrees with itself."""
+    context = source._context
+    with tempfile.TemporaryFile() as file:
+        how = {"base": None, "fingerprint_key": context.fingerprint_key, "options": {"compression": "none"}}
+        context.engine.write(rows, file.fileno(), archive_id=archive_id, **how)
+        file.seek(0)
+        return file.read()
+
+
+def test_repair_takes_no_archive_that_agrees_with_itself_and_is_another():
+    source, mirror, whole = Repository.create(MemoryStore(), encryption="none"), MemoryStore(), MemoryStore()
+    (archive,) = source.backup(day(0), name="n", compression="none", cache=False).archives
+    for target in (mirror, whole):
+        sync_repository(source.store, target)
+    name = archive_names(source.store)[0]
+    other = another(source, archive.archive_id, day(9))
+    assert len(other) == len(source.store.read(name))
+    mirror.replace(name, other)
+    damage(source.store, name, 300)
+    before = source.store.read(name)
+    report = repair_repository(source.store, [mirror], confirm=True)
+    assert (report.repaired, [place for place, _ in report.lost]) == ((), [f"{ARCHIVES}/{archive.archive_id}"])
+    assert source.store.read(name) == before
+    assert repair_repository(source.store, [mirror, whole], confirm=True).ok
+    # And where it stands in the repository itself, it is damage.
+    report = repair_repository(mirror, [whole], confirm=True)
+    assert "another archive than its commit names" in report.repaired[0].why
+    assert (opened(mirror, "plain").load() == day(0)).all()
 
 
 def test_repair_puts_together_what_is_whole_nowhere(tmp_path):

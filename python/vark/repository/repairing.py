@@ -21,6 +21,7 @@ from vark.errors import (
     CancelledError,
     DamagedError,
     InvalidArgumentError,
+    KeyNeededError,
     NotFoundError,
     RefusedError,
     VarkError,
@@ -188,10 +189,12 @@ class _Repair:
         """Look at one archive, and put right the volumes that are other than in a whole one."""
         names = [volume_name(archive.id, number) for number in range(len(sizes))]
         faults = self._lengths(self._store, names, sizes)
-        report = None if faults else self._scrub(Places(self._store).volumes(archive.id, sizes))
-        if report is not None and report.ok:
+        own = [] if faults else Places(self._store).volumes(archive.id, sizes)
+        report = self._scrub(own) if own else None
+        if report is not None and report.ok and _is_meant(archive, own):
             return
-        seen = "" if report is None else str([*report.damage, *report.unread][0])
+        places = [] if report is None else [*report.damage, *report.unread]
+        seen = str(places[0]) if places else "" if faults else "it is another archive than its commit names"
         try:
             with self._whole(archive, sizes) as (volumes, place):
                 for name, volume, size in zip(names, volumes, sizes, strict=True):
@@ -220,7 +223,10 @@ class _Repair:
             for store, place in [*self._mirrors, (self._store, self._all.places[0])]:
                 if self._lengths(store, names, sizes):
                     continue
-                report = self._scrub(Places(store).volumes(archive.id, sizes))
+                volumes = Places(store).volumes(archive.id, sizes)
+                report = self._scrub(volumes)
+                if report.ok and not _is_meant(archive, volumes):
+                    continue  # it agrees with itself, and is another
                 if report.ok:
                     yield (
                         [
@@ -244,7 +250,7 @@ class _Repair:
                         if not any(start < first + count and first < start + length for start, length in bad):
                             _overlay(files, names, sizes, other, first, count)
                             break
-                if self._scrub(list(files)).ok:
+                if self._scrub(list(files)).ok and _is_meant(archive, files):
                     yield files, f"{place} and others, put together"
                     return
         raise DamagedError(f"archive {archive.id}: no mirror has it whole, and not all of it is whole in some mirror")
@@ -300,6 +306,15 @@ class _Repair:
         if archive_id in AdministrationReader(self._store, self._envelope).read_what_is_readable({}).swept:
             for name in names:
                 self._store.delete(name)
+
+
+def _is_meant(archive: CommittedArchive, volumes: Sequence[Volume]) -> bool:
+    """Return whether an archive is the one that its commit names; of one that is encrypted only its keys would tell."""
+    try:
+        with vark.api.open_archive(list(volumes)) as opened:
+            return (str(opened.archive_id), opened.root) == (archive.id, archive.root)
+    except KeyNeededError:
+        return True
 
 
 def _is_small(name: str) -> bool:

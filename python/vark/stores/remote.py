@@ -137,6 +137,7 @@ class RemoteStore:
         self._check_writable(check_object_name(name))
 
         def put() -> Any:
+            self.paces.send(len(data))
             self.counts.add(bytes_up=len(data))
             return self._library.put(self._store, name, _exported(data), mode="overwrite", use_multipart=False)
 
