@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reader
+import reader_repository
 
 from erasures import GONE, IDS, hnswlib_index, rows_of
-from sealed_repositories import OTHER_RECIPIENT, changed, objects, reopened, rows, sealed_repository
+from sealed_repositories import OTHER_RECIPIENT, OWN, changed, objects, reopened, rows, sealed_repository
 from vark._core import Reader
 from vark.errors import KeyNeededError, VarkError
 from vark.keys import signer_of
@@ -132,10 +134,10 @@ def test_nothing_is_read_back_by_what_the_client_kept(client):
     for attempt in (writer.load, writer.snapshots, lambda: writer.restore("latest", client.cache.parent / "x")):
         with pytest.raises(KeyNeededError):
             attempt()
-    reader = opened_shadow(client, shadow)
-    names = [stream.name for stream in reader.streams]
+    opened_file = opened_shadow(client, shadow)
+    names = [stream.name for stream in opened_file.streams]
     with pytest.raises(VarkError):
-        reader.read_rows(names.index("vectors"), 0, 1, bytearray(128), threads=1)
+        opened_file.read_rows(names.index("vectors"), 0, 1, bytearray(128), threads=1)
     assert len(objects(client.repository.store)) == before
     # Nothing stands there as it is stored (but what is public: tables), so that no key of the archive would be of use.
     stored = client.repository.store.read(f"archives/{archive_id}/000000.vark")
@@ -165,20 +167,20 @@ def test_a_stolen_cache_has_no_vectors_and_without_its_key_nothing(tmp_path, cli
     rows_of = {"links", "levels", "ids", "list_sizes", "map", "fingerprints", "codes"}
     opened = 0
     for path in client.files(".shadow"):
-        reader = opened_shadow(client, path)
-        for number, stream in enumerate(reader.streams):
+        opened_file = opened_shadow(client, path)
+        for number, stream in enumerate(opened_file.streams):
             out = bytearray(stream.row_bytes)
             role = stream.role
             if role == "part":
-                role = next(one.role for one in reader.streams if one.name == stream.name.split("//part")[0])
+                role = next(one.role for one in opened_file.streams if one.name == stream.name.split("//part")[0])
             if stream.row_count == 0:
                 continue
             if role in rows_of:
-                reader.read_rows(number, 0, 1, out, threads=1)
+                opened_file.read_rows(number, 0, 1, out, threads=1)
                 opened += 1
             else:
                 with pytest.raises(VarkError):
-                    reader.read_rows(number, 0, 1, out, threads=1)
+                    opened_file.read_rows(number, 0, 1, out, threads=1)
     assert opened > 10
 
 
@@ -395,6 +397,19 @@ def test_shards_payload_and_an_index_of_ids_go_on_from_day_to_day(client):
         last = client.backup(vectors, name="p", payload=table)
     assert archive_of(last).archive_bytes < 40_000
     assert client.member().verify(level="full").ok
+
+
+def test_the_reference_reader_restores_what_a_client_has_built(tmp_path):
+    client = Client(tmp_path, LocalStore(tmp_path / "r"))
+    days = [rows(), changed(rows(), 1), changed(changed(rows(), 1), 2)]
+    reports = [client.backup(data) for data in days]
+    assert [archive_of(report).base is None for report in reports] == [True, False, False]
+    read = reader_repository.Repository(tmp_path / "r", [OWN])
+    assert read.faults == []
+    for day, report in enumerate(reports):
+        target = tmp_path / f"{day}.npy"
+        read.restore(report.snapshot, target, reader.Archive)
+        assert (np.load(target) == days[day]).all()
 
 
 def test_short_vectors_are_compared_by_fingerprints(client):
