@@ -134,6 +134,18 @@ def test_a_backup_locks_all_that_its_snapshot_needs_and_extends_what_it_reuses(r
     assert again.verify().ok
 
 
+def test_a_write_only_client_locks_what_it_adds(store, clock):
+    repository = Repository.create(store, recipients=[RECIPIENT])
+    repository.lock.set("governance", 30, confirm=True)
+    content = repository.keys.add_signer("writer", write_only=True).content
+    clock.forward(days=1)
+    report = Repository.open(store, signer=content).backup(ROWS, name="n")
+    assert report.lock.ok
+    assert until_of(store, f"archives/{report.archives[0].archive_id}/000000.vark") == START_MS + 31 * DAY_MS
+    state = reopened(repository).lock.state()
+    assert (state.locked_count, state.until_unix_ms) == (state.object_count, START_MS + 31 * DAY_MS)
+
+
 def test_retention_is_never_shortened(repository, store, clock):
     repository.lock.set("compliance", 30, confirm=True)
     report = repository.backup(ROWS, name="n")
