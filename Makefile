@@ -113,6 +113,14 @@ crash: build ## power cuts, kills, failing calls and damage of repositories, all
 	VARK_REMOTE_KILLS=100 $(BIN)/python -m pytest -q tests/test_remote_kills.py
 	VARK_DAMAGES=1000 $(BIN)/python -m pytest -q tests/test_repository_damage.py
 
+# What is about files of a folder, or simulated disks, is not of a bucket.
+LOCKED_TESTS = $(filter-out %_crashes.py %_power_cuts.py %_planted_bugs.py %_kills.py,$(wildcard tests/test_repository*.py)) \
+	$(wildcard tests/test_sealed_repository*.py)
+.PHONY: locked
+locked: build ## the repository suite on stores that let nothing be deleted: in memory, and in a bucket with object lock (weed)
+	VARK_TEST_STORE=locked-memory $(BIN)/python -m pytest -q $(LOCKED_TESTS)
+	VARK_TEST_STORE=locked-bucket $(BIN)/python -m pytest -q $(LOCKED_TESTS)
+
 .PHONY: bench
 bench: build $(VENV)/.bench ## measure all cases and rivals, which takes long; BENCH="--help" for what can be chosen
 	$(BIN)/python benchmarks/bench.py $(BENCH)

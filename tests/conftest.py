@@ -6,7 +6,11 @@ import sys
 import numpy as np
 import pytest
 
+import locked_suite
 import vark
+
+if locked_suite.is_on():
+    locked_suite.install()
 
 ROWS, DIM = 600, 16
 os.environ["VARK_CACHE"] = ""  # tests leave nothing in anyone's home
@@ -69,8 +73,33 @@ def damaged_path(archive_path, tmp_path):
     return path
 
 
+def pytest_collection_modifyitems(items):
+    """Choose what runs on locked stores."""
+    if locked_suite.is_on():
+        locked_suite.choose(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """End a test that has come to what a locked store refuses."""
+    try:
+        return (yield)
+    except locked_suite.RefusalAssertedError:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def untouched():
+    """On locked stores nothing is deleted or overwritten."""
+    yield
+    if locked_suite.is_on():
+        locked_suite.check_untouched()
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Name the servers that the run has started."""
+    """Name the servers that the run has started, and what ran on locked stores."""
+    if locked_suite.is_on():
+        terminalreporter.write_line(locked_suite.summary())
     started = getattr(sys.modules.get("store_servers"), "STARTED", [])
     if started:
         terminalreporter.write_line(f"servers: {', '.join(sorted(started))}")

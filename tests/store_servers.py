@@ -170,7 +170,14 @@ class Seaweed(S3Server):
     def command(self):
         weed = needed("weed", "`make servers` has it")
         ports = [f"-{name}.port={free_port()}" for name in ("master", "volume", "filer")]
-        quiet = ["-admin.ui=false", "-webdav=false", "-master.telemetry=false"]
+        # Catalogs have ports of their own, the same for all that run here.
+        quiet = [
+            "-admin.ui=false",
+            "-webdav=false",
+            "-master.telemetry=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]
         here = [f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
         return [weed, "mini", *here, *ports, *quiet]
 

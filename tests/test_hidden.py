@@ -1,5 +1,7 @@
 """Objects that somebody hid under delete markers or covered with other bytes: told, and brought back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,22 @@ def test_nothing_is_said_to_be_hidden_only_by_who_could_look(monkeypatch):
     monkeypatch.setattr(store.locks, "versions", silent)
     with pytest.raises(StoreUnavailableError):
         repository.verify()
+
+
+def test_the_same_bytes_under_another_tag_are_not_covered(monkeypatch):
+    store = LockedMemoryStore()
+    repository = filled(store, encryption="none")
+    name = first_of(store, "archives")
+    store.administrator().cover(name, store.read(name))
+    versions = store.locks.versions
+
+    def tagged(prefix):  # as a bucket that is encrypted with keys of a service has them
+        return (replace(item, tag=item.version) for item in versions(prefix))
+
+    monkeypatch.setattr(store.locks, "versions", tagged)
+    assert repository.doctor().hidden == ()
+    store.administrator().cover(name, bytes(len(store.read(name))))
+    assert [item.object for item in repository.doctor().hidden] == [name]
 
 
 def test_what_a_collection_removed_does_not_matter():

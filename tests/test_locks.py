@@ -12,7 +12,7 @@ from vark.errors import AccessDeniedError, DamagedError, InvalidArgumentError, S
 from vark.repository import Repository
 from vark.repository.envelope import Envelope
 from vark.repository.layout import LOCKS
-from vark.repository.locking import DAY_MS, NO_LOCKS, _decode
+from vark.repository.locking import DAY_MS, NO_LOCKS, decode_policy
 from vark.stores import LockedMemoryStore, MemoryStore, Retention, urls
 from vark.stores.counts import Counts
 from vark.stores.pace import NO_LIMITS, Paces
@@ -132,6 +132,18 @@ def test_a_backup_locks_all_that_its_snapshot_needs_and_extends_what_it_reuses(r
     )
     assert (again.load(second.snapshot) == changed(ROWS, 1)).all()
     assert again.verify().ok
+
+
+def test_a_write_only_client_locks_what_it_adds(store, clock):
+    repository = Repository.create(store, recipients=[RECIPIENT])
+    repository.lock.set("governance", 30, confirm=True)
+    content = repository.keys.add_signer("writer", write_only=True).content
+    clock.forward(days=1)
+    report = Repository.open(store, signer=content).backup(ROWS, name="n")
+    assert report.lock.ok
+    assert until_of(store, f"archives/{report.archives[0].archive_id}/000000.vark") == START_MS + 31 * DAY_MS
+    state = reopened(repository).lock.state()
+    assert (state.locked_count, state.until_unix_ms) == (state.object_count, START_MS + 31 * DAY_MS)
 
 
 def test_retention_is_never_shortened(repository, store, clock):
@@ -311,7 +323,7 @@ def test_records_of_policies_are_read_strictly():
         "store_unix_ms": None,
         "salt": "00" * 16,
     }
-    assert _decode(envelope.encode(good), "x", envelope).days == 3
+    assert decode_policy(envelope.encode(good), place="x", envelope=envelope).days == 3
     for wrong in (
         {"mode": "off"},
         {"days": 0},
@@ -321,7 +333,7 @@ def test_records_of_policies_are_read_strictly():
         {"salt": 1},
     ):
         with pytest.raises(DamagedError):
-            _decode(envelope.encode({**good, **wrong}), "x", envelope)
+            decode_policy(envelope.encode({**good, **wrong}), place="x", envelope=envelope)
 
 
 def test_a_policy_that_cannot_be_read_is_said_and_keeps_nobody_from_backing_up(store):
@@ -332,6 +344,7 @@ def test_a_policy_that_cannot_be_read_is_said_and_keeps_nobody_from_backing_up(s
     report = repository.backup(ROWS, name="n")
     assert [item[0] for item in report.lock.failed] == [name]
     assert (report.lock.mode, report.lock.days) == ("governance", 7)
+    assert [item.object for item in repository.verify().damaged] == [name]
 
 
 def test_the_command(monkeypatch, capsys, clock):

@@ -7,6 +7,7 @@ was created stays below. Names are given once, so that the oldest version is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from vark.errors import AccessDeniedError, NotFoundError, StorageError, StoreUnavailableError, VarkError
@@ -106,8 +107,18 @@ def _found(store: Store) -> Iterator[HiddenObject]:
         return  # these credentials may not look
     for name, items in groupby(versions, key=lambda item: item.name):
         found = _look(name, list(items))
-        if found is not None:
+        if found is not None and not (found.kind == "covered" and _reads_the_same(store, locks, found)):
             yield found
+
+
+def _reads_the_same(store: Store, locks: Locks, item: HiddenObject) -> bool:
+    """Return whether what is read is what was created: with keys of a service equal bytes have other tags each time."""
+    try:
+        if store.byte_count(item.object) != item.byte_count:
+            return False
+        return store.read(item.object) == locks.read_version(item.object, item.versions[0])
+    except VarkError:
+        return False
 
 
 def _look(name: str, versions: list[ObjectVersion]) -> HiddenObject | None:
@@ -118,13 +129,13 @@ def _look(name: str, versions: list[ObjectVersion]) -> HiddenObject | None:
     oldest_first = tuple(item.version for item in reversed(kept))
     if versions[0].is_marker:
         detail = f"hidden by a delete marker; a version of {kept[-1].byte_count} bytes is there"
-        return HiddenObject(name, "hidden", oldest_first, detail, matters=True)
+        return HiddenObject(name, "hidden", oldest_first, kept[-1].byte_count, detail, matters=True)
     if len({(item.byte_count, item.tag) for item in kept}) == 1:
         return None
     detail = f"{len(kept)} versions with other bytes; what is read is not what was created"
     if (kept[0].byte_count, kept[0].tag) == (kept[-1].byte_count, kept[-1].tag):
         return None  # it was covered, and the first version is on top again
-    return HiddenObject(name, "covered", oldest_first, detail, matters=True)
+    return HiddenObject(name, "covered", oldest_first, kept[-1].byte_count, detail, matters=True)
 
 
 class _Judge:
@@ -140,7 +151,7 @@ class _Judge:
         """Return the same with whether it matters."""
         if item.kind == "hidden" and not self._matters(item):
             detail = f"{item.detail}; vark removed it itself, and nothing needs it"
-            return HiddenObject(item.object, item.kind, item.versions, detail, matters=False)
+            return replace(item, detail=detail, matters=False)
         return item
 
     def _matters(self, item: HiddenObject) -> bool:

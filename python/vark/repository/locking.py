@@ -164,10 +164,24 @@ def read_policies(store: Store, envelope: Envelope) -> tuple[tuple[LockPolicy, .
         if content_of_name(entry.name) is None:
             continue
         try:
-            found.append(_decode(read_object(store, entry.name), entry.name, envelope))
+            found.append(decode_policy(read_object(store, entry.name), place=entry.name, envelope=envelope))
         except VarkError as error:
             faults.append((entry.name, error.message))
     return tuple(sorted(found, key=lambda item: (item.unix_ms, item.digest))), tuple(faults)
+
+
+def decode_policy(data: bytes, *, place: str, envelope: Envelope) -> LockPolicy:
+    """Read a policy. Errors: DamagedError, UnsupportedError."""
+    fields = envelope.decode(data, place=place)
+    fields.check_kind(KIND, version=VERSION)
+    read_repository(fields, envelope.repository)
+    mode, days = fields.text("mode"), fields.integer("days", 0, DAYS_MAX)
+    if mode not in (*MODES, OFF) or (mode == OFF) != (days == 0):
+        fields.refuse("mode, days: expected governance or compliance with days, or off without")
+    fields.hexadecimal("salt", 32)
+    created = fields.unix_ms("created_unix_ms")
+    stored = fields.optional_unix_ms("store_unix_ms")
+    return LockPolicy(mode, days, created if stored is None else stored, content_of_name(place) or "")
 
 
 def retained_archives(store: Store, archives: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -290,16 +304,3 @@ def _new_policy(context: Context, mode: str, days: int) -> None:
         "salt": new_salt(),
     }
     create_record(context.store, LOCKS, context.envelope.encode(record), created)
-
-
-def _decode(data: bytes, place: str, envelope: Envelope) -> LockPolicy:
-    fields = envelope.decode(data, place=place)
-    fields.check_kind(KIND, version=VERSION)
-    read_repository(fields, envelope.repository)
-    mode, days = fields.text("mode"), fields.integer("days", 0, DAYS_MAX)
-    if mode not in (*MODES, OFF) or (mode == OFF) != (days == 0):
-        fields.refuse("mode, days: expected governance or compliance with days, or off without")
-    fields.hexadecimal("salt", 32)
-    created = fields.unix_ms("created_unix_ms")
-    stored = fields.optional_unix_ms("store_unix_ms")
-    return LockPolicy(mode, days, created if stored is None else stored, content_of_name(place) or "")

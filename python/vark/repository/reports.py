@@ -262,12 +262,13 @@ class RepositoryVerifyReport:
 class HiddenObject:
     """An object that is there, but not seen. kind: "hidden" (by a delete marker) or "covered" (by other bytes).
 
-    versions: ids, the oldest first. matters: vark did not remove it itself.
+    versions: ids, the oldest first. byte_count: of the oldest. matters: vark did not remove it itself.
     """
 
     object: str
     kind: str
     versions: tuple[str, ...]
+    byte_count: int
     detail: str
     matters: bool
 

@@ -6,12 +6,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from vark.errors import DamagedError, InvalidArgumentError, NotFoundError, VarkError
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
+from vark.repository.doctor import decode_probe
 from vark.repository.erasures import Erasure
 from vark.repository.hidden import find_hidden
 from vark.repository.layout import (
@@ -19,7 +21,9 @@ from vark.repository.layout import (
     COMMITS,
     ERASURES,
     LISTS,
+    LOCKS,
     MARKER,
+    PROBES,
     content_of_name,
     list_name,
     root_name,
@@ -27,6 +31,7 @@ from vark.repository.layout import (
     volume_of,
 )
 from vark.repository.ledger import LEVELS, RESTORED, Ledger, LedgerEntry, read_ledger, write_ledger
+from vark.repository.locking import decode_policy
 from vark.repository.objects import now_unix_ms, read_object
 from vark.repository.reading import FINDINGS, Needed, Progress, Reading, VerifyRequest, archives_of, expected_sizes
 from vark.repository.records import CommittedArchive, Marker
@@ -167,9 +172,15 @@ def _records(context: Context, catalog: Catalog, signed_by: frozenset[str]) -> d
             return ArchiveList.decode(data, place=place, envelope=context.envelope)
 
         check(name, decode)
-    for entry in context.store.list(ERASURES):
-        if content_of_name(entry.name) is not None:
-            check(entry.name, lambda data: Erasure.decode(data, place="erasure", envelope=context.envelope))
+    decoders: dict[str, Callable[..., object]] = {
+        ERASURES: lambda data, place: Erasure.decode(data, place=place, envelope=context.envelope),
+        LOCKS: lambda data, place: decode_policy(data, place=place, envelope=context.envelope),
+        PROBES: lambda data, place: decode_probe(data, place=place, envelope=context.envelope),
+    }
+    for folder, decoder in decoders.items():
+        for entry in context.store.list(folder):
+            if content_of_name(entry.name) is not None:
+                check(entry.name, partial(decoder, place=entry.name))
     return faults
 
 
