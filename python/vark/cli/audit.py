@@ -10,6 +10,7 @@ import click
 from vark.audit import AuditRule, PlaceFacts, audit_repositories, read_audit_config
 from vark.cli import options, secrets
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.cli.snapshots import shown_time
 from vark.cli.source import NO_KEYS
 from vark.errors import CancelledError, ExitCode, InvalidArgumentError, VarkError
@@ -19,7 +20,7 @@ from vark.types import text_table
 from vark.units import parse_duration
 
 
-@click.command(short_help="Say whether each source has enough copies.")
+@click.command(cls=Command, short_help="Say whether each source has enough copies.")
 @click.argument("places", nargs=-1, metavar="[REPO]...", type=click.Path())
 @click.option("--config", type=click.Path(), help="A TOML file with [[repository]] entries and a [rule].")
 @click.option("--offsite", multiple=True, metavar="REPO", help="This one is off site (may be repeated).")

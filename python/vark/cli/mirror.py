@@ -8,6 +8,7 @@ import click
 
 from vark.cli import options
 from vark.cli.output import Output, as_record
+from vark.cli.sections import Command
 from vark.errors import ExitCode, InvalidArgumentError
 from vark.mirrors import repair_repository, sync_repository
 from vark.repository.opening import store_of
@@ -18,7 +19,7 @@ from vark.units import format_bytes
 SHOWN_MAX = 20
 
 
-@click.command(short_help="Make or update a mirror of a repository.")
+@click.command(cls=Command, short_help="Make or update a mirror of a repository.")
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option("--delete", is_flag=True, help="Take from TARGET what collections of SOURCE have freed; needs its keys.")
@@ -58,7 +59,7 @@ def sync(source: str, target: str, delete: bool, threads: int | None, as_json: b
     return ExitCode.OK if report.ok else ExitCode.DAMAGED
 
 
-@click.command(short_help="Put right what is damaged, from mirrors.")
+@click.command(cls=Command, short_help="Put right what is damaged, from mirrors.")
 @click.argument("place", metavar="REPO", type=click.Path())
 @click.option("--from", "mirrors", multiple=True, required=True, help="A mirror (may be repeated, or A,B).")
 @click.option("--confirm", is_flag=True, help="Do it; without this only tell what would be put right.")
