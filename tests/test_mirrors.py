@@ -22,6 +22,7 @@ from vark.errors import (
     KeyNeededError,
     RefusedError,
     RepositoryNotFoundError,
+    StoreUnavailableError,
 )
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
@@ -316,6 +317,28 @@ def test_tables_and_records_come_from_the_other_mirror(tmp_path):
         mirrored.backup(day(1), name="x")
     with pytest.raises(InvalidArgumentError, match="no mirrors of one repository"):
         Repository.open(mirror, mirrors=[with_days("plain", 1).store])
+
+
+class _Silent(MemoryStore):
+    """Answers once, and then never again."""
+
+    asked = 0
+
+    def read(self, name, *, offset=0, byte_count=None):
+        self.asked += 1
+        if self.asked > 1:
+            raise StoreUnavailableError(f"{name}: no answer in two minutes")
+        return super().read(name, offset=offset, byte_count=byte_count)
+
+
+def test_a_mirror_that_does_not_answer_is_asked_once():
+    source, silent, mirror = with_days("plain", 2), _Silent(), MemoryStore()
+    sync_repository(source.store, mirror)
+    silent._objects.update(mirror._objects)
+    mirrored = Repository.open(silent, mirrors=[source.store])
+    assert (mirrored.load("latest") == day(1)).all()
+    assert silent.asked == 2
+    assert {item.mirror for item in mirrored.elsewhere} == {"MemoryStore"}
 
 
 @pytest.mark.parametrize("kind", ["plain", "sealed"])

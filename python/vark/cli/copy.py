@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vark.cli import options
+from vark.cli.lock import warn_unlocked
 from vark.cli.output import Output, as_record
 from vark.cli.sections import Command
 from vark.cli.snapshots import ID_DIGITS, shown_time
@@ -42,7 +43,7 @@ def copy(source: str, target: str, references: tuple[str, ...], **given: Any) ->
     REFERENCE: "latest" (of each --name), an id or its first digits, a tag, or a time; without any, all snapshots. What
     TARGET has already is not moved again: after an interruption, or every night, run the same again. Keys, --signer and
     VARK_… are those of TARGET; SOURCE has --from-… and VARK_FROM_…, and without these opens by the same.
-    Exits with 3 when something could not be copied.
+    Exits with 3 when something could not be copied, or not locked as a policy of TARGET asks.
 
     \b
     vark copy backups/ s3://elsewhere/backups
@@ -69,6 +70,7 @@ def copy(source: str, target: str, references: tuple[str, ...], **given: Any) ->
 
 
 def _tell(output: Output, report: CopyReport, source: str, target: str) -> None:
+    warn_unlocked(output, report.lock)
     for place, detail in report.unread:
         output.warn(f"{place}: cannot be used, and was not copied: {detail}", object=place)
     for item in report.snapshots:

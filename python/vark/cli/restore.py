@@ -39,6 +39,8 @@ def restore(reference: str, target: str, **given: Any) -> int:
     vark restore latest products.faiss --from backups/,s3://elsewhere/backups
     """
     output = Output(as_json=given["as_json"])
+    if given["mirrors"]:
+        options.refuse_given(["repo"], "--from names all places; leave one of them out")
     places = split_places(given["mirrors"]) if given["mirrors"] else [given["repo"]]
     repository = options.open_repository(places[0], rescue=True, mirrors=places[1:])
     snapshot = repository.snapshot(reference, name=given["name"], at=given["at"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vark.repository.reports import LockReport
 from vark.stores import Traffic
 
 
@@ -50,7 +51,7 @@ class CopyReport:
 
     archive_bytes: of archives that were written. erasures: names for which an erasure of the source is new in the
     target. unread: (object, why) of records of the source that cannot be used: what they say was not copied.
-    traffic: of the source and of the target, where they are remote stores.
+    traffic: of the source and of the target, where they are remote stores. lock: what was locked in the target.
     """
 
     source: str
@@ -62,11 +63,16 @@ class CopyReport:
     unread: tuple[tuple[str, str], ...]
     seconds: float
     traffic: tuple[Traffic | None, Traffic | None] = (None, None)
+    lock: LockReport | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether all that was asked for is there."""
-        return not self.unread and all(item.state != "failed" for item in self.snapshots)
+        """Whether all that was asked for is there, and locked where a policy of the target asks for that."""
+        return (
+            not self.unread
+            and (self.lock is None or self.lock.ok)
+            and all(item.state != "failed" for item in self.snapshots)
+        )
 
     def count(self, *states: str) -> int:
         """Return how many snapshots have one of these states."""

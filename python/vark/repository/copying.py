@@ -27,6 +27,7 @@ from vark.repository.erase_filter import ErasureFilter, carry
 from vark.repository.fields import new_salt
 from vark.repository.keystore import newest_generation
 from vark.repository.ledger import LedgerEntry, read_ledger, write_ledger
+from vark.repository.locking import lock_snapshots
 from vark.repository.objects import new_uuid7, now_unix_ms
 from vark.repository.reading import FINDINGS, Progress
 from vark.repository.records import Ancestor, Commit, CommittedArchive, CopyOf
@@ -87,6 +88,7 @@ def copy(source: Context, target: Context, request: CopyRequest) -> CopyReport:
         run.close()
     for name in sorted(carried):
         rewrite_name(target, name)  # what was copied before its rows were erased
+    made = {item.snapshot for item in snapshots if item.state in ("copied", "replaced")}
     return CopyReport(
         source=source.id,
         target=target.id,
@@ -96,6 +98,7 @@ def copy(source: Context, target: Context, request: CopyRequest) -> CopyReport:
         erasures=tuple(sorted(carried)),
         unread=tuple(sorted((name, error.message) for name, error in source.reader.read().faults.items())),
         seconds=time.monotonic() - start,
+        lock=lock_snapshots(target, made) if made else None,
     )
 
 

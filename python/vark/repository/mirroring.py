@@ -31,6 +31,7 @@ from vark.repository.layout import (
     ERASURES,
     KEYS,
     LISTS,
+    LOCKS,
     MARKER,
     MARKS,
     ROOTS,
@@ -121,7 +122,8 @@ class _Sync:
         self._claim()
         commits = self._commits(missing)
         self._archives(commits)
-        self._small(self._missing(ERASURES, content_of_name))
+        for folder in (ERASURES, LOCKS):
+            self._small(self._missing(folder, content_of_name))
         self._small(list(commits))
         self._small(self._missing(MARKS, content_of_name))
         if not self._found.withheld:  # a root may say that what these replace was swept
@@ -352,7 +354,7 @@ def _unforged(catalog: Catalog) -> Catalog:
 
 def _is_mirrored(name: str) -> bool:
     """Return whether an object is one that a mirror has: sessions, the ledger and probes speak of one place."""
-    return name.partition("/")[0] in (ARCHIVES, COMMITS, MARKS, ERASURES, KEYS, ROOTS, LISTS)
+    return name.partition("/")[0] in (ARCHIVES, COMMITS, MARKS, ERASURES, LOCKS, KEYS, ROOTS, LISTS)
 
 
 def _key_order(name: str) -> tuple[int, bool, int]:

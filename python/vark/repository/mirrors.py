@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from vark.errors import CancelledError, DamagedError, InvalidArgumentError, NotFoundError, StorageError, VarkError
+from vark.errors import (
+    CancelledError,
+    DamagedError,
+    InvalidArgumentError,
+    NotFoundError,
+    StorageError,
+    StoreUnavailableError,
+    VarkError,
+)
 from vark.repository.digest import digest_hex
 from vark.repository.fields import decode_record, split_digested
 from vark.repository.layout import MARKER, content_of_name, key_of, root_generation
@@ -75,7 +83,7 @@ class MirroredStore:
         self.places = tuple(places)
         self.root = self.places[0]
         self.elsewhere: list[Elsewhere] = []
-        self.unreachable: dict[str, str] = {}
+        self.unreachable: dict[str, str] = {}  # asked no more: each time would cost the patience that one has
         self._lock = threading.Lock()
         self._first: dict[str, int] = {}  # archive -> the mirror that its tables are read from
 
@@ -116,13 +124,13 @@ class MirroredStore:
         """Return what any of them has; of volumes of two lengths the longer, for the other is cut short."""
         found: dict[str, ObjectEntry] = {}
         answered = 0
-        for store, place in zip(self.stores, self.places, strict=True):
+        for number, place in enumerate(self.places):
             try:
-                entries = store.list(prefix)
+                entries = self.ask(number, lambda store: store.list(prefix))
             except CancelledError:
                 raise
             except (VarkError, OSError) as error:
-                self.unreachable[place] = str(error)
+                self.unreachable.setdefault(place, str(error))
                 continue
             answered += 1
             for entry in entries:
@@ -165,6 +173,17 @@ class MirroredStore:
         assert first is not None
         raise first
 
+    def ask(self, number: int, question: Callable[[Store], Value]) -> Value:
+        """Ask one mirror. Errors: its own; StoreUnavailableError, at once where it did not answer before."""
+        place = self.places[number]
+        if place in self.unreachable:
+            raise StoreUnavailableError(self.unreachable[place])
+        try:
+            return question(self.stores[number])
+        except StoreUnavailableError as error:
+            self.unreachable[place] = error.message
+            raise
+
     def note(self, name: str, offset: int, byte_count: int, number: int, why: str) -> None:
         """Note what was taken from another mirror than the first."""
         with self._lock:
@@ -174,9 +193,9 @@ class MirroredStore:
 
     def _from_any(self, name: str, read: Callable[[Store], Value]) -> Value:
         first: BaseException | None = None
-        for number, store in enumerate(self.stores):
+        for number in range(len(self.stores)):
             try:
-                value = read(store)
+                value = self.ask(number, read)
             except CancelledError:
                 raise
             except (VarkError, OSError) as error:
@@ -251,8 +270,11 @@ class MirroredRanges:
     def _read(self, number: int, offset: int, byte_count: int) -> memoryview | bytes:
         reader = self._readers[number]
         if reader is not None:
-            return reader.read(offset, byte_count)
-        store, parts, start = self._mirrors.stores[number], list[bytes](), 0
+            return self._mirrors.ask(number, lambda _: reader.read(offset, byte_count))
+        return self._mirrors.ask(number, lambda store: self._read_parts(store, offset, byte_count))
+
+    def _read_parts(self, store: Store, offset: int, byte_count: int) -> bytes:
+        parts, start = list[bytes](), 0
         for name, size in self._volumes:
             first, last = max(offset, start), min(offset + byte_count, start + size)
             if first < last:

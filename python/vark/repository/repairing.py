@@ -36,6 +36,7 @@ from vark.repository.layout import (
     ERASURES,
     KEYS,
     LISTS,
+    LOCKS,
     MARKER,
     MARKS,
     ROOTS,
@@ -319,11 +320,11 @@ def _is_meant(archive: CommittedArchive, volumes: Sequence[Volume]) -> bool:
 
 def _is_small(name: str) -> bool:
     folder = name.partition("/")[0]
-    return name == MARKER or (folder in (COMMITS, MARKS, ERASURES, ROOTS, LISTS, KEYS) and not is_bundle(name))
+    return name == MARKER or (folder in (COMMITS, MARKS, ERASURES, LOCKS, ROOTS, LISTS, KEYS) and not is_bundle(name))
 
 
 def _order(name: str) -> tuple[int, str]:
-    folders = (KEYS, MARKER, ERASURES, COMMITS, MARKS, LISTS, ROOTS)
+    folders = (KEYS, MARKER, ERASURES, LOCKS, COMMITS, MARKS, LISTS, ROOTS)
     return folders.index(name.partition("/")[0]), name
 
 
