@@ -104,8 +104,12 @@ impl FileTarget {
         let sync = self.sync;
         self.growing.finish()?;
         if sync {
-            // A failed fsync is final: the kernel may have dropped the pages, a second one would lie.
-            self.file().sync_all().map_err(|error| self.growing.fault(&error))?;
+            // A failed fsync is final: the kernel may have dropped the pages, a second one would lie. So what was
+            // written is not kept either: whoever went on with it would read it back out of memory.
+            if let Err(error) = self.file().sync_all() {
+                self.kept = false;
+                return Err(self.growing.fault(&error));
+            }
         }
         let folder = sync.then(|| OpenFolder::of(&self.path)).transpose()?;
         if self.temporary != self.path {
