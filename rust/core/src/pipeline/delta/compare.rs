@@ -8,6 +8,7 @@ use crate::error::{Result, to_usize};
 use crate::pipeline::cache::{ChunkCache, Patch};
 use crate::pipeline::rows::ReadState;
 use crate::plan::batch::WHOLE_CHUNK_BYTES_MAX;
+use crate::sys;
 use std::sync::Arc;
 
 /// Everything a worker must know of one stream. Shared by all jobs of the stream.
@@ -169,6 +170,7 @@ impl Compare {
             None => self.compare_data(base, state, first_row, raw, &mut changes)?,
         }
         changes.rows.reserve_exact(changes.places.len() * self.row_bytes);
+        sys::prefer_huge_pages(changes.rows.spare_capacity_mut());
         for place in &changes.places {
             let start = *place as usize * self.row_bytes;
             let row = &raw[start..start + self.row_bytes];

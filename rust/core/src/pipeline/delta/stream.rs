@@ -9,6 +9,7 @@ use crate::codec::map;
 use crate::error::{Error, ErrorKind, Result, to_usize};
 use crate::pipeline::rows::ReadState;
 use crate::stream::{StreamDescription, StreamRole};
+use crate::sys;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -153,6 +154,9 @@ impl DeltaStream {
 
     fn map_chunk(&mut self, first_row: u64, rows: u64, changes: &Changes, ready: &mut Vec<Ready>) -> Result<()> {
         let mut next = first_row;
+        let room = changes.rows.len().min(self.part_chunk_bytes.saturating_sub(self.part_rows.len()));
+        self.part_rows.reserve(room);
+        sys::prefer_huge_pages(self.part_rows.spare_capacity_mut());
         for (at, place) in changes.places.iter().enumerate() {
             let row = first_row + u64::from(*place);
             self.copy(next, row, ready)?;
