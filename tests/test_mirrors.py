@@ -439,6 +439,44 @@ def test_a_store_that_lets_nothing_be_overwritten_says_so():
         repair_repository(source.store, [mirror], confirm=True)
 
 
+def test_another_archive_under_the_name_is_no_whole_one():
+    """Whole by its own tables, but not the one that the commit names."""
+    source, other, mirror = with_days("sealed", 1), with_days("sealed", 1), MemoryStore()
+    sync_repository(source.store, mirror)
+    [name], [foreign] = archive_names(mirror), archive_names(other.store)
+    kept = source.store.read(name)
+    swapped = other.store.read(foreign)
+    assert len(swapped) == len(kept)
+    mirror.replace(name, swapped)
+    source.store.replace(name, swapped)
+    report = repair_repository(source.store, [mirror], confirm=True)
+    assert not report.ok
+    assert not report.repaired
+    assert "another archive" in sync_repository(source.store, MemoryStore()).problems[0][1]
+    mirror.replace(name, kept)
+    assert repair_repository(source.store, [mirror], confirm=True).ok
+    assert source.store.read(name) == kept
+
+
+def test_roots_that_only_a_mirror_has_free_nothing():
+    source, mirror = with_days("plain", 2), MemoryStore()
+    sync_repository(source.store, mirror)
+    gone = Repository.open(mirror)
+    gone.forget([item.id for item in gone.snapshots()], confirm=True, min_redundancy=0)
+    gone.gc(confirm=True, trash=0, grace=0, min_redundancy=0)
+    for entry in source.store.list(""):  # all that was swept there is there again, but for the roots
+        if entry.name not in mirror._objects and not entry.name.startswith(MARKS):
+            mirror.create(entry.name, source.store.read(entry.name))
+    for entry in mirror.list(MARKS):
+        mirror.delete(entry.name)
+    before = objects(source.store)
+    name = archive_names(source.store)[0]
+    damage(source.store, name, 5_000)
+    assert repair_repository(source.store, [mirror], confirm=True).ok
+    assert objects(source.store) == before
+    assert source.verify().ok
+
+
 def test_what_was_collected_does_not_come_back():
     source, mirror = with_days("plain", 3), MemoryStore()
     sync_repository(source.store, mirror)
