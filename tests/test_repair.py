@@ -5,12 +5,12 @@ import tempfile
 
 import pytest
 
-from test_copies import with_days
+from test_copies import day, with_days
 from test_mirrors import SEED, archive_names, damage, objects, opened
 from vark import repair_repository, sync_repository
 from vark.errors import AccessDeniedError, RefusedError
 from vark.repository import Repository
-from vark.repository.layout import LISTS, MARKS, ROOTS
+from vark.repository.layout import ARCHIVES, LISTS, MARKS, ROOTS
 from vark.stores import LocalStore, MemoryStore
 
 

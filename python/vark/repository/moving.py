@@ -128,7 +128,8 @@ def scrub(volumes: Sequence[Volume], ancestor: Ancestor, *, threads: int | None)
     report = vark.api.verify_archive(list(volumes), level="stored", own=True, threads=threads)
     if not report.ok or (report.archive_id, report.root) == (ancestor.id, ancestor.root):
         return report
-    detail = f"another archive: it says id {report.archive_id}, root {(report.root or '')[:16]}…"
+    said = f"it says id {report.archive_id}, root {(report.root or '')[:16]}…"
+    detail = f"it is another archive than its commit names: {said}"
     return replace(report, ok=False, damage=(Damage("trailer", detail, None, None, None, None, None),))
 
 
