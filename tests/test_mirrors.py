@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import tempfile
 
 import numpy as np
 import pytest
@@ -14,20 +13,18 @@ from test_cli import lines, run
 from test_copies import OTHER_KEYS, day, with_days
 from vark import repair_repository, sync_repository
 from vark.errors import (
-    AccessDeniedError,
     ConflictError,
     DamagedError,
     HistoryAlteredError,
     InvalidArgumentError,
     KeyNeededError,
-    RefusedError,
     RepositoryNotFoundError,
     StoreUnavailableError,
 )
 from vark.repository import Repository
 from vark.repository.digest import digest_hex
 from vark.repository.fields import encode_record
-from vark.repository.layout import ARCHIVES, COMMITS, KEYS, LISTS, MARKS, ROOTS, list_name, root_name
+from vark.repository.layout import ARCHIVES, COMMITS, KEYS, LISTS, ROOTS, list_name, root_name
 from vark.stores import LocalStore, MemoryStore
 
 SEED = int(os.environ.get("VARK_SEED", str(random.SystemRandom().randrange(10**6))))
@@ -339,116 +336,6 @@ def test_a_mirror_that_does_not_answer_is_asked_once():
     assert (mirrored.load("latest") == day(1)).all()
     assert silent.asked == 2
     assert {item.mirror for item in mirrored.elsewhere} == {"MemoryStore"}
-
-
-@pytest.mark.parametrize("kind", ["plain", "sealed"])
-@pytest.mark.parametrize("where", ["memory", "folder"])
-def test_repair_puts_back_what_is_damaged_and_missing(kind, where, tmp_path):
-    moments = random.Random(f"{SEED}.{kind}.{where}")
-    source = with_days(kind, 4, None if where == "memory" else tmp_path / "a", volume_bytes=1 << 20)
-    source.hold(source.snapshots()[0])
-    source.forget(source.snapshots()[1], confirm=True)
-    source.gc(confirm=True, trash=0, grace=0)
-    store = source.store
-    mirror = MemoryStore()
-    sync_repository(store, mirror)
-    before = objects(store)
-    names = sorted(before)
-    chosen = moments.sample(names, len(names) // 2)
-    for name in chosen:
-        if moments.random() < 0.4:
-            store.delete(name)
-        else:
-            damage(store, name, moments.randrange(len(before[name])))
-    keys_of_one = [name for name in names if name.startswith("keys/")]
-    planned = repair_repository(store, [mirror])
-    assert not planned.confirmed
-    assert not planned.ok
-    assert objects(store) != before
-    done = repair_repository(store, [mirror], confirm=True)
-    assert done.ok, (SEED, done.lost)
-    assert {item.object for item in done.repaired} == {item.object for item in planned.repaired}
-    after = objects(store)
-    # A key object is compared with nothing but its own form; each is there three times.
-    differ = {name for name in names if after.get(name) != before[name]}
-    assert differ <= set(keys_of_one), SEED
-    assert opened(store, kind).verify().ok
-    assert repair_repository(store, [mirror], confirm=True).repaired == ()
-
-
-def another(source, archive_id, rows):
-    """The bytes of an archive of the same id and length that agrees with itself."""
-    context = source._context
-    with tempfile.TemporaryFile() as file:
-        how = {"base": None, "fingerprint_key": context.fingerprint_key, "options": {"compression": "none"}}
-        context.engine.write(rows, file.fileno(), archive_id=archive_id, **how)
-        file.seek(0)
-        return file.read()
-
-
-def test_repair_takes_no_archive_that_agrees_with_itself_and_is_another():
-    source, mirror, whole = Repository.create(MemoryStore(), encryption="none"), MemoryStore(), MemoryStore()
-    (archive,) = source.backup(day(0), name="n", compression="none", cache=False).archives
-    for target in (mirror, whole):
-        sync_repository(source.store, target)
-    name = archive_names(source.store)[0]
-    other = another(source, archive.archive_id, day(9))
-    assert len(other) == len(source.store.read(name))
-    mirror.replace(name, other)
-    damage(source.store, name, 300)
-    before = source.store.read(name)
-    report = repair_repository(source.store, [mirror], confirm=True)
-    assert (report.repaired, [place for place, _ in report.lost]) == ((), [f"{ARCHIVES}/{archive.archive_id}"])
-    assert source.store.read(name) == before
-    assert repair_repository(source.store, [mirror, whole], confirm=True).ok
-    # And where it stands in the repository itself, it is damage.
-    report = repair_repository(mirror, [whole], confirm=True)
-    assert "another archive than its commit names" in report.repaired[0].why
-    assert (opened(mirror, "plain").load() == day(0)).all()
-
-
-def test_repair_puts_together_what_is_whole_nowhere(tmp_path):
-    source = with_days("plain", 1, tmp_path / "a", volume_bytes=1 << 20)
-    mirror = LocalStore(tmp_path / "b")
-    sync_repository(source.store, mirror)
-    before = objects(source.store)
-    [name] = archive_names(source.store)[:1]
-    damage(source.store, name, 5_000)
-    damage(mirror, name, 600_000)
-    report = repair_repository(source.store, [mirror], confirm=True)
-    assert report.ok
-    assert "put together" in report.repaired[0].mirror
-    assert objects(source.store) == before
-
-
-def test_a_store_that_lets_nothing_be_overwritten_says_so():
-    class _Locked(MemoryStore):
-        is_locked = False
-
-        def replace(self, name, data):
-            if self.is_locked:
-                raise AccessDeniedError(f"{name}: locked")
-            super().replace(name, data)
-
-    source = with_days("plain", 1, _Locked())
-    mirror = MemoryStore()
-    sync_repository(source.store, mirror)
-    damage(source.store, archive_names(source.store)[0], 3000)
-    source.store.is_locked = True
-    with pytest.raises(RefusedError, match="--from"):
-        repair_repository(source.store, [mirror], confirm=True)
-
-
-def test_what_was_collected_does_not_come_back():
-    source, mirror = with_days("plain", 3), MemoryStore()
-    sync_repository(source.store, mirror)
-    source.forget(source.snapshots()[0], confirm=True)
-    source.compact(source.snapshots()[-1])
-    source.gc(confirm=True, trash=0, grace=0)
-    before = objects(source.store)
-    assert repair_repository(source.store, [mirror], confirm=True).repaired == ()
-    assert objects(source.store) == before
-    assert any(before_name.startswith((ROOTS, LISTS, MARKS)) for before_name in before)
 
 
 def test_the_commands(tmp_path):

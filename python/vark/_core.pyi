@@ -119,8 +119,9 @@ def verify_path(
 
     {"level", "archive_bytes", "checked_bytes", "chunks", "seconds", "ok",
     "damage": [{"layer", "detail", "stream", "first_row", "row_count", "ancestor", "offset", "byte_count"}],
-    "unread": [likewise, of places that could not be read]}
-    stream and rows are null where the damage is in no stream; ancestor is null unless it lies in one.
+    "unread": [likewise, of places that could not be read], "archive_id", "root"}
+    stream and rows are null where the damage is in no stream; ancestor is null unless it lies in one; archive_id and
+    root, which the archive itself says, where its tables are damaged.
     """
 
 def verify_rows(

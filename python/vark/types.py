@@ -300,7 +300,8 @@ class Damage:
 class VerifyReport:
     """What verification found. ok is True only when all that `level` covers was read and is right.
 
-    unread: places that could not be read, for another reason than damage; reading them again may succeed.
+    unread: places that could not be read, for another reason than damage; reading them again may succeed. archive_id,
+    root: what the archive itself says, None where its tables are damaged.
     """
 
     level: str
@@ -311,6 +312,8 @@ class VerifyReport:
     ok: bool
     damage: tuple[Damage, ...]
     unread: tuple[Damage, ...] = ()
+    archive_id: str | None = None
+    root: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> VerifyReport:
@@ -324,6 +327,8 @@ class VerifyReport:
             ok=bool(record["ok"]),
             damage=_places(record["damage"]),
             unread=_places(record["unread"]),
+            archive_id=record.get("archive_id"),
+            root=record.get("root"),
         )
 
     def __bool__(self) -> bool:

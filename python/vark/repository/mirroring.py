@@ -207,7 +207,7 @@ class _Sync:
             try:
                 if not found:
                     raise DamagedError(f"archive {key}: not as its commit says in the source; see `vark repair`")
-                moved = self._mover.archive(key, found, own.get(key))
+                moved = self._mover.archive(wanted[key], found, own.get(key))
             except FINDINGS as error:
                 self._found.problems[place] = error.message
                 broken.add(key)

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import vark.api
@@ -15,9 +16,10 @@ from vark.errors import DamagedError, InvalidArgumentError, ObjectExistsError, S
 from vark.repository.digest import VolumeDigest, volume_digest
 from vark.repository.engine import READ_BYTES, Places
 from vark.repository.layout import volume_name
-from vark.repository.records import CommittedArchive
+from vark.repository.records import Ancestor, CommittedArchive
 from vark.repository.uploads import IN_FLIGHT_BYTES
 from vark.stores import ObjectEntry, RemoteStore, Store
+from vark.types import Damage, VerifyReport
 
 PUT_BYTES_MAX = 5 << 30  # what object stores take by one request
 
@@ -40,28 +42,30 @@ class Mover:
                 return None
         return found
 
-    def archive(self, archive_id: str, sizes: Sequence[int], committed: CommittedArchive | None) -> int:
+    def archive(self, ancestor: Ancestor, sizes: Sequence[int], committed: CommittedArchive | None) -> int:
         """Bring the volumes of an archive over that are missing, and verify all of it there; return the bytes moved.
 
         Errors: DamagedError (in the source, or a volume there has other bytes), StorageError (what arrived is not
         what was sent), NotFoundError (collected meanwhile).
         """
+        archive_id = ancestor.id
         missing = self.missing(archive_id, sizes)
         if missing is None:
             raise DamagedError(f"archive {archive_id}: a volume in the mirror has another length; see `vark repair`")
         numbers = [number for number in range(len(sizes)) if volume_name(archive_id, number) in missing]
         digests = committed.digests if committed is not None and len(committed.digests) == len(sizes) else ()
         if numbers and not digests:
-            self._verify(self._source, archive_id, sizes, "in the source")
+            self._verify(self._source, ancestor, sizes, "in the source")
         moved = self._move(archive_id, sizes, numbers, digests)
-        self._verify(self._target, archive_id, sizes, "in the mirror")
+        self._verify(self._target, ancestor, sizes, "in the mirror")
         return moved
 
-    def _verify(self, store: Store, archive_id: str, sizes: Sequence[int], where: str) -> None:
-        """Compare stored bytes with the archive's own tables, for which no key is needed."""
-        report = verify_stored(Places(store).volumes(archive_id, sizes), threads=self._threads)
-        if report is not None:
-            raise DamagedError(f"archive {archive_id}, {where}: {report}; see `vark repair`")
+    def _verify(self, store: Store, ancestor: Ancestor, sizes: Sequence[int], where: str) -> None:
+        """Compare stored bytes with the archive's own tables, for which no key is needed, and these with the commit."""
+        report = scrub(Places(store).volumes(ancestor.id, sizes), ancestor, threads=self._threads)
+        if not report.ok:
+            places = [*report.damage, *report.unread]
+            raise DamagedError(f"archive {ancestor.id}, {where}: {places[0]}; see `vark repair`")
 
     def _move(self, archive_id: str, sizes: Sequence[int], numbers: Sequence[int], digests: Sequence[str]) -> int:
         target, sending = self._target, deque[Future[None]]()
@@ -119,11 +123,14 @@ class Mover:
             raise StorageError(f"{name}: somebody else writes it, too; run it again") from error
 
 
-def verify_stored(volumes: Sequence[Volume], *, threads: int | None) -> str | None:
-    """Return what is wrong with the stored bytes of an archive, by its own tables, or None."""
+def scrub(volumes: Sequence[Volume], ancestor: Ancestor, *, threads: int | None) -> VerifyReport:
+    """Compare the stored bytes of an archive with its own tables, and its id and root with those of its commit."""
     report = vark.api.verify_archive(list(volumes), level="stored", own=True, threads=threads)
-    places = [*report.damage, *report.unread]
-    return str(places[0]) if places else None
+    if not report.ok or (report.archive_id, report.root) == (ancestor.id, ancestor.root):
+        return report
+    said = f"it says id {report.archive_id}, root {(report.root or '')[:16]}…"
+    detail = f"it is another archive than its commit names: {said}"
+    return replace(report, ok=False, damage=(Damage("trailer", detail, None, None, None, None, None),))
 
 
 class _Bytes:

@@ -14,14 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import vark.api
 from vark.archive import Volume
 from vark.errors import (
     AccessDeniedError,
     CancelledError,
     DamagedError,
     InvalidArgumentError,
-    KeyNeededError,
     NotFoundError,
     RefusedError,
     VarkError,
@@ -49,10 +47,11 @@ from vark.repository.layout import (
 )
 from vark.repository.mirroring import KEYRING, SMALL_BYTES_MAX, envelope_of
 from vark.repository.mirrors import MirroredStore, fits
+from vark.repository.moving import scrub
 from vark.repository.reading import FINDINGS, Progress
 from vark.repository.records import CommittedArchive, Marker
 from vark.repository.root import AdministrationReader
-from vark.stores import Store
+from vark.stores import ObjectEntry, Store
 from vark.stores.base import Buffer, ReplacingStore, read_limited
 from vark.types import Damage, VerifyReport
 
@@ -64,6 +63,19 @@ class RepairRequest:
     confirm: bool = False
     threads: int | None = None
     progress: Progress | None = None
+
+
+class _Together(MirroredStore):
+    """The repository and its mirrors, but for roots later than its own.
+
+    They may be of a collection that ran in a mirror by itself, or of somebody who can write there: what a root says was
+    swept would be looked at no more.
+    """
+
+    def list(self, prefix: str) -> list[ObjectEntry]:
+        own = self.stores[0].list(ROOTS) if prefix in ("", ROOTS) else []
+        newest = max((number for entry in own if (number := root_generation(entry.name)) is not None), default=0)
+        return [entry for entry in super().list(prefix) if (root_generation(entry.name) or 0) <= newest]
 
 
 @dataclass(slots=True)
@@ -86,7 +98,7 @@ class _Repair:
     def __init__(self, store: Store, mirrors: Sequence[Store], places: Sequence[str], request: RepairRequest) -> None:
         self._store, self._request = store, request
         self._mirrors = list(zip(mirrors, places[1:], strict=True))
-        self._all = MirroredStore([store, *mirrors], places)
+        self._all = _Together([store, *mirrors], places)
         self._found = _Found()
         # What is replaced later is read from all of them now.
         marker = Marker.decode(self._all.read(MARKER), place=MARKER)
@@ -141,10 +153,7 @@ class _Repair:
         if name.startswith(MARKS):
             mark = catalog.marks.get(name)
             return mark is None or any(commit.snapshot == mark.snapshot for commit in catalog.commits.values())
-        own = {entry.name for entry in self._store.list(ROOTS)} | {entry.name for entry in self._store.list(KEYS)}
-        if name.startswith(ROOTS):  # a later one may be of a collection that ran in the mirror
-            newest = max((number for one in own if (number := root_generation(one)) is not None), default=0)
-            return (root_generation(name) or 0) <= newest
+        own = [entry.name for entry in self._store.list(KEYS)]
         if name.startswith(LISTS):
             root = catalog.administration.root
             return root is not None and name in {list_name(one) for one in (*root.sweeps, root.list or "")}
@@ -190,19 +199,17 @@ class _Repair:
         """Look at one archive, and put right the volumes that are other than in a whole one."""
         names = [volume_name(archive.id, number) for number in range(len(sizes))]
         faults = self._lengths(self._store, names, sizes)
-        own = [] if faults else Places(self._store).volumes(archive.id, sizes)
-        report = self._scrub(own) if own else None
-        if report is not None and report.ok and _is_meant(archive, own):
+        report = None if faults else self._scrub(archive, Places(self._store).volumes(archive.id, sizes))
+        if report is not None and report.ok:
             return
-        places = [] if report is None else [*report.damage, *report.unread]
-        seen = str(places[0]) if places else "" if faults else "it is another archive than its commit names"
+        seen = "" if report is None else str([*report.damage, *report.unread][0])
         try:
             with self._whole(archive, sizes) as (volumes, place):
                 for name, volume, size in zip(names, volumes, sizes, strict=True):
                     if name in faults or not self._is_same(name, volume, size):
                         self._put_file(name, volume, size, faults.get(name, seen or "its bytes are others"), place)
             if self._request.confirm:
-                after = self._scrub(Places(self._store).volumes(archive.id, sizes))
+                after = self._scrub(archive, Places(self._store).volumes(archive.id, sizes))
                 if not after.ok:
                     raise DamagedError(
                         f"{after.damage[0] if after.damage else after.unread[0]}, after it was put right"
@@ -224,10 +231,7 @@ class _Repair:
             for store, place in [*self._mirrors, (self._store, self._all.places[0])]:
                 if self._lengths(store, names, sizes):
                     continue
-                volumes = Places(store).volumes(archive.id, sizes)
-                report = self._scrub(volumes)
-                if report.ok and not _is_meant(archive, volumes):
-                    continue  # it agrees with itself, and is another
+                report = self._scrub(archive, Places(store).volumes(archive.id, sizes))
                 if report.ok:
                     yield (
                         [
@@ -251,13 +255,13 @@ class _Repair:
                         if not any(start < first + count and first < start + length for start, length in bad):
                             _overlay(files, names, sizes, other, first, count)
                             break
-                if self._scrub(list(files)).ok and _is_meant(archive, files):
+                if self._scrub(archive, list(files)).ok:
                     yield files, f"{place} and others, put together"
                     return
         raise DamagedError(f"archive {archive.id}: no mirror has it whole, and not all of it is whole in some mirror")
 
-    def _scrub(self, volumes: Sequence[Volume]) -> VerifyReport:
-        return vark.api.verify_archive(list(volumes), level="stored", own=True, threads=self._request.threads)
+    def _scrub(self, archive: CommittedArchive, volumes: Sequence[Volume]) -> VerifyReport:
+        return scrub(volumes, archive.as_ancestor(), threads=self._request.threads)
 
     def _lengths(self, store: Store, names: Sequence[str], sizes: Sequence[int]) -> dict[str, str]:
         """Return which volumes are missing, or not as long as they have to be."""
@@ -307,15 +311,6 @@ class _Repair:
         if archive_id in AdministrationReader(self._store, self._envelope).read_what_is_readable({}).swept:
             for name in names:
                 self._store.delete(name)
-
-
-def _is_meant(archive: CommittedArchive, volumes: Sequence[Volume]) -> bool:
-    """Return whether an archive is the one that its commit names; of one that is encrypted only its keys would tell."""
-    try:
-        with vark.api.open_archive(list(volumes)) as opened:
-            return (str(opened.archive_id), opened.root) == (archive.id, archive.root)
-    except KeyNeededError:
-        return True
 
 
 def _is_small(name: str) -> bool:

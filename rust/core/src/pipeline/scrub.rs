@@ -45,6 +45,8 @@ pub fn scrub(source: Arc<dyn ReadAt>, progress: Progress<'_>) -> Result<VerifyRe
         ok: scrub.is_clean(),
         damage: scrub.damage,
         unread: scrub.unread,
+        archive_id: Some(tables.id().to_string()),
+        root: Some(crate::seal::hex(&tables.root())),
     })
 }
 

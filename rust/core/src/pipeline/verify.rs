@@ -44,6 +44,9 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// Places that could not be read, which says nothing of what they hold.
     pub unread: Vec<Damage>,
+    /// Id and root that the archive itself says; of one whose tables are damaged none.
+    pub archive_id: Option<String>,
+    pub root: Option<String>,
 }
 
 /// One damaged place, or one that could not be read. Stream and rows are `None` where it lies in no stream, `ancestor` unless it lies in one.
@@ -114,6 +117,8 @@ pub fn verify_opened(
                 ok: false,
                 damage: vec![damage],
                 unread: Vec::new(),
+                archive_id: None,
+                root: None,
             })
         }
         Err(error) => Err(error),
@@ -203,6 +208,8 @@ impl<'a, 'b> Check<'a, 'b> {
             ok: self.is_clean(),
             damage: self.damage,
             unread: self.unread,
+            archive_id: Some(self.reader.archive().id().to_string()),
+            root: Some(crate::seal::hex(&self.reader.archive().root())),
         }
     }
 
