@@ -182,3 +182,21 @@ def test_archives_are_listed_together(name, servers):
     assert found == {archive: volume_sizes(store, archive) for archive in chosen}
     assert found[ids[2]] == (2, 3)
     assert spent.lists == 1
+
+
+@pytest.mark.parametrize("level", ["stored", "full"])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_verification_reads_an_archive_once(level, sealed, tmp_path, monkeypatch):
+    """Far larger than what is kept in memory: blocks come with the padding after them, not once more for that."""
+    monkeypatch.setenv("VARK_STATE", str(tmp_path))
+    bucket = obstore.store.MemoryStore()
+    keys = {"passphrase": "secret"} if sealed else {"encryption": "none"}
+    repository = Repository.create(in_memory(bucket), **keys)
+    rows = np.random.default_rng(1).standard_normal((100_000, 128), dtype=np.float32)
+    report = repository.backup(rows, name="products", cache=False)
+    store = in_memory(bucket, cache_bytes=12 << 20)
+    repository = Repository.open(store, **({"passphrase": "secret"} if sealed else {}))
+    before = store.counts.total()
+    assert repository.verify(level=level).ok
+    spent = store.counts.total() - before
+    assert spent.bytes_down < 1.2 * report.archive_bytes, spent

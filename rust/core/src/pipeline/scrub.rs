@@ -2,6 +2,7 @@
 
 use super::packer::Progress;
 use super::verify::{Damage, Level, Scope, VerifyReport, verify_opened};
+use crate::archive::layout::Gap;
 use crate::archive::{Entry, IndexBlock, Tables, check_block, layout};
 use crate::error::{Error, ErrorKind, Layer, Result, to_usize};
 use crate::limits::HEADER_BYTES;
@@ -28,9 +29,13 @@ pub fn scrub(source: Arc<dyn ReadAt>, progress: Progress<'_>) -> Result<VerifyRe
     let (mut entries, complete) = scrub.index();
     entries.sort_unstable_by_key(layout::place_of);
     // Of a file whose blocks overlap a byte could be asked for as often as there are entries.
-    if scrub.padding(&entries, complete) {
-        scrub.blocks(&entries, progress)?;
+    let mut places: Vec<(u64, u32)> = entries.iter().map(layout::place_of).collect();
+    let layout = layout::check(&mut places, tables.index_offset(), complete);
+    for fault in &layout.faults {
+        scrub.note(fault, HEADER_BYTES as u64, tables.index_offset());
     }
+    let blocks = if layout.faults.is_empty() { entries.as_slice() } else { &[] };
+    scrub.blocks(blocks, layout.gaps, progress)?;
     if scrub.is_clean()
         && let Err(error) = tables.check_archive_crc(&mut entries)
     {
@@ -94,39 +99,51 @@ impl Scrub<'_> {
         (entries, complete)
     }
 
-    fn blocks(&mut self, entries: &[Entry], progress: Progress<'_>) -> Result<()> {
+    /// Blocks that lie side by side, each read with the gap after it; then the other gaps.
+    fn blocks(&mut self, entries: &[Entry], gaps: Vec<Gap>, progress: Progress<'_>) -> Result<()> {
         let total: u64 = entries.iter().map(|entry| u64::from(entry.stored_bytes)).sum();
-        let (mut block, mut done) = (Vec::new(), 0);
+        let (mut bytes, mut done, mut alone) = (Vec::new(), 0, Vec::new());
+        let mut gaps = gaps.into_iter().peekable();
         for entry in entries {
             // Its place was checked: it lies in the archive.
-            block.resize(to_usize(entry.stored_bytes.into(), "block")?, 0);
-            let checked = self.tables.read_range(entry.offset, &mut block).and_then(|()| check_block(entry, &block));
-            if let Err(error) = checked {
+            let block_bytes = to_usize(entry.stored_bytes.into(), "block")?;
+            let end = entry.offset + u64::from(entry.stored_bytes);
+            while let Some(gap) = gaps.next_if(|gap| gap.offset < end) {
+                alone.push(gap);
+            }
+            let gap = gaps.next_if(|gap| gap.offset == end);
+            bytes.resize(block_bytes + gap.map_or(0, |gap| to_usize(gap.bytes, "gap").unwrap_or(0)), 0);
+            let mut read = self.tables.read_range(entry.offset, &mut bytes);
+            match (gap, &read) {
+                (Some(gap), Ok(())) => self.gap(gap, layout::check_padding(gap, &bytes[block_bytes..])),
+                (Some(gap), Err(_)) => {
+                    // It may be the gap that cannot be read: that says nothing of the block.
+                    alone.push(gap);
+                    bytes.truncate(block_bytes);
+                    read = self.tables.read_range(entry.offset, &mut bytes);
+                }
+                (None, _) => {}
+            }
+            if let Err(error) = read.and_then(|()| check_block(entry, &bytes[..block_bytes])) {
                 self.note(&error, entry.offset, entry.stored_bytes.into());
             }
             done += u64::from(entry.stored_bytes);
             progress(done, Some(total))?;
         }
         self.checked_bytes += total;
-        Ok(())
-    }
-
-    /// What is between the blocks; false when these do not lie side by side.
-    fn padding(&mut self, entries: &[Entry], complete: bool) -> bool {
-        let mut places: Vec<(u64, u32)> = entries.iter().map(layout::place_of).collect();
-        let layout = layout::check(&mut places, self.tables.index_offset(), complete);
-        for fault in &layout.faults {
-            self.note(fault, HEADER_BYTES as u64, self.tables.index_offset());
-        }
-        for gap in layout.gaps {
+        for gap in alone.into_iter().chain(gaps) {
             // Below 64 bytes.
             let mut bytes = vec![0; usize::try_from(gap.bytes).unwrap_or(0)];
             let read = self.tables.read_range(gap.offset, &mut bytes);
-            if let Err(error) = read.and_then(|()| layout::check_padding(gap, &bytes)) {
-                self.note(&error, gap.offset, gap.bytes);
-            }
-            self.checked_bytes += gap.bytes;
+            self.gap(gap, read.and_then(|()| layout::check_padding(gap, &bytes)));
         }
-        layout.faults.is_empty()
+        Ok(())
+    }
+
+    fn gap(&mut self, gap: Gap, checked: Result<()>) {
+        if let Err(error) = checked {
+            self.note(&error, gap.offset, gap.bytes);
+        }
+        self.checked_bytes += gap.bytes;
     }
 }

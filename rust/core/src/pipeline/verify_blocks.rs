@@ -6,6 +6,7 @@ use crate::archive::Entry;
 use crate::codec::Codec;
 use crate::digest;
 use crate::error::{Error, Layer, Result, to_usize};
+use crate::limits::BLOCK_ALIGNMENT;
 
 /// Blocks of one read.
 const READ_BYTES: u64 = 4 << 20;
@@ -67,26 +68,55 @@ pub(super) fn check_elsewhere(reader: &RowReader, state: &mut CheckState, block:
     reader.read_chunk(&mut state.rows, block.stream, block.chunk, &mut state.chunk)
 }
 
+/// What was found of one block. `padded`: the bytes from its end to the next aligned place were read with it, and are
+/// zeros: reading them by themselves would cost a store the whole archive once more.
+pub(super) struct Checked {
+    pub fault: Option<Error>,
+    pub padded: bool,
+}
+
 pub(super) fn check_blocks(
     reader: &RowReader,
     state: &mut CheckState,
     blocks: &[Located],
     level: Level,
-) -> Vec<Option<Error>> {
+) -> Vec<Checked> {
     let start = blocks.first().map_or(0, |block| block.entry.offset);
     let end = blocks.iter().map(Located::end).max().unwrap_or(start);
-    let together = to_usize(end - start, "blocks").and_then(|bytes| {
-        state.bytes.resize(bytes, 0);
-        reader.archive().read_range(start, &mut state.bytes)
-    });
+    let mut read_to = |end: u64| {
+        to_usize(end - start, "blocks").and_then(|bytes| {
+            state.bytes.resize(bytes, 0);
+            reader.archive().read_range(start, &mut state.bytes)
+        })
+    };
+    // The padding may be what cannot be read: that says nothing of the blocks.
+    let together = read_to(padded_end(reader, end)).or_else(|_| read_to(end));
     let Err(error) = together else {
-        return blocks.iter().map(|block| check_block(reader, state, block, start, level, None)).collect();
+        let check = |block: &Located| {
+            let padded = is_padded(reader, &state.bytes, start, block);
+            Checked { fault: check_block(reader, state, block, start, level, None), padded }
+        };
+        return blocks.iter().map(check).collect();
     };
     if let [block] = blocks {
-        return vec![check_block(reader, state, block, start, level, Some(&error))];
+        let fault = check_block(reader, state, block, start, level, Some(&error));
+        return vec![Checked { fault, padded: false }];
     }
     // One place that cannot be read must not speak against its neighbours.
     blocks.iter().flat_map(|block| check_blocks(reader, state, std::slice::from_ref(block), level)).collect()
+}
+
+/// Where the padding after a block ends.
+fn padded_end(reader: &RowReader, end: u64) -> u64 {
+    let aligned = end.checked_next_multiple_of(BLOCK_ALIGNMENT).unwrap_or(end);
+    aligned.min(reader.archive().index_offset()).max(end)
+}
+
+fn is_padded(reader: &RowReader, bytes: &[u8], start: u64, block: &Located) -> bool {
+    let place = |offset: u64| usize::try_from(offset - start).ok();
+    let range = place(block.end()).zip(place(padded_end(reader, block.end())));
+    let padding = range.and_then(|(from, to)| bytes.get(from..to));
+    padding.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
 
 fn check_block(
