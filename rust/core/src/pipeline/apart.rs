@@ -33,6 +33,11 @@ pub fn take_apart(
     rows: &mut [Vec<u8>],
 ) -> Result<()> {
     let mut splitter = Splitter::new(pieces, repeat);
+    if pieces.len() == 1 && repeat == 1 {
+        // Rows of one stream: nothing to take apart, and some sources (rows that are erased) give whole rows only.
+        splitter.take(&take_whole(buffer, feed, bytes)?, rows);
+        return Ok(());
+    }
     match feed {
         Feed::At(source, offset) => {
             for first in (0..bytes).step_by(WINDOW_BYTES) {
