@@ -46,7 +46,7 @@ NOT_HERE = {
 }
 # In memory only: hundreds of runs of scripted steps, of which every one waits for the one before; damage of any object
 # that there is, of which a bucket has bundles, too: they may be damaged, for they prove nothing; faults
-# of a method that only a store in memory is read by.
+# of a method that only a store in memory is read by; its name in a message.
 NOT_IN_A_BUCKET = {
     "test_a_record_that_cannot_be_read_is_not_damaged",
     "test_damage_is_named_by_its_place_where_volumes_cannot_be_read_again",
@@ -55,6 +55,7 @@ NOT_IN_A_BUCKET = {
     "test_no_acknowledged_snapshot_is_lost_in_any_order_of_steps",
     "test_the_staged_check_finds_a_collector_that_does_not_look_again",
     "test_the_staged_check_finds_a_writer_that_does_not_look_again",
+    "test_what_cannot_be_a_digest_is_refused_as_such",
 }
 PROCESSES = ("test_repository_cli.py", "test_repository_kills.py")
 
