@@ -325,3 +325,12 @@ def test_a_shard_that_was_not_synced_is_not_believed_by_its_name(tmp_path, monke
     assert len(done) == (2 if sync else 3)
     for path, (_, rows) in zip(sorted((tmp_path / "out").rglob("*.npy")), sorted(shards.items()), strict=True):
         assert (np.load(path) == rows).all()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1, 1 << 20])
+def test_without_room_in_memory_rows_are_read_all_the_same(bucket, cache_bytes):
+    with Repository.open(remote(bucket, disk_bytes=0, cache_bytes=cache_bytes)).open_archive() as archive:
+        stream = archive["vectors"]
+        forward = np.concatenate([stream[start : start + 5_000] for start in range(0, len(ROWS), 5_000)])
+    unchanged = [row for row in range(len(ROWS)) if row not in WANTED]
+    assert np.array_equal(forward[unchanged], ROWS[unchanged])

@@ -203,6 +203,8 @@ class RangeReader:
         head.scheduled = max(head.scheduled, end)
         active = sum(item.window > 0 and self._tick - item.tick < ACTIVE_READS for item in self._heads)
         most = min(WINDOW_BYTES_MAX, self._cache.limit_bytes // (3 * max(active, 1)))
+        if most < WINDOW_BYTES_MIN:
+            return []  # no room: what was fetched ahead would be gone before it is read
         head.window = min(max(4 * head.window, WINDOW_BYTES_MIN), most)
         step = min(SEGMENT_BYTES, head.window)
         new: list[_Span] = []
