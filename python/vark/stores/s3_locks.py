@@ -24,7 +24,10 @@ _NO_LOCK = frozenset(
     {"ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound", "NoSuchObjectLockConfiguration"}
 )
 _NO_RETENTION = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"})
-_AGAIN = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "503", "500"})
+_AGAIN = frozenset(
+    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "OperationAborted"}
+)
+_STATUSES_AGAIN = frozenset({412, 429, 500, 502, 503, 504})  # 412: nothing that is asked here has a condition
 
 
 class S3Locks:
@@ -159,36 +162,45 @@ class S3Locks:
 
     def _answer(self, what: str, **fields: Any) -> Any:
         """Return what the bucket says, or the code of its refusal. Errors: StoreUnavailableError."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
-        self._paces.ask()
-        self._counts.add(**{"lists" if what.startswith("list") else "gets": 1})
         try:
-            return getattr(self._client, what)(Bucket=self._bucket, **fields)
+            return self._call(what, "", fields)
         except ClientError as error:
-            code = _code_of(error)
-            if code in _AGAIN:
-                raise self._error(what, "", code) from None
-            return code
-        except BotoCoreError as error:
-            raise self._lost(what, "", error) from None
+            return _code_of(error)
 
     def _ask(self, what: str, name: str, **fields: Any) -> Any:
         """Ask for one object. Errors: NotFoundError, StoreUnavailableError, _RefusedError."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
-        self._paces.ask()
-        self._counts.add(**{"gets" if what.startswith("get") else "puts": 1})
         try:
-            return getattr(self._client, what)(Bucket=self._bucket, Key=self._key(name), **fields)
+            return self._call(what, name, {"Key": self._key(name), **fields})
         except ClientError as error:
             code = _code_of(error)
             said = self._error(what, name, code)
-            if isinstance(said, (NotFoundError, StoreUnavailableError)):
+            if isinstance(said, NotFoundError):
                 raise said from None
             raise _RefusedError(code, said) from None
-        except BotoCoreError as error:
-            raise self._lost(what, name, error) from None
+
+    def _call(self, what: str, name: str, fields: Mapping[str, Any]) -> Any:
+        """Ask, and again where the store is busy: boto3 takes fewer replies for that. Errors: StoreUnavailableError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        kind = "lists" if what.startswith("list") else "gets" if what.startswith("get") else "puts"
+        for attempt in range(ATTEMPTS):
+            self._paces.ask()
+            self._counts.add(**{kind: 1})
+            try:
+                return getattr(self._client, what)(Bucket=self._bucket, **fields)
+            except BotoCoreError as error:
+                raise self._lost(what, name, type(error).__name__) from None
+            except ClientError as error:
+                if not _is_busy(error):
+                    raise
+                if attempt == ATTEMPTS - 1:
+                    raise self._lost(what, name, _code_of(error)) from None
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+        raise AssertionError
 
     def _error(self, what: str, name: str, code: str) -> VarkError:
         place, words = f"{self._place}/{name}", what.replace("_", " ")
@@ -196,12 +208,10 @@ class S3Locks:
             return NotFoundError(f"{place}: does not exist")
         if code in _DENIED:
             return AccessDeniedError(f"{place}: {words} is refused ({code}); check what the credentials allow")
-        if code in _AGAIN:
-            return StoreUnavailableError(f"{place}: {words}: no usable reply ({code}); run it again later")
         return StorageError(f"{place}: {words} failed ({code}); look whether the bucket has object lock")
 
-    def _lost(self, what: str, name: str, error: Exception) -> StoreUnavailableError:
-        detail = f"{what.replace('_', ' ')}: no usable reply ({type(error).__name__})"
+    def _lost(self, what: str, name: str, why: str) -> StoreUnavailableError:
+        detail = f"{what.replace('_', ' ')}: no usable reply ({why})"
         return StoreUnavailableError(f"{self._place}/{name}: {detail}; run it again later")
 
     def _key(self, name: str) -> str:
@@ -281,3 +291,9 @@ def _version(name: str, item: Mapping[str, Any], *, is_marker: bool) -> ObjectVe
 
 def _code_of(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", "") or "no code")
+
+
+def _is_busy(error: Any) -> bool:
+    """Return whether a reply says nothing, so that it is worth asking again."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return _code_of(error) in _AGAIN or status in _STATUSES_AGAIN
