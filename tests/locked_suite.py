@@ -29,6 +29,7 @@ PLACES = {}  # folder -> store
 FOLDERS = {
     "test_a_killed_backup_leaves_a_repository_that_goes_on",
     "test_a_list_that_cannot_be_read_lets_nothing_in",
+    "test_a_live_hnswlib_index_touches_no_disk_on_its_way_into_an_encrypted_archive",
     "test_a_plain_repository_in_the_place_of_an_encrypted_one_is_an_alarm",
     "test_the_reference_reader_restores_every_day_by_every_way",
     "test_a_lost_or_damaged_marker_does_not_keep_anyone_from_restoring",
