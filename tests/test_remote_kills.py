@@ -40,7 +40,7 @@ def work(what, address, options, path, reference):
         report = repository.backup(path, name="v", full=True)
         found = [report.snapshot, report.resumed]
     else:
-        repository.restore(reference, path, sync=False)
+        repository.restore(reference, path)
         found = [None, None]
     os.write(1, json.dumps([*found, repository.traffic.as_record()]).encode() + b"\\n")
 
