@@ -115,9 +115,8 @@ def test_checksums_and_versions_where_they_can_be_told(servers):
             assert probe(open_store(address, options)).versioned is True
 
 
+@pytest.mark.parametrize("strong", ["obstore", *SERVERS], indirect=True)
 def test_what_was_found_is_kept_and_forget_relies_on_it(strong):
-    if not isinstance(strong, RemoteStore):
-        pytest.skip("only remote stores are asked")
     repository = plain_repository(strong)
     rows = np.zeros((100, 8), dtype=np.float32)
     reports = [repository.backup(rows, name="v") for _ in range(3)]
