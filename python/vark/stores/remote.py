@@ -284,7 +284,7 @@ class RemoteStore:
         """Object lock and versions, where there is something here to ask by: of S3, with boto3."""
         if self._kind != "S3Store":
             return None
-        return s3_locks(self._store, place=self.root, counts=self.counts, paces=self.paces)
+        return s3_locks(self._store, place=self.root, counts=self.counts, paces=self.paces, attempts=self._attempts)
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -27,14 +27,21 @@ _NO_RETENTION = frozenset({"NoSuchObjectLockConfiguration", "ObjectLockConfigura
 _AGAIN = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "OperationAborted"}
 )
-_STATUSES_AGAIN = frozenset({412, 429, 500, 502, 503, 504})  # 412: nothing that is asked here has a condition
+# 412: nothing that is asked here has a condition. Not 409: of locks it may be a refusal; OperationAborted is the other.
+_STATUSES_AGAIN = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
+
+
+def once() -> Iterator[bool]:
+    """Of attempts at a request: one, and that is the last."""
+    yield True
 
 
 class S3Locks:
     """Locks of one bucket below a prefix.
 
     config: as an obstore S3 store has it; without credentials there those that boto3 finds. provider: of obstore.
-    proxy: that of the store's connections, where it has one: limits of bytes are kept there.
+    attempts: waits between attempts at a request, and yields whether each is the last: those of the store, for boto3
+    repeats nothing here. proxy: that of the store's connections, where it has one: limits of bytes are kept there.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class S3Locks:
         place: str,
         counts: Counts,
         paces: Paces = NO_PACES,
+        attempts: Callable[[], Iterator[bool]] = once,
         proxy: str | None = None,
     ) -> None:
         self._config = {str(key): value for key, value in config.items()}
@@ -55,6 +63,7 @@ class S3Locks:
         self._place = place.rstrip("/")
         self._counts = counts
         self._paces = paces
+        self._attempts = attempts
         self._proxy = proxy
 
     def rules(self) -> LockRules:
@@ -132,7 +141,7 @@ class S3Locks:
         except _RefusedError as refused:
             raise refused.error from None
         except BotoCoreError as error:  # in the middle of the body
-            raise self._lost("get_object", name, error) from None
+            raise self._lost("get_object", name, type(error).__name__) from None
         self._paces.receive(len(data))
         self._counts.add(bytes_down=len(data))
         return data
@@ -183,24 +192,27 @@ class S3Locks:
             raise _RefusedError(code, said) from None
 
     def _call(self, what: str, name: str, fields: Mapping[str, Any]) -> Any:
-        """Ask, and again where the store is busy: boto3 takes fewer replies for that. Errors: StoreUnavailableError."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """Ask, and again while the store is busy or out of reach. Errors: StoreUnavailableError, ClientError."""
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NotConnectedError
 
         kind = "lists" if what.startswith("list") else "gets" if what.startswith("get") else "puts"
-        for attempt in range(ATTEMPTS):
+        for is_last in self._attempts():
             self._paces.ask()
             self._counts.add(**{kind: 1})
             try:
                 return getattr(self._client, what)(Bucket=self._bucket, **fields)
-            except BotoCoreError as error:
-                raise self._lost(what, name, type(error).__name__) from None
             except ClientError as error:
                 if not _is_busy(error):
                     raise
-                if attempt == ATTEMPTS - 1:
-                    raise self._lost(what, name, _code_of(error)) from None
-            time.sleep(_PAUSE_SECONDS * 2**attempt)
-        raise AssertionError
+                why = _code_of(error)
+            except BotoCoreError as error:
+                why = type(error).__name__
+                if not isinstance(error, (NotConnectedError, HTTPClientError)):  # no credentials, say
+                    raise self._lost(what, name, why) from None
+            if is_last:
+                raise self._lost(what, name, why)
+        raise AssertionError("unreachable")
 
     def _error(self, what: str, name: str, code: str) -> VarkError:
         place, words = f"{self._place}/{name}", what.replace("_", " ")
@@ -240,7 +252,7 @@ class S3Locks:
             region_name=config.get("region") or session.region_name or "us-east-1",
             config=Config(
                 s3={"addressing_style": style},
-                retries={"mode": "standard", "max_attempts": 5},
+                retries={"mode": "standard", "total_max_attempts": 1},
                 max_pool_connections=16,
                 proxies=None if self._proxy is None else {"http": self._proxy, "https": self._proxy},
             ),
@@ -257,15 +269,24 @@ class _RefusedError(Exception):
         self.error = error
 
 
-def s3_locks(store: Any, *, place: str, counts: Counts, paces: Paces = NO_PACES) -> S3Locks | None:
-    """Return the locks of an obstore S3 store, None where boto3 is not installed."""
+def s3_locks(
+    store: Any, *, place: str, counts: Counts, paces: Paces, attempts: Callable[[], Iterator[bool]]
+) -> S3Locks | None:
+    """Return the locks of an obstore S3 store, None where boto3 is not installed. The rest as in `S3Locks`."""
     try:
         import boto3  # noqa: F401 - whether it is there
     except ImportError:
         return None
-    provider = getattr(store, "credential_provider", None)
-    proxy = (store.client_options or {}).get("proxy_url")
-    return S3Locks(store.config, store.prefix, provider=provider, place=place, counts=counts, paces=paces, proxy=proxy)
+    return S3Locks(
+        store.config,
+        store.prefix,
+        provider=getattr(store, "credential_provider", None),
+        place=place,
+        counts=counts,
+        paces=paces,
+        attempts=attempts,
+        proxy=(store.client_options or {}).get("proxy_url"),
+    )
 
 
 def _provided(provider: Any) -> dict[str, Any]:
