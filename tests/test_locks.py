@@ -155,7 +155,7 @@ def test_setting_a_policy_locks_what_is_there_and_apply_extends_it(repository, s
     chain(repository, 3)
     report = repository.lock.set("governance", 7, confirm=True)
     state = repository.lock.state()
-    assert state.locked_count == state.object_count == report.object_count
+    assert state.locked_count == state.object_count == report.object_count == report.locked_count
     assert state.until_unix_ms == START_MS + 7 * DAY_MS
     clock.forward(days=3)
     repository.lock.apply()
@@ -170,6 +170,7 @@ def test_what_cannot_be_locked_is_said_and_the_snapshot_is_kept(clock):
     report = repository.backup(ROWS, name="n")
     assert not report.lock.ok
     assert len(report.lock.failed) == report.lock.object_count
+    assert report.lock.locked_count == 0
     assert "AccessDenied" in report.lock.failed[0][1]
     assert (repository.load() == ROWS).all()
     store.locks = None  # as where boto3 is not installed
@@ -340,6 +341,7 @@ def test_a_policy_that_cannot_be_read_is_said_and_keeps_nobody_from_backing_up(s
     report = repository.backup(ROWS, name="n")
     assert [item[0] for item in report.lock.failed] == [name]
     assert (report.lock.mode, report.lock.days) == ("governance", 7)
+    assert report.lock.locked_count == report.lock.object_count > 0
     assert [item.object for item in repository.verify().damaged] == [name]
 
 
@@ -368,5 +370,9 @@ def test_the_command(monkeypatch, capsys, clock):
     clock.forward(days=1)
     assert run(["lock", *where, "--apply", "--confirm"]) == 1
     assert "NOT locked" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "locks", None)  # as where boto3 is not installed
+        assert run(["lock", *where, "--apply", "--confirm"]) == 1
+    assert "locked 0 objects" in capsys.readouterr().out
     assert run(["lock", *where, "--off", "--confirm"]) == 0
     assert "off" in capsys.readouterr().out

@@ -83,10 +83,9 @@ def warn_unlocked(output: Output, report: LockReport | None) -> None:
 def _words(report: LockReport) -> str:
     if report.mode == "off":
         return "lock policy: off; what is locked stays locked until its time"
-    verb = "locked" if report.confirmed else "would lock"
+    done = f"locked {report.locked_count}" if report.confirmed else f"would lock {report.object_count}"
     until = datetime.fromtimestamp(report.until_unix_ms / 1000, UTC).isoformat(timespec="seconds")
-    count = report.object_count - len(report.failed)
-    return f"{verb} {count} objects at least until {until} ({report.mode}, {report.days} days from each backup)"
+    return f"{done} objects at least until {until} ({report.mode}, {report.days} days from each backup)"
 
 
 def _lines(state: LockState) -> list[str]:

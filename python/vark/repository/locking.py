@@ -255,7 +255,7 @@ def _lock(
     until = now_unix_ms(context.store) + policy.days * DAY_MS
     wanted = Retention(policy.mode, until)
     names = objects_of(context, catalog, snapshots)
-    failed = list(faults)
+    failed, locked = list(faults), 0
     locks = locks_of(context.store)
     if locks is None:
         failed.append((LOCKS, NO_LOCKS))
@@ -265,7 +265,9 @@ def _lock(
                 continue  # a collection took it meanwhile: a mark, a commit that was replaced
             if isinstance(said, VarkError):
                 failed.append((name, said.message))
-    return LockReport(policy.mode, policy.days, until, len(names), tuple(failed))
+            else:
+                locked += 1
+    return LockReport(policy.mode, policy.days, until, len(names), tuple(failed), locked_count=locked)
 
 
 def _in_force(policies: tuple[LockPolicy, ...]) -> LockPolicy | None:
@@ -288,10 +290,7 @@ def _check(mode: str, days: int) -> None:
 
 def _new_policy(context: Context, mode: str, days: int) -> None:
     policies, _ = read_policies(context.store, context.envelope)
-    store_ms = context.store.clock_unix_ms()
-    now = time.time_ns() // 1_000_000 if store_ms is None else store_ms
     newest = policies[-1].unix_ms if policies else 0
-    # Later than all that is known, so that no clock decides which is in force.
     created = time.time_ns() // 1_000_000
     record = {
         "kind": KIND,
@@ -300,7 +299,8 @@ def _new_policy(context: Context, mode: str, days: int) -> None:
         "mode": mode,
         "days": days,
         "created_unix_ms": created,
-        "store_unix_ms": max(now, newest + 1),
+        # Later than all that is known, so that no clock decides which is in force.
+        "store_unix_ms": max(now_unix_ms(context.store), newest + 1),
         "salt": new_salt(),
     }
     create_record(context.store, LOCKS, context.envelope.encode(record), created)

@@ -13,7 +13,10 @@ from vark.units import format_bytes
 
 @dataclass(frozen=True, slots=True)
 class LockReport:
-    """What was locked, or would be. until_unix_ms: at least. failed: (object, why); then something is not locked."""
+    """What was locked, or would be. until_unix_ms: at least. failed: (object, why); then something is not locked.
+
+    object_count: what the snapshots need; locked_count: of those, what the store keeps until then.
+    """
 
     mode: str
     days: int
@@ -21,6 +24,7 @@ class LockReport:
     object_count: int
     failed: tuple[tuple[str, str], ...] = ()
     confirmed: bool = True
+    locked_count: int = 0
 
     @property
     def ok(self) -> bool:
