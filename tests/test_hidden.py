@@ -9,6 +9,7 @@ from sealed_repositories import OWN, RECIPIENT
 from vark.cli import run
 from vark.errors import HistoryAlteredError, StoreUnavailableError, VarkError
 from vark.repository import Repository
+from vark.repository.hidden import find_hidden_way_in
 from vark.stores import LockedMemoryStore, MemoryStore, urls
 
 ROWS = np.random.default_rng(2).standard_normal((200, 16), dtype=np.float32)
@@ -143,6 +144,19 @@ def test_the_same_bytes_under_another_tag_are_not_covered(monkeypatch):
     assert repository.doctor().hidden == ()
     store.administrator().cover(name, bytes(len(store.read(name))))
     assert [item.object for item in repository.doctor().hidden] == [name]
+
+
+def test_who_looks_for_the_way_in_reads_no_archive(seal, monkeypatch):
+    store = LockedMemoryStore()
+    filled(store, **seal)
+    name = first_of(store, "archives")
+    store.administrator().cover(name, bytes(len(store.read(name))))
+    read, lists = [], []
+    monkeypatch.setattr(store.locks, "read_version", lambda name, version: read.append(name))
+    list_of = store.list
+    monkeypatch.setattr(store, "list", lambda prefix: lists.append(prefix) or list_of(prefix))
+    assert find_hidden_way_in(store) == ()
+    assert (read, len(lists)) == ([], 1)
 
 
 def test_what_a_collection_removed_does_not_matter():

@@ -6,7 +6,7 @@ was created stays below. Names are given once, so that the oldest version is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 
@@ -38,7 +38,7 @@ def find_hidden(context: Context) -> tuple[HiddenObject, ...]:
 
     Nothing where the store keeps no versions, or where nobody may list them. Errors: StoreUnavailableError.
     """
-    found = list(_found(context.store))
+    found = list(_found(context.store, _is_ours))
     if not found:
         return ()
     # Without the memory of this client, which would refuse a catalog with something hidden.
@@ -50,12 +50,15 @@ def find_hidden(context: Context) -> tuple[HiddenObject, ...]:
 
 def find_hidden_way_in(store: Store) -> tuple[HiddenObject, ...]:
     """Return the marker and key objects in force that are hidden or covered: without them nothing can be opened."""
-    found = []
-    for item in _found(store):
-        key = key_of(item.object)
-        if item.object == MARKER or (key is not None and key[0] >= newest_generation(store)):
-            found.append(item)
-    return tuple(found)
+    if locks_of(store) is None:
+        return ()
+    generation = newest_generation(store)
+
+    def is_way_in(name: str) -> bool:
+        key = key_of(name)
+        return name == MARKER or (key is not None and key[0] >= generation)
+
+    return tuple(_found(store, is_way_in))
 
 
 def undelete(store: Store, hidden: Iterable[HiddenObject]) -> UndeleteReport:
@@ -95,12 +98,12 @@ def _created_first(locks: Locks, item: HiddenObject) -> tuple[str, bytes]:
     raise NotFoundError(f"{item.object}: none of its {len(item.versions)} versions is what its name says")
 
 
-def _found(store: Store) -> Iterator[HiddenObject]:
+def _found(store: Store, is_meant: Callable[[str], bool]) -> Iterator[HiddenObject]:
     locks = locks_of(store)
     if locks is None or locks.rules().versioned is False:
         return
     try:
-        versions = [item for item in locks.versions("") if _is_ours(item.name)]
+        versions = [item for item in locks.versions("") if is_meant(item.name)]
     except StoreUnavailableError:
         raise  # "nothing is hidden" must not be said by who could not look
     except (AccessDeniedError, StorageError):
