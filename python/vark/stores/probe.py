@@ -98,7 +98,8 @@ def probe(store: Store) -> Probe:
     """Try a store out. Objects of it are made below `doctor/` and deleted again.
 
     Where deleting is refused, a dozen small ones are left the first time, and later probes take those: what only a new
-    name can tell is as it was found then. Errors: those of a store that cannot be written to.
+    name can tell (who wins a race for it, the clock) is not tried again. Errors: those of a store that cannot be
+    written to.
     """
     kept = f"{FOLDER}/probe-kept"
     canary = f"{kept}/canary"
