@@ -16,7 +16,7 @@ from vark.errors import KeyNeededError, VarkError
 from vark.keys import signer_of
 from vark.repository import Repository
 from vark.repository.fields import new_salt
-from vark.repository.layout import COMMITS
+from vark.repository.layout import COMMITS, ERASURES
 from vark.repository.objects import create_record
 from vark.stores import LocalStore
 
@@ -421,3 +421,16 @@ def test_short_vectors_are_compared_by_fingerprints(client):
     assert second.rows_new == 20
     assert second.archive_bytes < archive_of(first).archive_bytes / 10
     assert (client.member().load("latest", name="n") == new).all()
+
+
+def test_erasures_are_looked_for_once_however_many_shards_there_are(client, monkeypatch):
+    shards = {name: rows(number) for number, name in enumerate("abc")}
+    listed, store = [], client.repository.store
+    list_of = store.list
+    monkeypatch.setattr(store, "list", lambda prefix: listed.append(prefix) or list_of(prefix))
+    for _ in range(2):
+        listed.clear()
+        writer = Repository.open(store, signer=client.content)
+        report = writer.backup_shards(shards, name="s", cache=client.cache)
+        assert listed.count(ERASURES) == 1
+    assert all(archive.base is not None for archive in report.archives)

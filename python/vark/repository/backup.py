@@ -99,7 +99,7 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     with listing_ahead(context.store, () if context.is_write_only else (ERASURES, REPORTS, SESSIONS)):
         catalog = context.reader.read(strict=True)  # W1
         erased = ErasureFilter(context, request.name)
-        shards, session = _plan(context, catalog, request)
+        shards, session = _plan(context, catalog, request, erasures)
     resumed = session is not None
     if session is None:
         bases = {name: _base_id(shard) for name, shard in shards.items()}
@@ -160,9 +160,9 @@ def _check_keys(context: Context, request: BackupRequest) -> None:
 
 
 def _plan(
-    context: Context, catalog: Catalog, request: BackupRequest
+    context: Context, catalog: Catalog, request: BackupRequest, erasures: str
 ) -> tuple[dict[str, _Shard], sessions.Session | None]:
-    """Choose the base of each shard, and find an interrupted run to go on with."""
+    """Choose the base of each shard, and find an interrupted run to go on with. erasures: as a head has them."""
     shards = {}
     damaged = read_ledger(context.store, context.envelope).damaged()
     limits: dict[str, Any] = {"damaged": damaged, "chain_max": request.chain_max, "waste_max": request.waste_max}
@@ -170,7 +170,7 @@ def _plan(
         base: base_.Base | None = None
         reason: str | None = "asked for"
         if context.is_write_only and not request.full:
-            base, reason = _kept_base(context, catalog, request, name, limits)
+            base, reason = _kept_base(context, catalog, request, name, erasures, limits)
         elif not request.full:
             base, reason = base_.choose(context.store, catalog, request.name, name, **limits)
         if base is not None and not context.engine.deltas:
@@ -200,7 +200,7 @@ def _shadows(context: Context, request: BackupRequest) -> Shadows | None:
 
 
 def _kept_base(
-    context: Context, catalog: Catalog, request: BackupRequest, shard: str, limits: Mapping[str, Any]
+    context: Context, catalog: Catalog, request: BackupRequest, shard: str, seen: str, limits: Mapping[str, Any]
 ) -> tuple[base_.Base | None, str | None]:
     """Choose the base of a write-only client, out of what it kept: it reads nothing of the repository."""
     shadows = _shadows(context, request)
@@ -209,7 +209,7 @@ def _kept_base(
     head = shadows.head(request.name, shard)
     if head is None:
         return None, "the first snapshot of this name from here, or the local cache was lost"
-    if head.erasures != erasures_seen(context.store):
+    if head.erasures != seen:
         return None, "rows were erased from the repository since the last snapshot from here"
     try:
         with context.engine.open_shadow(shadows.folder, head.archive) as shadow:
@@ -221,14 +221,17 @@ def _kept_base(
 def _keep_heads(context: Context, request: BackupRequest, shards: Mapping[str, _Shard], digest: str, seen: str) -> None:
     """Of a write-only client: note what the next backup builds on, now that it is there to stay."""
     shadows = _shadows(context, request)
-    for name, shard in shards.items() if shadows is not None else ():
-        report = None if shard.written is None else shard.written.report
-        if shadows is not None and shard.written is not None and report is not None and report.shadow is not None:
-            chain = tuple(ancestor.id for ancestor in shard.written.ancestors)
-            if report.shadow.file_bytes:
-                shadows.keep(request.name, name, Head(digest, shard.archive_id, chain, seen))
-            elif shard.base is None:
-                shadows.drop(request.name, name)
+    if shadows is None:
+        return
+    for name, shard in shards.items():
+        written = shard.written
+        if written is None or written.report is None or written.report.shadow is None:
+            continue
+        if written.report.shadow.file_bytes:
+            chain = tuple(ancestor.id for ancestor in written.ancestors)
+            shadows.keep(request.name, name, Head(digest, shard.archive_id, chain, seen))
+        elif shard.base is None:
+            shadows.drop(request.name, name)
 
 
 def _signature(request: BackupRequest, bases: Mapping[str, str | None]) -> str:
