@@ -13,6 +13,7 @@ from vark.repository.envelope import Envelope
 from vark.repository.layout import LOCKS
 from vark.repository.locking import DAY_MS, NO_LOCKS, decode_policy
 from vark.stores import LockedMemoryStore, MemoryStore, Retention, urls
+from vark.stores.locks import AT_ONCE, at_once
 from vark.stores.probe import probe
 
 START_MS = 1_800_000_000_000
@@ -197,14 +198,34 @@ def test_what_may_be_retained_is_not_condemned_when_the_store_does_not_answer(cl
     second = repository.backup(changed(ROWS, 1), name="n", full=True)
     repository.forget(second.snapshot, confirm=True)
 
-    def silent(name):
-        raise StoreUnavailableError(f"{name}: no usable reply; run it again later")
-
     with monkeypatch.context() as patch:
         patch.setattr(store.locks, "retained", silent)
         with pytest.raises(StoreUnavailableError):
             repository.gc(confirm=True, trash=0, grace=0)
     repository.undelete(second.snapshot)
+
+
+def silent(name):
+    raise StoreUnavailableError(f"{name}: no usable reply; run it again later")
+
+
+def test_where_no_request_gets_a_reply_the_rest_are_not_made():
+    asked = []
+
+    def dead(number):
+        asked.append(number)
+        silent(str(number))
+
+    found = list(at_once(dead, range(1000)))
+    assert [number for number, _ in found] == list(range(1000))
+    assert all(isinstance(said, StoreUnavailableError) for _, said in found)
+    assert AT_ONCE <= len(asked) < 2 * AT_ONCE
+
+    def lame(number):
+        return number if number % 2 == 0 else silent(str(number))
+
+    asked = [number for number, said in at_once(lame, range(1000)) if said == number]
+    assert asked == list(range(0, 1000, 2))
 
 
 def test_gc_leaves_what_is_retained_and_frees_it_afterwards(clock):

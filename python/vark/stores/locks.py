@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol, TypeVar
 
-from vark.errors import VarkError
+from vark.errors import StoreUnavailableError, VarkError
 from vark.stores.base import Store
 
 MODES = ("governance", "compliance")  # the weaker first: governance ends for whoever has a special right
@@ -97,13 +98,27 @@ def locks_of(store: Store) -> Locks | None:
 
 
 def at_once(call: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[tuple[Item, Value | VarkError]]:
-    """Yield each item with what a request for it gave, or why it failed; several requests run at once."""
+    """Yield each item with what a request for it gave, or why it failed; several requests run at once.
+
+    When as many in a row got no reply as run at once, the rest are not tried: each would wait as long as those did.
+    """
+    lost: list[StoreUnavailableError] = []
+    guard = Lock()
 
     def tried(item: Item) -> tuple[Item, Value | VarkError]:
+        if len(lost) >= AT_ONCE:
+            return item, lost[0]
+        found: Value | VarkError
         try:
-            return item, call(item)
+            found = call(item)
         except VarkError as error:
-            return item, error
+            found = error
+        with guard:
+            if isinstance(found, StoreUnavailableError):
+                lost.append(found)
+            elif len(lost) < AT_ONCE:
+                lost.clear()
+        return item, found
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="vark-locks") as pool:
         yield from pool.map(tried, items)
