@@ -202,6 +202,8 @@ def test_what_may_be_retained_is_not_condemned_when_the_store_does_not_answer(cl
         patch.setattr(store.locks, "retained", silent)
         with pytest.raises(StoreUnavailableError):
             repository.gc(confirm=True, trash=0, grace=0)
+        with pytest.raises(StoreUnavailableError):  # neither is it counted as free
+            repository.lock.state()
     repository.undelete(second.snapshot)
 
 

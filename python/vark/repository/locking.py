@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vark.errors import InvalidArgumentError, NotFoundError, VarkError
+from vark.errors import InvalidArgumentError, NotFoundError, StoreUnavailableError, VarkError
 from vark.repository.base import volume_sizes_of
 from vark.repository.catalog import Catalog, Snapshot
 from vark.repository.context import Context
@@ -79,13 +79,19 @@ class Locking:
         self._context = context
 
     def state(self) -> LockState:
-        """Return policy and rules, and what is locked; one request for each object that snapshots need."""
+        """Return policy and rules, and what is locked; one request for each object that snapshots need.
+
+        Errors: StoreUnavailableError: what nobody could ask about must not be counted as free.
+        """
         self._context.refuse_write_only()
         policies, faults = read_policies(self._context.store, self._context.envelope)
         locks = locks_of(self._context.store)
         catalog = self._context.reader.read()
         names = objects_of(self._context, catalog, [item for item in catalog.snapshots if item.usable])
         found = [] if locks is None else [said for _, said in at_once(locks.retained, names)]
+        for lost in found:
+            if isinstance(lost, StoreUnavailableError):
+                raise lost
         now = now_unix_ms(self._context.store)
         until = [item.until_unix_ms for item in found if isinstance(item, Retention) and item.until_unix_ms > now]
         return LockState(
