@@ -1,5 +1,6 @@
 //! Codec 1 (spec, `codecs/zstd.md`): exactly one Zstandard frame. The exponents of codec 2 use the same rules.
 
+use super::literals::{self, Outcome};
 use super::{Codec, Scratch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
@@ -37,6 +38,13 @@ pub(super) fn encode_frame(
     target: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<Option<usize>> {
+    if search == Search::None && raw.len() >= literals::RAW_BYTES_MIN {
+        match literals::encode(raw, target) {
+            Outcome::Frame(bytes) => return Ok(Some(bytes)),
+            Outcome::TooShort => return Ok(None),
+            Outcome::Foreign => {}
+        }
+    }
     let outcome = match search {
         Search::None => scratch.literals()?.encode(raw, target),
         Search::Matches => sys::frame_bytes(scratch.compressor()?.compress2(target, raw).unwrap_or_else(|code| code)),

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _pdep_u64,
 };
 
-use super::{Extremes, Narrow, Numbers, Rule, links, portable};
+use super::{Extremes, Narrow, Numbers, PrefixCode, Rule, links, portable, prefix};
 
 #[target_feature(enable = "avx2")]
 pub fn split_exponents(raw: &[u8], exponents: &mut [u8]) {
@@ -51,6 +51,12 @@ pub fn merge(exponents: &[u8], lows: &[u8], raw: &mut [u8]) {
         store_32(out, _mm256_or_si256(_mm256_srli_epi32::<1>(rotated), _mm256_slli_epi32::<31>(rotated)));
     }
     portable::merge(&exponents[done * 8..], &lows[done * 24..], &mut raw[done * 32..]);
+}
+
+/// Shifts that leave the flags alone.
+#[target_feature(enable = "bmi2")]
+pub fn encode_bytes(code: &PrefixCode, bytes: &[u8], out: &mut [u8]) -> Option<usize> {
+    prefix::encode_bytes(code, bytes, out)
 }
 
 /// What is left is a word of bits; the rank-th of them is found by one deposit, where the portable loop moves memory.

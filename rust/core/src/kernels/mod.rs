@@ -9,6 +9,7 @@ mod bits;
 mod halves;
 mod links;
 mod portable;
+mod prefix;
 mod residual;
 mod scales;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use halves::{Narrow, Rule};
 pub use links::PAD;
+pub use prefix::{CODE_BITS_MAX, PrefixCode};
 pub use residual::Numbers;
 
 /// Smallest and largest of a run of integers, as bit patterns.
@@ -219,6 +221,30 @@ impl Machine {
             2 => self.unpack_as::<2>(packed, base, width, raw),
             4 => self.unpack_as::<4>(packed, base, width, raw),
             _ => self.unpack_as::<8>(packed, base, width, raw),
+        }
+    }
+
+    /// Adds to `counts` how often each value is in `bytes`, fewer than 2^32 of them.
+    pub fn count_bytes(self, bytes: &[u8], counts: &mut [u32; 256]) {
+        match self.0 {
+            // SAFETY: as in `unpack_as`.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::count_bytes(bytes, counts) },
+            _ => prefix::count_bytes(bytes, counts),
+        }
+    }
+
+    /// Writes the codes of `bytes` to the start of `out`, the last first, then a 1. Each must have one, of at most
+    /// `CODE_BITS_MAX` bits. Returns how many bytes of `out` they fill; `None` when it has not eight more than that.
+    pub fn encode_bytes(self, code: &PrefixCode, bytes: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self.0 {
+            // SAFETY: as in `unpack_as`.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::encode_bytes(code, bytes, out) },
+            // SAFETY: `available` makes this one only after it found BMI2.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { avx2::encode_bytes(code, bytes, out) },
+            Set::Portable => prefix::encode_bytes(code, bytes, out),
         }
     }
 

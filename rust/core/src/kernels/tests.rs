@@ -6,7 +6,7 @@
     reason = "the rules below cut numbers down on purpose"
 )]
 
-use super::{Extremes, Machine, Narrow, Numbers, PAD, Rule};
+use super::{Extremes, Machine, Narrow, Numbers, PAD, PrefixCode, Rule};
 
 /// Lengths (in values) around every group border a kernel has.
 fn lengths() -> impl Iterator<Item = usize> {
@@ -382,6 +382,67 @@ fn residuals_split_and_join_alike_on_every_machine() {
                 let mut joined = vec![0xA5; raw.len()];
                 let taken = machine.join_residual(numbers, value_bytes, turned, &base, (&symbols, &lows), &mut joined);
                 assert_eq!((taken, &joined), (Some(bits.len()), &raw), "{machine:?}, {count} values of {value_bytes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_are_counted_alike_on_every_machine() {
+    for machine in Machine::available() {
+        for count in lengths().chain([64 * 255, 64 * 256, 100_000]) {
+            for range in [1u64, 2, 16, 17, 200, 256] {
+                let bytes: Vec<u8> =
+                    noise(count, range).iter().map(|byte| (u64::from(*byte) * range / 256) as u8).collect();
+                let mut expected = [7u32; 256];
+                bytes.iter().for_each(|byte| expected[usize::from(*byte)] += 1);
+                let mut found = [7u32; 256];
+                machine.count_bytes(&bytes, &mut found);
+                assert_eq!(found, expected, "{machine:?}, {count} bytes, {range} values");
+            }
+        }
+    }
+}
+
+/// Bits one by one: the codes of the bytes from the last to the first, then a 1.
+fn expected_codes(code: &PrefixCode, bytes: &[u8]) -> Vec<u8> {
+    let mut bits = Vec::new();
+    for byte in bytes.iter().rev() {
+        let of = usize::from(*byte);
+        bits.extend((0..code.lengths[of]).map(|bit| code.codes[of] >> bit & 1));
+    }
+    bits.push(1);
+    bits.chunks(8).map(|eight| (0..).zip(eight).map(|(bit, set)| (*set as u8) << bit).sum()).collect()
+}
+
+#[test]
+fn prefix_codes_are_written_alike_on_every_machine() {
+    // Lengths and codes of any kind: nothing here must be a code that could be read again.
+    for (first, last, longest) in [(0, 255, 11), (0, 127, 11), (3, 66, 11), (100, 131, 5), (60, 60, 1), (0, 128, 8)] {
+        let random = noise(1024, first + longest);
+        let mut code = PrefixCode { codes: [0; 256], lengths: [0; 256] };
+        for number in first as usize..=last as usize {
+            let length = 1 + u32::from(random[number]) % longest as u32;
+            code.lengths[number] = length as u8;
+            code.codes[number] = u16::from_le_bytes([random[256 + number], random[512 + number]]) & ones(length) as u16;
+        }
+        for count in lengths() {
+            let spread = last - first + 1;
+            let bytes: Vec<u8> = noise(count, 3).iter().map(|byte| (first + u64::from(*byte) % spread) as u8).collect();
+            let expected = expected_codes(&code, &bytes);
+            for machine in Machine::available() {
+                let case = format!("{machine:?}, {count} bytes, {first} to {last}");
+                let mut found = vec![0xA5; expected.len() + 40];
+                assert_eq!(
+                    machine.encode_bytes(&code, &bytes, &mut found[..expected.len() + 8]),
+                    Some(expected.len()),
+                    "{case}"
+                );
+                assert_eq!(found[..expected.len()], expected, "{case}");
+                assert!(found[expected.len() + 8..].iter().all(|byte| *byte == 0xA5), "{case}");
+                for short in [0, 1, expected.len() / 2, expected.len() - 1] {
+                    assert_eq!(machine.encode_bytes(&code, &bytes, &mut found[..short]), None, "{case}, {short}");
+                }
             }
         }
     }

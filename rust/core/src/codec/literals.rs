@@ -1,0 +1,216 @@
+//! Zstandard frames of literals only (RFC 8878): Huffman coding without a search for matches. zstd itself makes such
+//! frames, too, but takes three times as long: it copies the literals and counts them one by one.
+
+use super::prefix::{self, DESCRIPTION_BYTES_MAX};
+use crate::kernels::{Machine, PrefixCode};
+
+/// Most bytes of a zstd block.
+const BLOCK_BYTES: usize = 128 << 10;
+/// Shorter ones are left to zstd, which has shorter forms for them.
+pub(super) const RAW_BYTES_MIN: usize = 1 << 10;
+/// Of a block; less is not worth a code.
+const CODED_BYTES_MIN: usize = 256;
+/// Magic; a content size of four bytes; a window of one block.
+const FRAME_START: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x80, 0x38];
+const BLOCK_HEADER_BYTES: usize = 3;
+/// Where three of the four streams end.
+const JUMP_BYTES: usize = 6;
+
+#[derive(Clone, Copy)]
+enum BlockType {
+    Raw = 0,
+    Repeated = 1,
+    Compressed = 2,
+}
+
+/// What became of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// So many bytes.
+    Frame(usize),
+    TooShort,
+    /// Bytes above 128: describing their code is left to zstd.
+    Foreign,
+}
+
+/// Writes one frame of `raw` (less than 4 GiB) to the start of `target`.
+pub(super) fn encode(raw: &[u8], target: &mut [u8]) -> Outcome {
+    let mut frame = Frame { target, at: 0 };
+    let Some(()) = frame.start(raw) else { return Outcome::TooShort };
+    let blocks = raw.chunks(BLOCK_BYTES);
+    let block_count = blocks.len();
+    for (number, block) in (1..).zip(blocks) {
+        let mut counts = [0; 256];
+        Machine::detect().count_bytes(block, &mut counts);
+        let is_last = number == block_count;
+        let written = match prefix::code_for(&counts) {
+            None => frame.block(BlockType::Repeated, is_last, block.len(), &block[..1]),
+            Some(code) if code.lengths[129..].iter().any(|length| *length > 0) => return Outcome::Foreign,
+            Some(code) => {
+                frame.coded(&code, is_last, block).or_else(|| frame.block(BlockType::Raw, is_last, block.len(), block))
+            }
+        };
+        let Some(()) = written else { return Outcome::TooShort };
+    }
+    Outcome::Frame(frame.at)
+}
+
+struct Frame<'a> {
+    target: &'a mut [u8],
+    at: usize,
+}
+
+impl Frame<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.target.get_mut(self.at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        self.at += bytes.len();
+        Some(())
+    }
+
+    fn start(&mut self, raw: &[u8]) -> Option<()> {
+        self.put(&FRAME_START)?;
+        self.put(&u32::try_from(raw.len()).ok()?.to_le_bytes())
+    }
+
+    fn block(&mut self, block_type: BlockType, is_last: bool, size: usize, content: &[u8]) -> Option<()> {
+        self.put(&block_header(block_type, is_last, size)?)?;
+        self.put(content)
+    }
+
+    /// `None`, and nothing done, where the codes are no shorter than the bytes or do not fit.
+    fn coded(&mut self, code: &PrefixCode, is_last: bool, raw: &[u8]) -> Option<()> {
+        if raw.len() < CODED_BYTES_MIN {
+            return None;
+        }
+        let content_start = self.at + BLOCK_HEADER_BYTES;
+        let header_bytes = 5;
+        let tree_start = content_start + header_bytes;
+        let tree = self.target.get_mut(tree_start..)?;
+        let tree_bytes = prefix::describe(code, tree.get_mut(..DESCRIPTION_BYTES_MAX)?)?;
+        let jumps_start = tree_start + tree_bytes;
+        let mut at = jumps_start + JUMP_BYTES;
+        let mut jumps = [0; JUMP_BYTES];
+        let machine = Machine::detect();
+        // Four streams, which a decoder reads at once.
+        for (number, part) in raw.chunks(raw.len().div_ceil(4)).enumerate() {
+            let bytes = machine.encode_bytes(code, part, self.target.get_mut(at..)?)?;
+            if let Some(jump) = jumps.as_chunks_mut::<2>().0.get_mut(number) {
+                *jump = u16::try_from(bytes).ok()?.to_le_bytes();
+            }
+            at += bytes;
+        }
+        let literals_bytes = at - tree_start;
+        // A section of literals, then one byte: no sequences.
+        let content_bytes = header_bytes + literals_bytes + 1;
+        if content_bytes >= raw.len() {
+            return None;
+        }
+        self.target.get_mut(jumps_start..)?.get_mut(..JUMP_BYTES)?.copy_from_slice(&jumps);
+        *self.target.get_mut(at)? = 0;
+        self.put(&block_header(BlockType::Compressed, is_last, content_bytes)?)?;
+        self.put(&literals_header(raw.len(), literals_bytes))?;
+        self.at = content_start + content_bytes;
+        Some(())
+    }
+}
+
+/// RFC 8878, 3.1.1.2.
+fn block_header(block_type: BlockType, is_last: bool, size: usize) -> Option<[u8; BLOCK_HEADER_BYTES]> {
+    let field = u32::try_from(size).ok()? << 3 | (block_type as u32) << 1 | u32::from(is_last);
+    let [a, b, c, _] = field.to_le_bytes();
+    Some([a, b, c])
+}
+
+/// RFC 8878, 3.1.1.3.1.1: compressed, four streams, both sizes in 18 bits.
+fn literals_header(raw_bytes: usize, literals_bytes: usize) -> [u8; 5] {
+    let field = 2 | 3 << 2 | (raw_bytes as u64) << 4 | (literals_bytes as u64) << 22;
+    let [a, b, c, d, e, ..] = field.to_le_bytes();
+    [a, b, c, d, e]
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first fault; small numbers"
+)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::noise;
+
+    fn frame(raw: &[u8]) -> Vec<u8> {
+        let mut target = vec![0xA5; raw.len() + 1024];
+        let Outcome::Frame(bytes) = encode(raw, &mut target) else { panic!("no frame") };
+        target.truncate(bytes);
+        target
+    }
+
+    fn decoded(frame: &[u8], raw_bytes: usize) -> Vec<u8> {
+        let mut raw = vec![0; raw_bytes];
+        assert_eq!(zstd_safe::decompress(raw.as_mut_slice(), frame).map_err(zstd_safe::get_error_name), Ok(raw_bytes));
+        raw
+    }
+
+    /// Symbols as exponents are: each half as frequent as the one above it.
+    fn exponents(count: usize, seed: u64) -> Vec<u8> {
+        let words = noise(4 * count, seed);
+        words.as_chunks::<4>().0.iter().map(|word| 127 - u32::from_le_bytes(*word).leading_zeros() as u8).collect()
+    }
+
+    #[test]
+    fn zstd_reads_them_at_every_block_border_and_group_border() {
+        let lengths = (1..700).chain([1023, 1024, 4095, 4096, 65_537]);
+        for raw_bytes in lengths.chain([131_071, 131_072, 131_073, 131_329, 262_144, 300_001]) {
+            let raw = exponents(raw_bytes, raw_bytes as u64);
+            let frame = frame(&raw);
+            assert!(decoded(&frame, raw_bytes) == raw, "{raw_bytes} bytes");
+            assert!(raw_bytes < 4095 || frame.len() * 3 < raw_bytes, "{raw_bytes} bytes, {}", frame.len());
+        }
+    }
+
+    #[test]
+    fn zstd_reads_codes_of_any_shape() {
+        let count = 70_000u64;
+        for value_count in [1, 2, 3, 16, 17, 64, 65, 127, 128, 129] {
+            for skew in [0, 1, 2, 5, 12] {
+                // The product of several small numbers is skewed, up to counts that need codes of more than 11 bits.
+                let words = noise(16 * count as usize, value_count + 1000 * skew);
+                let value = |word: &[u8; 16]| {
+                    let least = word.iter().take(1 + skew as usize).min().copied().unwrap();
+                    (u64::from(least) * value_count / 256) as u8
+                };
+                let raw: Vec<u8> = words.as_chunks::<16>().0.iter().map(value).collect();
+                assert!(decoded(&frame(&raw), raw.len()) == raw, "{value_count} values, skew {skew}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_as_short_as_that_of_zstd() {
+        let mut theirs = crate::sys::LiteralsEncoder::new().unwrap();
+        for raw in [exponents(131_072, 3), noise(262_144, 5).iter().map(|byte| byte & 0x77).collect()] {
+            let mut target = vec![0; raw.len() + 64];
+            let expected = theirs.encode(&raw, &mut target).unwrap().unwrap();
+            let found = frame(&raw).len();
+            assert!(found <= expected + expected / 500 + 64, "{found} bytes, zstd {expected}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_and_nothing_is_written_beyond() {
+        let raw = exponents(2000, 9);
+        let full = frame(&raw).len();
+        for target_bytes in 0..full + 20 {
+            let mut guarded = vec![0xA5; target_bytes + 64];
+            match encode(&raw, &mut guarded[..target_bytes]) {
+                Outcome::Frame(bytes) => assert!(bytes == full && target_bytes >= full),
+                Outcome::TooShort => assert!(target_bytes < full + 8),
+                Outcome::Foreign => panic!("all are below 128"),
+            }
+            assert!(guarded[target_bytes..].iter().all(|byte| *byte == 0xA5));
+        }
+        let mut high = raw.clone();
+        high[77] = 129;
+        assert_eq!(encode(&high, &mut vec![0; 4000]), Outcome::Foreign);
+    }
+}
