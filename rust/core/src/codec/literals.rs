@@ -16,12 +16,10 @@ const BLOCK_HEADER_BYTES: usize = 3;
 /// Where three of the four streams end.
 const JUMP_BYTES: usize = 6;
 
-#[derive(Clone, Copy)]
-enum BlockType {
-    Raw = 0,
-    Repeated = 1,
-    Compressed = 2,
-}
+/// Types of blocks.
+const RAW: u32 = 0;
+const REPEATED: u32 = 1;
+const COMPRESSED: u32 = 2;
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,11 +42,9 @@ pub(super) fn encode(raw: &[u8], target: &mut [u8]) -> Outcome {
         Machine::detect().count_bytes(block, &mut counts);
         let is_last = number == block_count;
         let written = match prefix::code_for(&counts) {
-            None => frame.block(BlockType::Repeated, is_last, block.len(), &block[..1]),
+            None => frame.block(REPEATED, is_last, block.len(), &block[..1]),
             Some(code) if code.lengths[129..].iter().any(|length| *length > 0) => return Outcome::Foreign,
-            Some(code) => {
-                frame.coded(&code, is_last, block).or_else(|| frame.block(BlockType::Raw, is_last, block.len(), block))
-            }
+            Some(code) => frame.coded(&code, is_last, block).or_else(|| frame.block(RAW, is_last, block.len(), block)),
         };
         let Some(()) = written else { return Outcome::TooShort };
     }
@@ -72,7 +68,7 @@ impl Frame<'_> {
         self.put(&u32::try_from(raw.len()).ok()?.to_le_bytes())
     }
 
-    fn block(&mut self, block_type: BlockType, is_last: bool, size: usize, content: &[u8]) -> Option<()> {
+    fn block(&mut self, block_type: u32, is_last: bool, size: usize, content: &[u8]) -> Option<()> {
         self.put(&block_header(block_type, is_last, size)?)?;
         self.put(content)
     }
@@ -107,7 +103,7 @@ impl Frame<'_> {
         }
         self.target.get_mut(jumps_start..)?.get_mut(..JUMP_BYTES)?.copy_from_slice(&jumps);
         *self.target.get_mut(at)? = 0;
-        self.put(&block_header(BlockType::Compressed, is_last, content_bytes)?)?;
+        self.put(&block_header(COMPRESSED, is_last, content_bytes)?)?;
         self.put(&literals_header(raw.len(), literals_bytes))?;
         self.at = content_start + content_bytes;
         Some(())
@@ -115,8 +111,8 @@ impl Frame<'_> {
 }
 
 /// RFC 8878, 3.1.1.2.
-fn block_header(block_type: BlockType, is_last: bool, size: usize) -> Option<[u8; BLOCK_HEADER_BYTES]> {
-    let field = u32::try_from(size).ok()? << 3 | (block_type as u32) << 1 | u32::from(is_last);
+fn block_header(block_type: u32, is_last: bool, size: usize) -> Option<[u8; BLOCK_HEADER_BYTES]> {
+    let field = u32::try_from(size).ok()? << 3 | block_type << 1 | u32::from(is_last);
     let [a, b, c, _] = field.to_le_bytes();
     Some([a, b, c])
 }
@@ -131,6 +127,7 @@ fn literals_header(raw_bytes: usize, literals_bytes: usize) -> [u8; 5] {
 #[cfg(test)]
 #[expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::cast_possible_truncation,
     reason = "a test stops at the first fault; small numbers"
 )]
@@ -147,7 +144,8 @@ mod tests {
 
     fn decoded(frame: &[u8], raw_bytes: usize) -> Vec<u8> {
         let mut raw = vec![0; raw_bytes];
-        assert_eq!(zstd_safe::decompress(raw.as_mut_slice(), frame).map_err(zstd_safe::get_error_name), Ok(raw_bytes));
+        let found = zstd_safe::decompress(raw.as_mut_slice(), frame).map_err(zstd_safe::get_error_name);
+        assert_eq!(found, Ok(raw_bytes));
         raw
     }
 
