@@ -1,15 +1,7 @@
-//! The calls that need `unsafe`: zstd's sequence interface, which the safe wrapper does not have, advice on memory, and
-//! early write-back.
-
-use std::ptr::NonNull;
+//! The calls that need `unsafe`: what an error code of zstd means, advice on memory, and early write-back.
 
 use zstd_safe::zstd_sys;
-use zstd_sys::{ZSTD_CCtx, ZSTD_ErrorCode, ZSTD_Sequence, ZSTD_cParameter as Parameter};
-
-/// Most bytes of a zstd block.
-const BLOCK_BYTES: usize = 128 * 1024;
-/// Most bytes of a frame header (ZSTD_FRAMEHEADERSIZE_MAX).
-const FRAME_HEADER_BYTES_MAX: usize = 18;
+use zstd_sys::ZSTD_ErrorCode;
 
 /// Less is not worth a call.
 const ADVISED_BYTES_MIN: usize = 4 << 20;
@@ -46,93 +38,6 @@ pub fn start_writing_back(file: &std::fs::File, offset: u64, bytes: u64) {
     let _ = (file, offset, bytes);
 }
 
-/// Makes zstd frames whose blocks hold literals only: Huffman coding without a search for matches.
-pub struct LiteralsEncoder {
-    context: NonNull<ZSTD_CCtx>,
-    /// One entry a block: "so many literals, no match".
-    delimiters: Vec<ZSTD_Sequence>,
-}
-
-// SAFETY: a zstd context has no tie to the thread that made it, and it is reached only through `&mut self`.
-unsafe impl Send for LiteralsEncoder {}
-
-impl LiteralsEncoder {
-    /// `None` when zstd finds no memory or refuses the settings (another zstd library than the one built in).
-    pub fn new() -> Option<Self> {
-        // SAFETY: takes nothing; null is handled by `NonNull::new`.
-        let context = NonNull::new(unsafe { zstd_sys::ZSTD_createCCtx() })?;
-        let encoder = Self { context, delimiters: Vec::new() };
-        let settings = [
-            (Parameter::ZSTD_c_compressionLevel, 1),
-            // A window of one block, so that the frame may be cut into blocks of BLOCK_BYTES.
-            (Parameter::ZSTD_c_windowLog, 17),
-            (Parameter::ZSTD_c_strategy, 1),
-            // No match is searched: the smallest tables make the reset of the context cheap.
-            (Parameter::ZSTD_c_hashLog, 6),
-            (Parameter::ZSTD_c_chainLog, 6),
-            (Parameter::ZSTD_c_contentSizeFlag, 1),
-            (Parameter::ZSTD_c_checksumFlag, 0),
-            // ZSTD_c_literalCompressionMode = ZSTD_ps_enable
-            (Parameter::ZSTD_c_experimentalParam5, 1),
-            // ZSTD_c_blockDelimiters = ZSTD_sf_explicitBlockDelimiters
-            (Parameter::ZSTD_c_experimentalParam11, 1),
-        ];
-        for (parameter, value) in settings {
-            // SAFETY: the context is live; wrong parameters or values give an error code.
-            let code = unsafe { zstd_sys::ZSTD_CCtx_setParameter(encoder.context.as_ptr(), parameter, value) };
-            // SAFETY: looks at a number.
-            if unsafe { zstd_sys::ZSTD_isError(code) } != 0 {
-                return None;
-            }
-        }
-        Some(encoder)
-    }
-
-    /// Writes one frame of `source` into `target` and returns its length; `None` when `target` is too short
-    /// (or there is nothing to code: zstd wants at least one delimiter).
-    ///
-    /// # Errors
-    /// zstd's name of any other fault.
-    pub fn encode(&mut self, source: &[u8], target: &mut [u8]) -> Result<Option<usize>, &'static str> {
-        // With less room than a frame header ZSTD_compressSequences (1.5.7) takes the error code for a length and
-        // writes before the buffer.
-        if source.is_empty() || target.len() < FRAME_HEADER_BYTES_MAX {
-            return Ok(None);
-        }
-        self.delimiters.clear();
-        let lengths = source.chunks(BLOCK_BYTES).map(|block| u32::try_from(block.len()).unwrap_or(0));
-        self.delimiters.extend(lengths.map(|literals| ZSTD_Sequence {
-            offset: 0,
-            litLength: literals,
-            matchLength: 0,
-            rep: 0,
-        }));
-        // SAFETY: the context is live and not shared; the three pointers go with the lengths of their slices;
-        // the target has room for a frame header (checked above);
-        // the sequences are delimiters only and their lengths add up to that of `source`, which is what zstd
-        // asks of sequences it does not validate.
-        let code = unsafe {
-            zstd_sys::ZSTD_compressSequences(
-                self.context.as_ptr(),
-                target.as_mut_ptr().cast(),
-                target.len(),
-                self.delimiters.as_ptr(),
-                self.delimiters.len(),
-                source.as_ptr().cast(),
-                source.len(),
-            )
-        };
-        frame_bytes(code)
-    }
-}
-
-impl Drop for LiteralsEncoder {
-    fn drop(&mut self) {
-        // SAFETY: made by ZSTD_createCCtx and freed once.
-        unsafe { zstd_sys::ZSTD_freeCCtx(self.context.as_ptr()) };
-    }
-}
-
 /// What a compressing call of zstd returned: a length, `None` for "target too short", or the name of the fault.
 ///
 /// # Errors
@@ -156,37 +61,4 @@ pub fn allow_many_files() {
         // Where that is not allowed the limit stays, and opening says so.
         let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
     });
-}
-
-#[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "a test stops at the first fault; small numbers"
-)]
-mod tests {
-    use super::*;
-
-    /// zstd 1.5.7 wrote before the buffer when it had less room than a frame header.
-    #[test]
-    fn a_target_of_any_length_is_filled_inside_or_refused() {
-        let mut encoder = LiteralsEncoder::new().unwrap();
-        for source_bytes in [1, 5, 12, 200, 3000] {
-            let noise: Vec<u8> =
-                (0..source_bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            for source in [noise.as_slice(), &noise.iter().map(|byte| byte & 3).collect::<Vec<u8>>()] {
-                let mut fitted = false;
-                for target_bytes in 0..source_bytes + 40 {
-                    let mut guarded = vec![0xA5; target_bytes + 512];
-                    let target = &mut guarded[256..256 + target_bytes];
-                    let frame_bytes = encoder.encode(source, target).unwrap();
-                    assert!(frame_bytes.is_none_or(|bytes| bytes <= target_bytes));
-                    assert!(guarded[..256].iter().chain(&guarded[256 + target_bytes..]).all(|byte| *byte == 0xA5));
-                    assert!(frame_bytes.is_some() || !fitted, "{target_bytes} bytes refused, fewer sufficed");
-                    fitted = frame_bytes.is_some();
-                }
-                assert!(fitted);
-            }
-        }
-    }
 }

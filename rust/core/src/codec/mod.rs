@@ -21,6 +21,7 @@ mod scratch;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod weights;
 mod zstd;
 
 use crate::error::{Error, Layer, Result};

@@ -1,13 +1,11 @@
 //! Prefix codes for zstd's literals (RFC 8878, 4.2.1): lengths out of counts, codes out of lengths, and their description.
 
+use super::weights;
 use crate::kernels::{CODE_BITS_MAX, PrefixCode};
 
 const LONGEST: usize = CODE_BITS_MAX as usize;
-/// A description that takes half a byte for each weight has so many.
-const PLAIN_WEIGHTS_MAX: usize = 128;
-/// Such a description's first byte is this and the number of its weights.
+/// The first byte of a description that takes half a byte for each weight is this and the number of its weights.
 const PLAIN_BASE: usize = 127;
-pub(super) const DESCRIPTION_BYTES_MAX: usize = 1 + PLAIN_WEIGHTS_MAX / 2;
 
 /// The code for bytes that occur as often as `counts` says; `None` unless two do.
 pub(super) fn code_for(counts: &[u32; 256]) -> Option<PrefixCode> {
@@ -95,19 +93,28 @@ fn codes_of(lengths: &[u8; 256]) -> [u16; 256] {
     codes
 }
 
-/// Writes the description of `code` to the start of `out`, the plain form; `None` when a byte above 128 has a code, or
-/// `out` is too short. The number of its bytes.
+/// Writes the description of `code` to the start of `out`, in its shorter form; `None` where `out` is too short, or codes
+/// above 128 are all of one length: such bytes do not compress. The number of its bytes.
 pub(super) fn describe(code: &PrefixCode, out: &mut [u8]) -> Option<usize> {
     let last = code.lengths.iter().rposition(|length| *length > 0)?;
     let longest = code.lengths.iter().copied().max()?;
+    let weights = code.lengths.map(|length| if length == 0 { 0 } else { longest + 1 - length });
     // The last one's weight follows from the others.
-    let listed = code.lengths.get(..last).filter(|listed| (1..=PLAIN_WEIGHTS_MAX).contains(&listed.len()))?;
-    let weight = |length: &u8| if *length == 0 { 0 } else { longest + 1 - length };
-    let (head, body) = out.split_first_mut()?;
-    *head = u8::try_from(PLAIN_BASE + listed.len()).ok()?;
-    let body = body.get_mut(..listed.len().div_ceil(2))?;
-    for (byte, pair) in body.iter_mut().zip(listed.chunks(2)) {
-        *byte = weight(&pair[0]) << 4 | pair.get(1).map_or(0, weight);
-    }
-    Some(1 + body.len())
+    let listed = weights.get(..last).filter(|listed| !listed.is_empty())?;
+    let plain = plain(listed);
+    let coded = weights::describe(listed);
+    let description = match (&plain, &coded) {
+        (Some(plain), Some(coded)) if coded.len() < plain.len() => coded,
+        (Some(plain), _) => plain,
+        (None, coded) => coded.as_ref()?,
+    };
+    out.get_mut(..description.len())?.copy_from_slice(description);
+    Some(description.len())
+}
+
+/// Half a byte for each weight; up to 128 of them.
+fn plain(weights: &[u8]) -> Option<Vec<u8>> {
+    let head = u8::try_from(PLAIN_BASE + weights.len()).ok()?;
+    let pairs = weights.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).copied().unwrap_or(0));
+    Some(std::iter::once(head).chain(pairs).collect())
 }

@@ -3,7 +3,6 @@
 use zstd_safe::{CCtx, CParameter, DCtx};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::LiteralsEncoder;
 
 /// Level of frames with matches: the knee of zstd's curve.
 const LEVEL: i32 = 3;
@@ -16,7 +15,6 @@ pub struct Scratch {
     threads: usize,
     shared_bytes: u64,
     compressor: Option<CCtx<'static>>,
-    literals: Option<LiteralsEncoder>,
     decompressor: Option<DCtx<'static>>,
     /// The exponent bytes of a chunk.
     pub(super) plane: Vec<u8>,
@@ -61,14 +59,6 @@ impl Scratch {
             self.compressor = Some(context);
         }
         self.compressor.as_mut().ok_or_else(no_memory)
-    }
-
-    /// Encoder of frames of literals only.
-    pub(super) fn literals(&mut self) -> Result<&mut LiteralsEncoder> {
-        if self.literals.is_none() {
-            self.literals = LiteralsEncoder::new();
-        }
-        self.literals.as_mut().ok_or_else(no_memory)
     }
 
     pub(super) fn decompressor(&mut self) -> Result<&mut DCtx<'static>> {

@@ -1,7 +1,6 @@
 //! Codec 1 (spec, `codecs/zstd.md`): exactly one Zstandard frame. The exponents of codec 2 use the same rules.
 
-use super::literals::{self, Outcome};
-use super::{Codec, Scratch};
+use super::{Codec, Scratch, literals};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
 
@@ -38,17 +37,11 @@ pub(super) fn encode_frame(
     target: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<Option<usize>> {
+    // Of few bytes zstd's own frames are shorter.
     if search == Search::None && raw.len() >= literals::RAW_BYTES_MIN {
-        match literals::encode(raw, target) {
-            Outcome::Frame(bytes) => return Ok(Some(bytes)),
-            Outcome::TooShort => return Ok(None),
-            Outcome::Foreign => {}
-        }
+        return Ok(literals::encode(raw, target));
     }
-    let outcome = match search {
-        Search::None => scratch.literals()?.encode(raw, target),
-        Search::Matches => sys::frame_bytes(scratch.compressor()?.compress2(target, raw).unwrap_or_else(|code| code)),
-    };
+    let outcome = sys::frame_bytes(scratch.compressor()?.compress2(target, raw).unwrap_or_else(|code| code));
     outcome.map_err(|name| Error::new(ErrorKind::Io, "zstd", name))
 }
 
