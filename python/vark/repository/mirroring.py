@@ -1,7 +1,8 @@
 """Sync: a byte-identical mirror of a repository in another store (spec, section 10), without any key.
 
 Objects go over in an order in which the mirror is a valid repository at every moment: archives before the commits that
-need them, commits before roots that say what was swept. What is there is not moved again; nothing is overwritten.
+need them, commits before roots that say what was swept, but in a new mirror. What is there is not moved again; nothing
+is overwritten.
 """
 
 from __future__ import annotations
@@ -124,11 +125,14 @@ class _Sync:
         self._archives(commits)
         for folder in (ERASURES, LOCKS):
             self._small(self._missing(folder, content_of_name))
+        # Nothing is there yet that they could say was swept; and without them a reader with keys would miss what was.
+        is_new = not any(name.startswith(f"{COMMITS}/") for name in self._there)
+        if is_new:
+            self._roots()
         self._small(list(commits))
         self._small(self._missing(MARKS, content_of_name))
-        if not self._found.withheld:  # a root may say that what these replace was swept
-            self._small(self._missing(LISTS, content_of_name))
-            self._small(sorted(self._missing(ROOTS, root_generation)))
+        if not is_new and not self._found.withheld:  # a root may say that what these replace was swept
+            self._roots()
         self._bundles()
         if self._request.delete and not self._found.problems:
             self._delete()
@@ -150,15 +154,30 @@ class _Sync:
                 raise DamagedError(f"{MARKER} of the mirror: its bytes are others; see `vark repair`", layer="record")
         elif any(key_of(name) is None or name not in self._theirs for name in self._there):
             raise InvalidArgumentError("the target is neither empty nor a mirror; choose an empty folder or prefix")
-        both = [number for name in self._there if (number := root_generation(name)) is not None]
-        common = max((number for number in both if root_name(number) in self._theirs), default=None)
-        if common is not None:
-            name = root_name(common)
-            if read_object(self._source, name) != read_object(self._target, name):
-                raise ConflictError(
-                    f"{name}: the mirror has another; a collection ran there by itself. It is a repository of its own "
-                    "now: `vark copy` what it has and the source has not, and make the mirror anew"
-                )
+        self._compare_roots()
+
+    def _compare_roots(self) -> None:
+        """Refuse a mirror whose newest root is not the source's of that number: each names the one before it."""
+        newest = max((number for name in self._there if (number := root_generation(name)) is not None), default=None)
+        if newest is None:
+            return
+        name = root_name(newest)
+        theirs = read_object(self._target, name)
+        try:
+            own = read_object(self._source, name)  # not as listed: another run may have brought it over since
+        except NotFoundError:
+            own = None
+        if own == theirs:
+            return
+        for data, where in ((own, "the source"), (theirs, "the mirror")):
+            fault = None if data is None else fits(name, data)
+            if fault is not None:
+                raise DamagedError(f"{name} of {where}: {fault}; see `vark repair`", layer="record")
+        said = "has it, and the source not: it has lost it, or" if own is None else "has another:"
+        raise ConflictError(
+            f"{name}: the mirror {said} a collection ran in the mirror by itself. It is a repository of its own now: "
+            "`vark copy` what it has and the source has not, and make the mirror anew in another place"
+        )
 
     def _claim(self) -> None:
         """Create the keys, then the marker: a repository without its keys must not exist."""
@@ -286,6 +305,10 @@ class _Sync:
     def _count(self, folder: str, count: int) -> None:
         if count:
             self._found.copied[folder] = self._found.copied.get(folder, 0) + count
+
+    def _roots(self) -> None:
+        self._small(self._missing(LISTS, content_of_name))
+        self._small(sorted(self._missing(ROOTS, root_generation)))
 
     def _bundles(self) -> None:
         bundles = [entry for name, entry in self._theirs.items() if is_bundle(name)]
