@@ -26,14 +26,23 @@ class VolumeDigest:
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
-        self._rest += data
-        while len(self._rest) >= PIECE_BYTES:
-            self._pieces += bytes.fromhex(digest_hex(bytes(self._rest[:PIECE_BYTES])))
-            del self._rest[:PIECE_BYTES]
+        view = memoryview(data)
+        if self._rest:
+            lacking = PIECE_BYTES - len(self._rest)
+            self._rest += view[:lacking]
+            view = view[lacking:]
+            if len(self._rest) < PIECE_BYTES:
+                return
+            self._pieces += _core.blake3_pieces(self._rest, PIECE_BYTES)
+            self._rest = bytearray()
+        whole = len(view) - len(view) % PIECE_BYTES
+        if whole:
+            self._pieces += _core.blake3_pieces(view[:whole], PIECE_BYTES)
+        self._rest += view[whole:]
 
     def hex(self) -> str:
         """Return the digest of all that was taken, 64 hexadecimal digits."""
-        last = bytes.fromhex(digest_hex(bytes(self._rest))) if self._rest else b""
+        last = _core.blake3(bytes(self._rest)) if self._rest else b""
         return digest_hex(bytes(self._pieces) + last)
 
 

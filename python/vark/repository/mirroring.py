@@ -21,6 +21,7 @@ from vark.errors import (
     ObjectExistsError,
     RepositoryNotFoundError,
 )
+from vark.repository.base import sizes_in
 from vark.repository.bundles import old_bundles
 from vark.repository.catalog import Catalog, CatalogReader
 from vark.repository.context import Context
@@ -36,6 +37,7 @@ from vark.repository.layout import (
     MARKER,
     MARKS,
     ROOTS,
+    SMALL_ORDER,
     content_of_name,
     is_bundle,
     key_of,
@@ -49,7 +51,7 @@ from vark.repository.objects import read_object
 from vark.repository.reading import FINDINGS, Progress
 from vark.repository.records import Ancestor, Commit, CommittedArchive, Marker
 from vark.repository.root import AdministrationReader
-from vark.stores import ObjectEntry, RemoteStore, Store
+from vark.stores import RemoteStore, Store
 from vark.stores.base import read_limited
 
 KEYRING = "keyring"
@@ -255,13 +257,13 @@ class _Sync:
         return found  # the others are of running backups, or nobody's
 
     def _listed(self, archive_id: str) -> tuple[int, ...]:
-        return _volumes(entry for name, entry in self._theirs.items() if name.startswith(f"{ARCHIVES}/{archive_id}/"))
+        return sizes_in(entry for name, entry in self._theirs.items() if name.startswith(f"{ARCHIVES}/{archive_id}/"))
 
     def _sizes(self, archive_id: str, ancestor: Ancestor) -> tuple[int, ...]:
         """Return the volumes' bytes in the source; nothing where they are not what the commit says."""
         found = self._listed(archive_id)
         if sum(found) != ancestor.bytes:
-            found = _volumes(self._source.list(f"{ARCHIVES}/{archive_id}"))
+            found = sizes_in(self._source.list(f"{ARCHIVES}/{archive_id}"))
         return found if sum(found) == ancestor.bytes else ()
 
     def _is_there(self, archive_id: str, sizes: Sequence[int]) -> bool:
@@ -377,19 +379,10 @@ def _unforged(catalog: Catalog) -> Catalog:
 
 def _is_mirrored(name: str) -> bool:
     """Return whether an object is one that a mirror has: sessions, the ledger and probes speak of one place."""
-    return name.partition("/")[0] in (ARCHIVES, COMMITS, MARKS, ERASURES, LOCKS, KEYS, ROOTS, LISTS)
+    return name.partition("/")[0] in (ARCHIVES, *SMALL_ORDER)
 
 
 def _key_order(name: str) -> tuple[int, bool, int]:
     """Return the order in which a rotation creates keys: slots, then the keyring, whose copy 2 decides."""
     generation, what, copy = key_of(name) or (0, "", 0)
     return generation, what == KEYRING, -copy
-
-
-def _volumes(entries: Iterable[ObjectEntry]) -> tuple[int, ...]:
-    sizes: list[int] = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        found = volume_of(entry.name)
-        if found is not None and found[1] == len(sizes):
-            sizes.append(entry.byte_count)
-    return tuple(sizes)

@@ -7,19 +7,16 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 
-import vark.api
-from vark.archive import Volume
 from vark.errors import DamagedError, InvalidArgumentError, ObjectExistsError, StorageError
 from vark.repository.digest import VolumeDigest, volume_digest
 from vark.repository.engine import READ_BYTES, Places
 from vark.repository.layout import volume_name
+from vark.repository.proving import scrub
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.repository.uploads import IN_FLIGHT_BYTES
 from vark.stores import ObjectEntry, RemoteStore, Store
-from vark.types import Damage, VerifyReport
 
 PUT_BYTES_MAX = 5 << 30  # what object stores take by one request
 
@@ -121,16 +118,6 @@ class Mover:
             self._target.create(name, data)  # type: ignore[arg-type]
         except ObjectExistsError as error:
             raise StorageError(f"{name}: somebody else writes it, too; run it again") from error
-
-
-def scrub(volumes: Sequence[Volume], ancestor: Ancestor, *, threads: int | None) -> VerifyReport:
-    """Compare the stored bytes of an archive with its own tables, and its id and root with those of its commit."""
-    report = vark.api.verify_archive(list(volumes), level="stored", own=True, threads=threads)
-    if not report.ok or (report.archive_id, report.root) == (ancestor.id, ancestor.root):
-        return report
-    said = f"it says id {report.archive_id}, root {(report.root or '')[:16]}…"
-    detail = f"it is another archive than its commit names: {said}"
-    return replace(report, ok=False, damage=(Damage("trailer", detail, None, None, None, None, None),))
 
 
 class _Bytes:
