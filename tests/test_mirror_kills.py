@@ -28,7 +28,7 @@ import vark
 def work(source, target, key, delete):
     opened = vark.Repository.open(source, **({"identities": [key], "trust": True} if key else {}))
     say("begun")
-    report = vark.sync_repository(opened, target, delete=delete, threads=1)
+    report = vark.sync_repository(opened, target, delete=delete, threads=2)
     say("done", report.ok, report.object_bytes)
 """
 

@@ -8,7 +8,8 @@ is overwritten.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vark.errors import (
@@ -20,6 +21,7 @@ from vark.errors import (
     NotFoundError,
     ObjectExistsError,
     RepositoryNotFoundError,
+    VarkError,
 )
 from vark.repository.base import sizes_in
 from vark.repository.bundles import old_bundles
@@ -56,6 +58,8 @@ from vark.stores.base import read_limited
 
 KEYRING = "keyring"
 SMALL_BYTES_MAX = 4 << 20
+SMALL_ARCHIVE_BYTES = 8 << 20
+AT_ONCE = 8  # small archives on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,27 +225,43 @@ class _Sync:
         sizes = {key: self._sizes(key, one) for key, one in sorted(wanted.items())}
         total = sum(sum(found) for key, found in sizes.items() if found and not self._is_there(key, found))
         done, broken = 0, set[str]()
-        for key, found in sizes.items():
-            if key not in own and self._is_there(key, found):
-                continue
-            place = f"{ARCHIVES}/{key}"
+        keys = [key for key, found in sizes.items() if key in own or not self._is_there(key, found)]
+
+        def move(key: str) -> int | VarkError:
             try:
-                if not found:
+                if not sizes[key]:
                     raise DamagedError(f"archive {key}: not as its commit says in the source; see `vark repair`")
-                moved = self._mover.archive(wanted[key], found, own.get(key))
+                return self._mover.archive(wanted[key], sizes[key], own.get(key))
             except FINDINGS as error:
-                self._found.problems[place] = error.message
+                return error
+
+        for key, moved in self._each(move, keys, sizes):
+            if isinstance(moved, VarkError):
+                self._found.problems[f"{ARCHIVES}/{key}"] = moved.message
                 broken.add(key)
                 continue
             self._found.verified += 1
             self._found.object_bytes += moved
             self._count(ARCHIVES, 1 if moved else 0)
-            done += sum(found)
+            done += sum(sizes[key])
             if self._request.progress is not None:
                 self._request.progress(min(done, total), total)
         for name in [name for name, commit in commits.items() if broken & {one.id for one in commit.needed()}]:
             del commits[name]
             self._found.withheld.append(name)
+
+    def _each(
+        self, move: Callable[[str], int | VarkError], keys: Sequence[str], sizes: Mapping[str, Sequence[int]]
+    ) -> Iterator[tuple[str, int | VarkError]]:
+        """Move archives: small ones several at once, as each waits for disk or network, and large ones one by one."""
+        small = [key for key in keys if sum(sizes[key]) <= SMALL_ARCHIVE_BYTES]
+        with ThreadPoolExecutor(1 if self._request.threads == 1 else AT_ONCE, "vark-sync") as pool:
+            try:
+                yield from zip(small, pool.map(move, small), strict=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        yield from ((key, move(key)) for key in keys if sum(sizes[key]) > SMALL_ARCHIVE_BYTES)
 
     def _lost(self, wanted: Mapping[str, Ancestor], own: dict[str, CommittedArchive]) -> dict[str, Ancestor]:
         """Return archives that commits need which are there already, and the mirror has not, or not whole."""
