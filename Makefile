@@ -110,7 +110,8 @@ crash: build ## power cuts, kills, failing calls and damage of repositories, all
 	for seed in $(CRASH_SEEDS); do VARK_SEED=$$seed VARK_SHARE=1 VARK_STATES=64 VARK_RUNS=20 $(BIN)/python -m pytest -q \
 		tests/test_repository_power_cuts.py tests/test_repository_faults.py tests/test_repository_planted_bugs.py; done
 	VARK_KILLS=500 $(BIN)/python -m pytest -q tests/test_repository_kills.py
-	VARK_REMOTE_KILLS=100 $(BIN)/python -m pytest -q tests/test_remote_kills.py
+	VARK_KILLS=100 $(BIN)/python -m pytest -q tests/test_copy_kills.py tests/test_mirror_kills.py
+	VARK_REMOTE_KILLS=100 $(BIN)/python -m pytest -q tests/test_remote_kills.py tests/test_remote_copies.py
 	VARK_DAMAGES=1000 $(BIN)/python -m pytest -q tests/test_repository_damage.py
 
 # What is about files of a folder, or simulated disks, is not of a bucket.

@@ -1,6 +1,7 @@
 """Audit: copies are told by what they are of, counted by the rule, and what is lacking is said."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -179,3 +180,19 @@ def test_the_command_with_a_file(tmp_path):
     assert short.returncode == 1
     assert b"2 copies on 1 media, 1 off site: 2 of 3 copies, 1 of 2 media" in short.stdout
     assert run("audit", tmp_path / "a", "--offsite", "elsewhere").returncode == 2
+
+
+def test_limits_that_would_have_no_effect_are_refused(tmp_path):
+    home = with_days("plain", 1, tmp_path / "a")
+    new("plain", tmp_path / "b")
+    sync_repository(home.store, tmp_path / "c")
+    (tmp_path / "audit.toml").write_text(f"[[repository]]\nplace = {json.dumps(str(tmp_path / 'a'))}\n")
+    a, b, c = (tmp_path / name for name in "abc")
+    commands = [("audit", a, c), ("audit", "--config", tmp_path / "audit.toml"), ("copy", a, b), ("sync", a, c)]
+    for command in [*commands, ("repair", a, "--from", c)]:
+        done = run(*command, "--limit-download", "1M")
+        assert done.returncode == 2, command
+        assert b"--limit-download" in done.stderr, command
+        assert b"nothing is limited" in done.stderr, command
+        # That of the environment is for others.
+        assert run(*command, env={**os.environ, "VARK_LIMIT_DOWNLOAD": "1M"}).returncode in (0, 1), command

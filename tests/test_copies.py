@@ -1,6 +1,7 @@
 """`copy_to`: snapshots of one repository in another, sealed anew, row for row, and nothing moved twice."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -379,3 +380,19 @@ def test_the_command_line(tmp_path):
         json.loads(shown.stdout.splitlines()[-1])["copy_of"]["repository"]
         == Repository.open(tmp_path / "a", identities=[OWN]).id
     )
+
+
+def test_keys_of_the_one_are_not_tried_on_the_other(tmp_path):
+    """An option and the one with `from-` are two: here one repository is encrypted, and the other is not."""
+    sealed, plain = with_days("sealed", 1, tmp_path / "a"), new("plain", tmp_path / "b")
+    with_days("plain", 1, tmp_path / "c")
+    (tmp_path / "own").write_text(OWN)
+    out = run("copy", tmp_path / "a", tmp_path / "b", "--from-identity", tmp_path / "own", "--encryption", "none")
+    assert out.returncode == 0, out.stderr
+    assert (plain.load() == day(0)).all()
+    identity = {**os.environ, "VARK_IDENTITY": str(tmp_path / "own")}
+    back = run("copy", tmp_path / "c", tmp_path / "a", "--from-encryption", "none", "--trust", env=identity)
+    assert back.returncode == 0, back.stderr
+    assert len(sealed.snapshots()) == 2
+    other = run("copy", tmp_path / "c", tmp_path / "a", "--from-encryption", "none", "--encryption", "none")
+    assert other.returncode == 12

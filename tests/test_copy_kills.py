@@ -1,53 +1,33 @@
-"""SIGKILL at random moments of a copy: what is there is whole, and the next run goes on with what is missing.
+"""SIGKILL in the middle of copies: what is there is whole, and the next run goes on with what is missing.
 
 VARK_KILLS sets how many (20 by default; the release figure is 100), VARK_SEED replays the moments of a run.
 """
 
-import contextlib
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
+from killing import Launcher, Moments
 from sealed_repositories import OWN, RECIPIENT
 from vark.repository import Repository
 
-KILLS = int(os.environ.get("VARK_KILLS", "20")) // 2  # of either kind
+KILLS = max(int(os.environ.get("VARK_KILLS", "20")) // 2, 1)  # of either kind
 SEED = int(os.environ.get("VARK_SEED", str(random.SystemRandom().randrange(10**6))))
-LONGEST_SECONDS = 0.6
 ROWS, DIM, DAYS = 20_000, 64, 8
+VOLUME_BYTES = 1 << 20
+KEYS = {"plain": {"encryption": "none"}, "sealed": {"recipients": [RECIPIENT]}}
 
-# Starts a copy for each line it is given, so that a kill costs no import.
-LAUNCHER = """
-import os, sys
+WORK = """
 import vark
 
-def say(*words):
-    os.write(1, (" ".join(words) + "\\n").encode())
-
-def opened(place):
-    keys = {} if place.endswith("plain") else {"identities": [sys.argv[1]], "trust": True}
-    return vark.Repository.open(place, **keys)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            source, target = line.split()
-            report = opened(source).copy_to(opened(target), threads=1)
-            say("done", *(item.snapshot for item in report.snapshots if item.state in ("copied", "present")))
-        except BaseException as error:
-            say("error", repr(error).replace(" ", "_"))
-        finally:
-            os._exit(0)
-    say("ready", str(child))
-    _, status = os.waitpid(child, 0)
-    say("ended", str(os.waitstatus_to_exitcode(status)))
+def work(source, target, key):
+    opened = vark.Repository.open(source)
+    beside = vark.Repository.open(target, **({"identities": [key], "trust": True} if key else {}))
+    say("begun")
+    report = opened.copy_to(beside, threads=1)
+    say("done", report.ok, [item.state for item in report.snapshots], sum(item.resumed for item in report.snapshots))
 """
 
 
@@ -57,67 +37,85 @@ def rows_of(number):
     return rows
 
 
-def copy_and_kill(launcher, places, seconds):
-    """Return the snapshots that a run acknowledged; None when it was killed before it did."""
-    launcher.stdin.write(" ".join(map(str, places)) + "\n")
-    launcher.stdin.flush()
-    done = None
-    while True:
-        word, *values = launcher.stdout.readline().split()
-        assert word != "error", values
-        if word == "ready":
-            time.sleep(seconds)  # the moment under test, not a wait for anything
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(values[0]), signal.SIGKILL)
-        elif word == "done":
-            done = values
-        else:
-            assert int(values[0]) in (0, -signal.SIGKILL)
-            return done
+def with_days(place):
+    """Deltas, and two full archives of several volumes each."""
+    source = Repository.create(place, encryption="none")
+    for number in range(DAYS):
+        source.backup(rows_of(number), name="n", full=number == 4, cache=False)
+    return source
+
+
+def volumes_of(store):
+    """Name -> what tells whether a volume was written again."""
+    found = {entry.name: os.stat(store.local_path(entry.name)) for entry in store.list("archives")}
+    return {name: (status.st_ino, status.st_mtime_ns, status.st_size) for name, status in found.items()}
+
+
+def opened(place, kind):
+    return Repository.open(place, **({} if kind == "plain" else {"identities": [OWN]}))
+
+
+def interrupted(launcher, moments, source, place, kind):
+    """Kill copies into a new target, one to three in a row; return what the last one left there."""
+    Repository.create(place, volume_bytes=VOLUME_BYTES, **KEYS[kind])
+    ids, before, share = [item.id for item in source.snapshots()], {}, 1.0
+    for _ in range(moments.of_a_row()):
+        ran = moments.kill(launcher, source.store.root, place, None if kind == "plain" else OWN, share=share)
+        target = opened(place, kind)
+        there = {item.id: item for item in target.snapshots()}
+        # What was there is there as it was: it was not moved again.
+        assert {key: there[key].commit for key in before} == before, moments
+        assert list(there) == ids[: len(there)], moments
+        assert target.verify(level="structure").ok, moments
+        before = {key: item.commit for key, item in there.items()}
+        if not ran.killed:
+            break
+        assert not ran.of("done") or len(there) == DAYS, moments
+        # Of the time that a whole copy takes: as much as is missing, by bytes and by commits.
+        lacking = [item.archive_bytes for item in source.snapshots() if item.id not in there]
+        total = sum(item.archive_bytes for item in source.snapshots())
+        share = (sum(lacking) / total + len(lacking) / DAYS) / 2
+    return target
 
 
 @pytest.mark.parametrize("kind", ["plain", "sealed"])
 def test_a_killed_copy_goes_on(kind, tmp_path, capsys):
-    moments = random.Random(f"{SEED}.{kind}")
-    keys = {"plain": {"encryption": "none"}, "sealed": {"recipients": [RECIPIENT]}}[kind]
-    source = Repository.create(tmp_path / "source-plain", encryption="none")
-    for number in range(DAYS):
-        source.backup(rows_of(number), name="n", full=number == 4, cache=False)
+    source = with_days(tmp_path / "source")
     ids = [item.id for item in source.snapshots()]
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, OWN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    target, runs, before, finished, interrupted = None, 0, {}, 0, 0
-    for kill in range(KILLS):
-        if target is None:
-            runs += 1
-            before, target = {}, tmp_path / f"{runs}-{kind}"
-            Repository.create(target, volume_bytes=1 << 20, **keys)
-        done = copy_and_kill(launcher, (source.store.root, target), moments.uniform(0, LONGEST_SECONDS))
-        place = f"seed {SEED}, kill {kill}"
-        opened = Repository.open(target, **({} if kind == "plain" else {"identities": [OWN]}))
-        there = {item.id: item for item in opened.snapshots()}
-        # What was there is there as it was: it was not moved again.
-        assert {key: there[key].commit for key in before} == before, place
-        assert list(there) == ids[: len(there)], place
-        assert opened.verify(level="full" if done else "structure").ok, place
-        before = {key: item.commit for key, item in there.items()}
-        interrupted += done is None
-        if done is not None:
-            finished += 1
-            assert done == ids == list(there), place
-            assert (opened.load(ids[-1]) == rows_of(DAYS - 1)).all()
-            left = opened.gc(confirm=True, grace=0)  # archives of runs that were killed
-            assert opened.verify().ok, (place, left)
-            target = None
-    launcher.communicate()
-    assert launcher.returncode == 0
-    assert interrupted
-    if target is not None:
-        report = source.copy_to(opened)
-        assert [item.state for item in report.snapshots] == ["present"] * len(before) + ["copied"] * (
-            DAYS - len(before)
-        )
-        assert opened.verify().ok
+    moments = Moments(SEED, kind)
+    target_count = resumed_count = kept_bytes = again_bytes = 0
+    with Launcher(WORK) as launcher:
+        for place in (tmp_path / "whole-0", tmp_path / "whole-1"):
+            Repository.create(place, volume_bytes=VOLUME_BYTES, **KEYS[kind])
+            moments.time(launcher, source.store.root, place, None if kind == "plain" else OWN)
+        while moments.kills < KILLS:
+            target_count += 1
+            target = interrupted(launcher, moments, source, tmp_path / f"{target_count}", kind)
+            before, there = volumes_of(target.store), len(target.snapshots())
+            ran = launcher.run(source.store.root, target.store.root, None if kind == "plain" else OWN)
+            [[ok, states, resumed]] = ran.of("done")
+            assert ok, moments
+            assert states == ["present"] * there + ["copied"] * (DAYS - there), moments
+            after = volumes_of(target.store)
+            assert {name: after[name] for name in before} == before, moments
+            target = opened(target.store.root, kind)
+            assert [item.id for item in target.snapshots()] == ids, moments
+            assert target.verify().ok, moments
+            assert (target.load(ids[-1]) == rows_of(DAYS - 1)).all()
+            used = {archive.id for item in target.snapshots() for archive in item.archives}
+            spare = {name: status for name, status in before.items() if name.split("/")[1] not in used}
+            # Sealed again the bytes are others, so there an archive that was interrupted begins anew; nowhere else.
+            assert kind == "sealed" or not spare, moments
+            resumed_count += resumed
+            again_bytes += sum(size for _, _, size in spare.values())
+            kept_bytes += sum(size for name, (_, _, size) in before.items() if name not in spare)
+            target.gc(confirm=True, grace=0)  # archives of runs that were killed
+            assert {name.split("/")[1] for name in volumes_of(target.store)} == used, moments
+            assert target.verify(level="structure").ok, moments
     with capsys.disabled():
-        print(f" [{kind}: {interrupted} of {KILLS} copies killed, {finished} finished, seed {SEED}]", end="")
+        print(
+            f"\n[{kind}: {moments.said()} of {target_count} copies; {resumed_count} archives gone on with, "
+            f"{kept_bytes >> 20} MiB not sent again, {again_bytes >> 20} MiB sent again]",
+            end="",
+        )
+    moments.check()

@@ -126,6 +126,10 @@ def test_a_mirror_is_a_valid_repository_at_every_moment(kind):
     assert report.deleted
     assert objects(target) == objects(source.store)
     assert target.looks > 15
+    # Also a new one, whose commits name some that were collected before it was made.
+    fresh = _Watched(kind)
+    assert sync_repository(source.store, fresh).ok
+    assert objects(fresh) == objects(source.store)
 
 
 def forged(store, newest_root, freed):
@@ -194,12 +198,63 @@ def test_another_repository_and_other_things_are_no_target():
     mirror = MemoryStore()
     sync_repository(source.store, mirror)
     for repository in (source, Repository.open(mirror)):
-        made = repository.backup(day(4), name="x", cache=False)
-        repository.forget(made.snapshot, confirm=True, min_redundancy=0)
-        repository.gc(confirm=True, trash=0, grace=0, min_redundancy=0)
-        assert repository.store.list(ROOTS)
-    with pytest.raises(ConflictError, match="collection ran there"):
+        collect_one(repository)
+    with pytest.raises(ConflictError, match="has another: a collection ran in the mirror"):
         sync_repository(source.store, mirror)
+
+
+def collect_one(repository):
+    """Add a snapshot and free it: roots come of it."""
+    made = repository.backup(day(4), name="x", cache=False)
+    repository.forget(made.snapshot, confirm=True, min_redundancy=0)
+    repository.gc(confirm=True, trash=0, grace=0, min_redundancy=0)
+    assert repository.store.list(ROOTS)
+
+
+@pytest.mark.parametrize("kind", ["plain", "sealed"])
+def test_a_mirror_that_was_collected_by_itself_is_refused(kind):
+    source, mirror = with_days(kind, 1), MemoryStore()
+    sync_repository(source.store, mirror)
+    source.backup(day(1), name="days", cache=False)
+    collect_one(opened(mirror, kind, accept_history=True))
+    before = objects(mirror)
+    with pytest.raises(ConflictError, match="the source not: it has lost it, or a collection ran in the mirror"):
+        sync_repository(source.store, mirror)
+    assert objects(mirror) == before
+    # So is one of a source that has lost what it did: its next collection would take the same number.
+    collected, other = with_days(kind, 1), MemoryStore()
+    collect_one(collected)
+    sync_repository(collected.store, other)
+    kept = collected.store.read(name := collected.store.list(ROOTS)[-1].name)
+    collected.store.delete(name)
+    with pytest.raises(ConflictError, match="lost it"):
+        sync_repository(collected.store, other)
+    # What is damaged is no sign of a collection.
+    collected.store.create(name, kept)
+    damage(other, name, 30)
+    with pytest.raises(DamagedError, match="of the mirror"):
+        sync_repository(collected.store, other)
+    damage(other, name, 30)
+    damage(collected.store, name, 30)
+    with pytest.raises(DamagedError, match="of the source"):
+        sync_repository(collected.store, other)
+
+
+def test_another_sync_that_brings_a_root_over_meanwhile_is_no_conflict():
+    source, mirror = with_days("plain", 2), MemoryStore()
+    sync_repository(source.store, mirror)
+    listed = mirror.list
+
+    def listing(prefix):
+        mirror.list = listed
+        collect_one(source)
+        sync_repository(source.store, mirror)
+        return listed(prefix)
+
+    mirror.list = listing
+    assert sync_repository(source.store, mirror).ok
+    assert sync_repository(source.store, mirror).ok
+    assert objects(mirror) == objects(source.store)
 
 
 def test_what_is_damaged_in_the_source_stays_out_with_what_needs_it():

@@ -5,18 +5,16 @@ everything verifies. VARK_REMOTE_KILLS sets how many of each (10 by default; the
 the moments of a run.
 """
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
+from killing import Launcher
 from store_servers import SERVERS, Seaweed, plain_repository
 from vark.errors import StoreUnavailableError
 from vark.repository import Repository
@@ -27,77 +25,27 @@ RATE = 12_000_000  # bytes a second, so that there are moments between volumes
 VOLUME_BYTES = 1 << 20
 SEGMENT_BYTES = 8 << 20  # what a reader that goes forward asks for at once
 
-# Forks for each line that it is given, so that a kill costs no import; the child says what it has done through a pipe.
-LAUNCHER = """
-import json, os, sys
+WORK = """
 import obstore.store
 from vark.repository import Repository
 
 def work(what, address, options, path, reference):
     repository = Repository.open(address, store_options=options)
-    os.write(1, b"begun\\n")
+    say("begun")
     if what == "backup":
         report = repository.backup(path, name="v", full=True)
         found = [report.snapshot, report.resumed]
     else:
         repository.restore(reference, path)
         found = [None, None]
-    os.write(1, json.dumps([*found, repository.traffic.as_record()]).encode() + b"\\n")
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            work(*json.loads(line))
-        except BaseException as error:
-            os.write(1, f"failed {error!r}\\n".encode())
-        finally:
-            os._exit(0)
-    os.write(1, f"{child}\\n".encode())
-    os.waitpid(child, 0)
-    os.write(1, b"ended\\n")
+    say("done", *found, repository.traffic.as_record())
 """
-
-
-class Launcher:
-    """Does one thing at a time, in a process of its own."""
-
-    def __init__(self):
-        command = [sys.executable, "-c", LAUNCHER]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.child = 0
-
-    def begin(self, what, address, options, path, reference=None):
-        self.process.stdin.write(json.dumps([what, address, options, str(path), reference]) + "\n")
-        self.process.stdin.flush()
-        self.child = int(self.process.stdout.readline())
-        assert self.process.stdout.readline() == "begun\n"
-        return self
-
-    def kill(self):
-        """End it; return what it had acknowledged, or None."""
-        # Not yet waited for, or waited for just now: the number cannot be another's so soon.
-        try:
-            os.kill(self.child, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        return self.finish()
-
-    def finish(self):
-        line = self.process.stdout.readline()
-        assert not line.startswith("failed"), line
-        if line == "ended\n":
-            return None
-        assert self.process.stdout.readline() == "ended\n"
-        return json.loads(line)
 
 
 @pytest.fixture(scope="module")
 def launcher():
-    started = Launcher()
-    yield started
-    started.process.stdin.close()
-    started.process.wait(60)
+    with Launcher(WORK) as started:
+        yield started
 
 
 @pytest.fixture
@@ -120,13 +68,10 @@ def test_a_backup_goes_on(server, launcher, tmp_path, capsys):
         rows[kill::3] += 1
         path = tmp_path / f"rows-{kill}.npy"
         np.save(path, rows)
-        launcher.begin("backup", address, slow, path)
-        time.sleep(moments.uniform(0, 0.5))  # the moment under test, not a wait for anything
-        done = launcher.kill()
+        work = ("backup", address, slow, path, None)
+        said = launcher.run(*work, kill_after=moments.uniform(0, 0.5)).of("done")
         before = sizes_of(repository)
-        if done is None:
-            done = launcher.begin("backup", address, slow, path).finish()
-        snapshot, resumed, traffic = done
+        [[snapshot, resumed, traffic]] = said or launcher.run(*work).of("done")
         acknowledged[snapshot] = rows.copy()
         if resumed:
             archive = repository.snapshot(snapshot).archives[0].id
@@ -173,16 +118,16 @@ def test_a_restore_goes_on(server, launcher, tmp_path, capsys):
         folder = tmp_path / f"kill-{kill}"
         folder.mkdir()
         target = folder / "out.npy"
-        launcher.begin("restore", address, slow, target, report.snapshot)
-        time.sleep(moments.uniform(0, 0.9))
-        if launcher.kill() is None:
+        work = ("restore", address, slow, target, report.snapshot)
+        if not launcher.run(*work, kill_after=moments.uniform(0, 0.9)).of("done"):
             killed += 1
             assert not target.exists() or target.read_bytes() == expected
             noted = noted_bytes(folder)
             if target.exists():  # killed between its name and the last word: what was written is there, not kept
                 target.unlink()
                 noted = 0
-            _, _, traffic = launcher.begin("restore", address, options, target, report.snapshot).finish()
+            work = ("restore", address, options, target, report.snapshot)
+            [[_, _, traffic]] = launcher.run(*work).of("done")
             assert traffic["bytes_down"] <= (len(expected) - noted) * share + SEGMENT_BYTES, f"seed {SEED}, kill {kill}"
             spared += noted
         assert target.read_bytes() == expected, f"seed {SEED}, kill {kill}"
@@ -210,9 +155,9 @@ def test_a_restore_of_shards_goes_on(server, launcher, tmp_path):
     launcher.begin("restore", address, slow, target, report.snapshot)
     while not list(target.parent.glob(".*.vark-part/content/a/a.npy")):
         time.sleep(0.01)
-    assert launcher.kill() is None
+    assert not launcher.kill().of("done")
     assert not target.exists()
-    _, _, traffic = launcher.begin("restore", address, options, target, report.snapshot).finish()
+    [[_, _, traffic]] = launcher.run("restore", address, options, target, report.snapshot).of("done")
     assert traffic["bytes_down"] < report.archive_bytes * 2 // 3 + (1 << 20)
     for name, path in shards.items():
         assert (target / name / f"{name}.npy").read_bytes() == path.read_bytes()

@@ -3,16 +3,12 @@
 VARK_KILLS sets how many (25 by default; the release figure is 500), VARK_SEED replays the moments of a run.
 """
 
-import contextlib
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 
+from killing import Launcher
 from vark.repository import Repository
 
 KILLS = int(os.environ.get("VARK_KILLS", "25"))
@@ -20,23 +16,21 @@ SEED = int(os.environ.get("VARK_SEED", str(random.SystemRandom().randrange(10**6
 LONGEST_SECONDS = 0.6
 ROWS, DIM = 3000, 32
 
-# Starts a worker for each line it is given, so that a kill costs no import. The rows of a snapshot follow from its tag,
-# so that any snapshot can be checked. Small ones that differ little are backed up as deltas.
-LAUNCHER = f"""
-import contextlib, os, random, sys
+# The rows of a snapshot follow from its tag, so that any snapshot can be checked. Small ones that differ little are backed up
+# as deltas.
+WORK = f"""
+import contextlib, random
 import numpy as np
 import vark
-
-def say(*words):
-    os.write(1, (" ".join(words) + "\\n").encode())
 
 def rows_of(number):
     rows = np.random.default_rng(1).standard_normal(({ROWS}, {DIM}), np.float32)
     rows[number % {ROWS} :: 97] += number
     return rows
 
-def work(seed):
-    repository, rng = vark.Repository.open(sys.argv[1]), random.Random(seed)
+def work(place, seed):
+    repository, rng = vark.Repository.open(place), random.Random(seed)
+    say("begun")
     while True:
         usable = [item.id for item in repository.snapshots()]
         trash = [item.id for item in repository.snapshots(forgotten=True) if item.forgotten_unix_ms is not None]
@@ -64,19 +58,6 @@ def work(seed):
             chosen = repository.snapshot(rng.choice(usable))
             if chosen.closure:
                 repository.compact(chosen, threads=1)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            work(line.strip())
-        except BaseException as error:
-            say("error", repr(error).replace(" ", "_"))
-        finally:
-            os._exit(1)
-    say("ready", str(child))
-    _, status = os.waitpid(child, 0)
-    say("ended", str(os.waitstatus_to_exitcode(status)))
 """
 
 
@@ -84,25 +65,6 @@ def rows_of(number):
     rows = np.random.default_rng(1).standard_normal((ROWS, DIM), np.float32)
     rows[number % ROWS :: 97] += number
     return rows
-
-
-def work_and_kill(launcher, seed, seconds):
-    """Return what a worker said until it was killed."""
-    launcher.stdin.write(f"{seed}\n")
-    launcher.stdin.flush()
-    said = []
-    while True:
-        word, value = launcher.stdout.readline().split()
-        assert word != "error", value
-        if word == "ready":
-            time.sleep(seconds)  # the moment under test, not a wait for anything
-            with contextlib.suppress(ProcessLookupError):  # it ended with an error, which comes next
-                os.kill(int(value), signal.SIGKILL)
-        elif word == "ended":
-            assert int(value) == -signal.SIGKILL
-            return said
-        else:
-            said.append((word, value))
 
 
 MAY_BE = {"done": {True}, "forget": {True, False}, "forgotten": {False}, "undelete": {True, False}, "undeleted": {True}}
@@ -113,11 +75,11 @@ def test_a_killed_process_loses_no_snapshot_that_was_acknowledged(tmp_path, caps
     Repository.create(tmp_path / "r", encryption="none")
     allowed, restored = {}, set()  # snapshot -> whether it may be kept; commits that were restored
     acknowledged = 0
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(tmp_path / "r")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    launcher = Launcher(WORK)
     for kill in range(KILLS):
-        for word, snapshot in work_and_kill(launcher, f"{SEED}.{kill}", moments.uniform(0, LONGEST_SECONDS)):
+        ran = launcher.run(tmp_path / "r", f"{SEED}.{kill}", kill_after=moments.uniform(0, LONGEST_SECONDS))
+        assert ran.killed
+        for word, snapshot in ran.said:
             acknowledged += word in ("done", "forgotten", "undeleted")
             allowed[snapshot] = MAY_BE[word]
         place = f"seed {SEED}, kill {kill}"
@@ -142,7 +104,7 @@ def test_a_killed_process_loses_no_snapshot_that_was_acknowledged(tmp_path, caps
     assert repository.verify().ok
     kept = {snapshot for snapshot, may_be in allowed.items() if may_be == {True}}
     assert {item.id for item in repository.snapshots()} == kept | {number}
-    launcher.communicate()
+    launcher.end()
     with capsys.disabled():
         print(
             f"\n{KILLS} kills (seed {SEED}): {acknowledged} acknowledged, {len(restored)} commits restored, "

@@ -6,29 +6,23 @@ VARK_KILLS sets how many (30 by default; the release figure is 2000), VARK_SEED 
 import hashlib
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
+from killing import Launcher
 from vark.stores import LocalStore
 
 KILLS = int(os.environ.get("VARK_KILLS", "30"))
 SEED = int(os.environ.get("VARK_SEED", str(random.SystemRandom().randrange(10**6))))
 LONGEST_SECONDS = 0.08
 
-# Starts a writer for each line it is given, so that a kill costs no import. The writer says what it begins and what was
-# acknowledged. A name tells its content, so that any object can be checked.
-LAUNCHER = """
-import hashlib, os, random, sys
+# The writer says what it begins and what was acknowledged. A name tells its content, so that any object can be checked.
+WORK = """
+import hashlib, os, random
 from vark.errors import ObjectExistsError
 from vark.stores import LocalStore
 
-def say(*words):
-    os.write(1, (" ".join(words) + "\\n").encode())
-
-def write_objects(seed):
-    store, rng, kept = LocalStore(sys.argv[1]), random.Random(seed), []
+def work(root, seed):
+    store, rng, kept = LocalStore(root), random.Random(seed), []
+    say("begun")
     while True:
         data = rng.randbytes(rng.choice((0, 100, 5000, 400_000)))
         name = f"{rng.choice('abc')}/{rng.randrange(4)}/{hashlib.sha256(data).hexdigest()}"
@@ -51,48 +45,20 @@ def write_objects(seed):
         except ObjectExistsError:
             pass
         say("done", name)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            write_objects(line.strip())
-        finally:
-            os._exit(1)
-    say("ready", str(child))
-    _, status = os.waitpid(child, 0)
-    say("ended", str(os.waitstatus_to_exitcode(status)))
 """
-
-
-def write_and_kill(launcher, seed, seconds):
-    """Return what a writer said until it was killed."""
-    launcher.stdin.write(f"{seed}\n")
-    launcher.stdin.flush()
-    said = []
-    while True:
-        word, value = launcher.stdout.readline().split()
-        if word == "ready":
-            time.sleep(seconds)  # the moment under test, not a wait for anything
-            os.kill(int(value), signal.SIGKILL)  # not yet waited for, so the number is still its own
-        elif word == "ended":
-            assert int(value) == -signal.SIGKILL
-            return said
-        else:
-            said.append((word, value))
 
 
 def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, capsys):
     moments = random.Random(SEED)
     store = LocalStore(tmp_path / "repository")
     allowed = {}  # name -> what may be: {True}, {False} or both
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, store.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    launcher = Launcher(WORK)
     left = acknowledged = interrupted = 0
     for kill in range(KILLS):
         seconds = moments.uniform(0, LONGEST_SECONDS)
-        for word, name in write_and_kill(launcher, f"{SEED}.{kill}", seconds):
+        ran = launcher.run(store.root, f"{SEED}.{kill}", kill_after=seconds)
+        assert ran.killed
+        for word, name in ran.said:
             before = allowed.get(name, {False})
             allowed[name] = {
                 "begin": before | {True},
@@ -115,8 +81,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path, capsys):
         # What a killed run leaves is hidden, and goes when it is old.
         left += store.sweep_temporary(age_seconds=-10)
         assert not [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".")]
-    launcher.communicate()
-    assert launcher.returncode == 0
+    launcher.end()
     assert acknowledged > KILLS
     with capsys.disabled():
         print(

@@ -46,6 +46,7 @@ def audit(places: tuple[str, ...], **given: Any) -> int:
     """
     output = Output(as_json=given["as_json"])
     facts, rule = _asked(places, given)
+    options.refuse_limits(*(fact.place for fact in facts))
     opened = [(fact, _opened(fact)) for fact in facts]
     report = audit_repositories(opened, rule)
     _tell(output, report)

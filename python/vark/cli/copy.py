@@ -14,7 +14,6 @@ from vark.cli.snapshots import ID_DIGITS, shown_time
 from vark.cli.source import open_source, source_keys
 from vark.errors import ExitCode
 from vark.repository.copy_reports import CopyReport
-from vark.stores.urls import is_remote
 from vark.types import text_table
 from vark.units import format_bytes, format_speed
 
@@ -50,8 +49,7 @@ def copy(source: str, target: str, references: tuple[str, ...], **given: Any) ->
     vark copy backups/ /mnt/usb latest --name products --from-encryption none
     """
     output = Output(as_json=given["as_json"])
-    if not any(map(is_remote, (source, target))):
-        options.refuse_limits(target)
+    options.refuse_limits(source, target)
     opened = open_source(source)
     other = options.open_repository(target)
     with output.progress("copying") as progress:

@@ -13,7 +13,6 @@ from vark.errors import ExitCode, InvalidArgumentError
 from vark.mirrors import repair_repository, sync_repository
 from vark.repository.opening import store_of
 from vark.stores import Store
-from vark.stores.urls import is_remote
 from vark.units import format_bytes
 
 SHOWN_MAX = 20
@@ -115,8 +114,7 @@ def split_places(texts: Sequence[str]) -> list[str]:
 
 def _stores(places: Sequence[str]) -> list[Store]:
     """Open the stores, and have it said at the end what was asked of remote ones."""
-    if not any(map(is_remote, places)):
-        options.refuse_limits(places[0])
+    options.refuse_limits(*places)
     stores = [store_of(place) for place in places]
     for store in stores:
         options.tell_store(store)

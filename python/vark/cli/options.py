@@ -193,7 +193,7 @@ def open_repository(
         raise InvalidArgumentError("no repository; give --repo or set VARK_REPOSITORY")
     context = click.get_current_context()
     if not {"source", "places"} & context.params.keys():  # a command with several places has limits for any
-        refuse_limits(next((place for place in mirrors if is_remote(place)), repo))
+        refuse_limits(repo, *mirrors)
     beliefs = dict(context.meta.get(_META, {}))
     if mirrors:
         beliefs["mirrors"] = mirrors
@@ -274,12 +274,15 @@ def _tell_at_end(found: Callable[[], Traffic | None]) -> None:
     context.call_on_close(tell)
 
 
-def refuse_limits(place: str) -> None:
-    """Refuse limits that were given for a place where they have no effect; those of the environment are for others."""
+def refuse_limits(*places: str) -> None:
+    """Refuse limits that were given where none of the places is remote; those of the environment are for others."""
     context = click.get_current_context()
+    if any(map(is_remote, places)):
+        return
     for name, option in context.meta.get(_LIMITED, {}).items():
-        if not is_remote(place) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InvalidArgumentError(f"{option}: {place} is no remote store, and nothing is limited; leave it out")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            shown = f"{places[0]} is no remote store" if len(places) == 1 else "none of these is a remote store"
+            raise InvalidArgumentError(f"{option}: {shown}, and nothing is limited; leave it out")
 
 
 def _keep_limit(context: click.Context, parameter: click.Parameter, value: Any) -> None:

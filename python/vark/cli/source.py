@@ -30,17 +30,20 @@ NO_KEYS: Mapping[str, Any] = {
 
 
 def source_keys(function: Function) -> Function:
-    """Add the options that open the repository that is read from, for `open_source`; without any, the others do."""
+    """Add the options that open the repository that is read from, for `open_source`; without any, the others do.
+
+    Their names are their own: of two options of one name each gets what the other was given.
+    """
     how: dict[str, Any] = {"expose_value": False, "callback": _keep}
     for option in reversed(
         (
-            click.option("--from-identity", "identities", multiple=True, metavar="FILE", help=_AS, **how),
-            click.option("--from-password-file", "password_file", help=_AS, **how),
-            click.option("--from-password-command", "password_command", help=_AS, **how),
-            click.option("--from-recovery-code-file", "recovery_code_file", help=_AS, **how),
-            click.option("--from-encryption", "encryption", help="`none`: it is not encrypted.", **how),
-            click.option("--from-authority", "authority", help="Whose keys to believe there.", **how),
-            click.option("--from-accept-history", "accept_history", is_flag=True, help="As without `from-`.", **how),
+            click.option("--from-identity", "from_identities", multiple=True, metavar="FILE", help=_AS, **how),
+            click.option("--from-password-file", help=_AS, **how),
+            click.option("--from-password-command", help=_AS, **how),
+            click.option("--from-recovery-code-file", help=_AS, **how),
+            click.option("--from-encryption", help="`none`: it is not encrypted.", **how),
+            click.option("--from-authority", help="Whose keys to believe there.", **how),
+            click.option("--from-accept-history", is_flag=True, help="As without `from-`.", **how),
         )
     ):
         function = under(_TITLE, option)(function)
@@ -61,4 +64,4 @@ def open_source(place: str) -> Repository:
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    context.meta.setdefault(_META, {})[parameter.name or ""] = value
+    context.meta.setdefault(_META, {})[(parameter.name or "").removeprefix("from_")] = value

@@ -135,7 +135,7 @@ def chain_of(catalog: Catalog | None, archive: CommittedArchive, closure: tuple[
 
 def volume_sizes(store: Store, archive_id: str) -> tuple[int, ...]:
     """Return the bytes of the volumes that are there, 0, 1, 2 … without a gap."""
-    return _sizes(store.list(f"{ARCHIVES}/{archive_id}"))
+    return sizes_in(store.list(f"{ARCHIVES}/{archive_id}"))
 
 
 def volume_sizes_of(store: Store, archive_ids: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -151,11 +151,12 @@ def volume_sizes_of(store: Store, archive_ids: Sequence[str]) -> dict[str, tuple
                 found = volume_of(entry.name)
                 if found is not None and found[0] in by_id:
                     by_id[found[0]].append(entry)
-            return {archive_id: _sizes(found) for archive_id, found in by_id.items()}
+            return {archive_id: sizes_in(found) for archive_id, found in by_id.items()}
     return {archive_id: volume_sizes(store, archive_id) for archive_id in archive_ids}
 
 
-def _sizes(entries: Iterable[ObjectEntry]) -> tuple[int, ...]:
+def sizes_in(entries: Iterable[ObjectEntry]) -> tuple[int, ...]:
+    """Return the bytes of the volumes among the objects of one archive, 0, 1, 2 … without a gap."""
     sizes: list[int] = []
     for entry in sorted(entries, key=lambda entry: entry.name):
         found = volume_of(entry.name)

@@ -14,6 +14,8 @@ PROBES = "doctor"
 LOCKS = "locks"
 KEY_COPIES = 3  # of each small key object: nothing else is so small and so dear
 ERASURES = "erasures"
+# Folders of small objects of a repository, in the order in which a mirror gets them; the marker stands for itself.
+SMALL_ORDER = (KEYS, MARKER, ERASURES, LOCKS, COMMITS, MARKS, LISTS, ROOTS)
 VOLUMES_MAX = 1_000_000
 GENERATION_MAX = 10**9  # of keys: what is above it is not ours, so that nobody can use up the numbers
 
@@ -52,6 +54,14 @@ def bundle_name(data: bytes, unix_ms: int) -> str:
 def is_bundle(name: str) -> bool:
     """Return whether an object is a bundle."""
     return _BUNDLE.fullmatch(name) is not None
+
+
+def small_order(name: str) -> int | None:
+    """Return where a small object stands in `SMALL_ORDER`; None for volumes, bundles, and what speaks of one place."""
+    folder = name.partition("/")[0]
+    if folder not in SMALL_ORDER or is_bundle(name) or (folder == MARKER) != (name == MARKER):
+        return None
+    return SMALL_ORDER.index(folder)
 
 
 def list_name(digest: str) -> str:

@@ -1,13 +1,15 @@
 """Sync: a byte-identical mirror of a repository in another store (spec, section 10), without any key.
 
 Objects go over in an order in which the mirror is a valid repository at every moment: archives before the commits that
-need them, commits before roots that say what was swept. What is there is not moved again; nothing is overwritten.
+need them, commits before roots that say what was swept, but in a new mirror. What is there is not moved again; nothing
+is overwritten.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vark.errors import (
@@ -19,7 +21,9 @@ from vark.errors import (
     NotFoundError,
     ObjectExistsError,
     RepositoryNotFoundError,
+    VarkError,
 )
+from vark.repository.base import sizes_in
 from vark.repository.bundles import old_bundles
 from vark.repository.catalog import Catalog, CatalogReader
 from vark.repository.context import Context
@@ -35,6 +39,7 @@ from vark.repository.layout import (
     MARKER,
     MARKS,
     ROOTS,
+    SMALL_ORDER,
     content_of_name,
     is_bundle,
     key_of,
@@ -48,11 +53,13 @@ from vark.repository.objects import read_object
 from vark.repository.reading import FINDINGS, Progress
 from vark.repository.records import Ancestor, Commit, CommittedArchive, Marker
 from vark.repository.root import AdministrationReader
-from vark.stores import ObjectEntry, RemoteStore, Store
+from vark.stores import RemoteStore, Store
 from vark.stores.base import read_limited
 
 KEYRING = "keyring"
 SMALL_BYTES_MAX = 4 << 20
+SMALL_ARCHIVE_BYTES = 8 << 20
+AT_ONCE = 8  # small archives on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +131,14 @@ class _Sync:
         self._archives(commits)
         for folder in (ERASURES, LOCKS):
             self._small(self._missing(folder, content_of_name))
+        # Nothing is there yet that they could say was swept; and without them a reader with keys would miss what was.
+        is_new = not any(name.startswith(f"{COMMITS}/") for name in self._there)
+        if is_new:
+            self._roots()
         self._small(list(commits))
         self._small(self._missing(MARKS, content_of_name))
-        if not self._found.withheld:  # a root may say that what these replace was swept
-            self._small(self._missing(LISTS, content_of_name))
-            self._small(sorted(self._missing(ROOTS, root_generation)))
+        if not is_new and not self._found.withheld:  # a root may say that what these replace was swept
+            self._roots()
         self._bundles()
         if self._request.delete and not self._found.problems:
             self._delete()
@@ -150,15 +160,30 @@ class _Sync:
                 raise DamagedError(f"{MARKER} of the mirror: its bytes are others; see `vark repair`", layer="record")
         elif any(key_of(name) is None or name not in self._theirs for name in self._there):
             raise InvalidArgumentError("the target is neither empty nor a mirror; choose an empty folder or prefix")
-        both = [number for name in self._there if (number := root_generation(name)) is not None]
-        common = max((number for number in both if root_name(number) in self._theirs), default=None)
-        if common is not None:
-            name = root_name(common)
-            if read_object(self._source, name) != read_object(self._target, name):
-                raise ConflictError(
-                    f"{name}: the mirror has another; a collection ran there by itself. It is a repository of its own "
-                    "now: `vark copy` what it has and the source has not, and make the mirror anew"
-                )
+        self._compare_roots()
+
+    def _compare_roots(self) -> None:
+        """Refuse a mirror whose newest root is not the source's of that number: each names the one before it."""
+        newest = max((number for name in self._there if (number := root_generation(name)) is not None), default=None)
+        if newest is None:
+            return
+        name = root_name(newest)
+        theirs = read_object(self._target, name)
+        try:
+            own = read_object(self._source, name)  # not as listed: another run may have brought it over since
+        except NotFoundError:
+            own = None
+        if own == theirs:
+            return
+        for data, where in ((own, "the source"), (theirs, "the mirror")):
+            fault = None if data is None else fits(name, data)
+            if fault is not None:
+                raise DamagedError(f"{name} of {where}: {fault}; see `vark repair`", layer="record")
+        said = "has it, and the source not: it has lost it, or" if own is None else "has another:"
+        raise ConflictError(
+            f"{name}: the mirror {said} a collection ran in the mirror by itself. It is a repository of its own now: "
+            "`vark copy` what it has and the source has not, and make the mirror anew in another place"
+        )
 
     def _claim(self) -> None:
         """Create the keys, then the marker: a repository without its keys must not exist."""
@@ -200,27 +225,43 @@ class _Sync:
         sizes = {key: self._sizes(key, one) for key, one in sorted(wanted.items())}
         total = sum(sum(found) for key, found in sizes.items() if found and not self._is_there(key, found))
         done, broken = 0, set[str]()
-        for key, found in sizes.items():
-            if key not in own and self._is_there(key, found):
-                continue
-            place = f"{ARCHIVES}/{key}"
+        keys = [key for key, found in sizes.items() if key in own or not self._is_there(key, found)]
+
+        def move(key: str) -> int | VarkError:
             try:
-                if not found:
+                if not sizes[key]:
                     raise DamagedError(f"archive {key}: not as its commit says in the source; see `vark repair`")
-                moved = self._mover.archive(wanted[key], found, own.get(key))
+                return self._mover.archive(wanted[key], sizes[key], own.get(key))
             except FINDINGS as error:
-                self._found.problems[place] = error.message
+                return error
+
+        for key, moved in self._each(move, keys, sizes):
+            if isinstance(moved, VarkError):
+                self._found.problems[f"{ARCHIVES}/{key}"] = moved.message
                 broken.add(key)
                 continue
             self._found.verified += 1
             self._found.object_bytes += moved
             self._count(ARCHIVES, 1 if moved else 0)
-            done += sum(found)
+            done += sum(sizes[key])
             if self._request.progress is not None:
                 self._request.progress(min(done, total), total)
         for name in [name for name, commit in commits.items() if broken & {one.id for one in commit.needed()}]:
             del commits[name]
             self._found.withheld.append(name)
+
+    def _each(
+        self, move: Callable[[str], int | VarkError], keys: Sequence[str], sizes: Mapping[str, Sequence[int]]
+    ) -> Iterator[tuple[str, int | VarkError]]:
+        """Move archives: small ones several at once, as each waits for disk or network, and large ones one by one."""
+        small = [key for key in keys if sum(sizes[key]) <= SMALL_ARCHIVE_BYTES]
+        with ThreadPoolExecutor(1 if self._request.threads == 1 else AT_ONCE, "vark-sync") as pool:
+            try:
+                yield from zip(small, pool.map(move, small), strict=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        yield from ((key, move(key)) for key in keys if sum(sizes[key]) > SMALL_ARCHIVE_BYTES)
 
     def _lost(self, wanted: Mapping[str, Ancestor], own: dict[str, CommittedArchive]) -> dict[str, Ancestor]:
         """Return archives that commits need which are there already, and the mirror has not, or not whole."""
@@ -236,13 +277,13 @@ class _Sync:
         return found  # the others are of running backups, or nobody's
 
     def _listed(self, archive_id: str) -> tuple[int, ...]:
-        return _volumes(entry for name, entry in self._theirs.items() if name.startswith(f"{ARCHIVES}/{archive_id}/"))
+        return sizes_in(entry for name, entry in self._theirs.items() if name.startswith(f"{ARCHIVES}/{archive_id}/"))
 
     def _sizes(self, archive_id: str, ancestor: Ancestor) -> tuple[int, ...]:
         """Return the volumes' bytes in the source; nothing where they are not what the commit says."""
         found = self._listed(archive_id)
         if sum(found) != ancestor.bytes:
-            found = _volumes(self._source.list(f"{ARCHIVES}/{archive_id}"))
+            found = sizes_in(self._source.list(f"{ARCHIVES}/{archive_id}"))
         return found if sum(found) == ancestor.bytes else ()
 
     def _is_there(self, archive_id: str, sizes: Sequence[int]) -> bool:
@@ -286,6 +327,10 @@ class _Sync:
     def _count(self, folder: str, count: int) -> None:
         if count:
             self._found.copied[folder] = self._found.copied.get(folder, 0) + count
+
+    def _roots(self) -> None:
+        self._small(self._missing(LISTS, content_of_name))
+        self._small(sorted(self._missing(ROOTS, root_generation)))
 
     def _bundles(self) -> None:
         bundles = [entry for name, entry in self._theirs.items() if is_bundle(name)]
@@ -354,19 +399,10 @@ def _unforged(catalog: Catalog) -> Catalog:
 
 def _is_mirrored(name: str) -> bool:
     """Return whether an object is one that a mirror has: sessions, the ledger and probes speak of one place."""
-    return name.partition("/")[0] in (ARCHIVES, COMMITS, MARKS, ERASURES, LOCKS, KEYS, ROOTS, LISTS)
+    return name.partition("/")[0] in (ARCHIVES, *SMALL_ORDER)
 
 
 def _key_order(name: str) -> tuple[int, bool, int]:
     """Return the order in which a rotation creates keys: slots, then the keyring, whose copy 2 decides."""
     generation, what, copy = key_of(name) or (0, "", 0)
     return generation, what == KEYRING, -copy
-
-
-def _volumes(entries: Iterable[ObjectEntry]) -> tuple[int, ...]:
-    sizes: list[int] = []
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        found = volume_of(entry.name)
-        if found is not None and found[1] == len(sizes):
-            sizes.append(entry.byte_count)
-    return tuple(sizes)

@@ -10,12 +10,11 @@ from vark.errors import CancelledError, DamagedError, NotAnArchiveError, NotFoun
 from vark.repository.base import volume_sizes
 from vark.repository.catalog import Snapshot
 from vark.repository.context import Context
-from vark.repository.digest import VolumeDigest
-from vark.repository.engine import READ_BYTES
 from vark.repository.layout import volume_name, volume_of
 from vark.repository.ledger import RESTORED, LedgerEntry
 from vark.repository.records import Ancestor, CommittedArchive
 from vark.repository.reports import DamagedObject
+from vark.repository.volumes import stored_digest
 from vark.types import Damage, VerifyReport
 
 FINDINGS = (DamagedError, NotFoundError, NotAnArchiveError, UnsupportedError)  # other errors say nothing of the bytes
@@ -241,16 +240,13 @@ def _changed_volumes(context: Context, archive: CommittedArchive) -> list[int]:
     """
     changed = []
     for number, expected in enumerate(archive.digests):
-        digest, name = VolumeDigest(), volume_name(archive.id, number)
         try:
-            for offset in range(0, archive.volumes[number], READ_BYTES):
-                wanted = min(READ_BYTES, archive.volumes[number] - offset)
-                digest.update(context.store.read(name, offset=offset, byte_count=wanted))
+            found = stored_digest(context.store, volume_name(archive.id, number), archive.volumes[number])
         except CancelledError:
             raise
         except (VarkError, OSError):
             return []
-        if digest.hex() != expected:
+        if found != expected:
             changed.append(number)
     return changed
 

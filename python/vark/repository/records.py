@@ -111,7 +111,7 @@ class CommittedArchive:
     """One archive of a commit. volumes: bytes of each; base: the archive that it was compared with, or None.
 
     raw_bytes: what it restores to, 0 where unknown; only the chain policy looks at it. digests: of the volumes, where
-    there are several; they tell which of them is damaged. copy_of: the archive of another repository that it is a copy
+    they are known; they prove the bytes of each. copy_of: the archive of another repository that it is a copy
     of, block by block: copies of deltas on that may point into this.
     """
 

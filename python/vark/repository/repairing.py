@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vark.archive import Volume
+import vark.api
 from vark.errors import (
     AccessDeniedError,
     CancelledError,
@@ -24,36 +24,35 @@ from vark.errors import (
     RefusedError,
     VarkError,
 )
+from vark.repository.base import volume_sizes
 from vark.repository.catalog import Catalog, CatalogReader
 from vark.repository.copy_reports import RepairedObject, RepairReport
-from vark.repository.digest import VolumeDigest
 from vark.repository.engine import READ_BYTES, Places
 from vark.repository.layout import (
     ARCHIVES,
     COMMITS,
-    ERASURES,
     KEYS,
     LISTS,
-    LOCKS,
     MARKER,
     MARKS,
     ROOTS,
     content_of_name,
-    is_bundle,
     key_of,
     list_name,
     root_generation,
-    volume_name,
+    small_order,
 )
 from vark.repository.mirroring import KEYRING, SMALL_BYTES_MAX, envelope_of
 from vark.repository.mirrors import MirroredStore, fits
-from vark.repository.moving import scrub
+from vark.repository.proving import Claims, Meant, Prover, lengths
 from vark.repository.reading import FINDINGS, Progress
-from vark.repository.records import CommittedArchive, Marker
+from vark.repository.records import Marker
 from vark.repository.root import AdministrationReader
 from vark.stores import ObjectEntry, Store
 from vark.stores.base import Buffer, ReplacingStore, read_limited
-from vark.types import Damage, VerifyReport
+from vark.types import Damage
+
+Right = tuple[int, Path, str]  # number of a volume, a file with its bytes, where they came from
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +103,25 @@ class _Repair:
         marker = Marker.decode(self._all.read(MARKER), place=MARKER)
         self._envelope = envelope_of(marker)
         self._id = marker.id
+        self._prover = Prover(is_plain=marker.suite is None, threads=request.threads)
 
     def run(self) -> RepairReport:
         start = time.monotonic()
-        names = {entry.name for entry in self._all.list("")}
-        small = sorted(name for name in names if _is_small(name))
+        small = sorted(entry.name for entry in self._all.list("") if small_order(entry.name) is not None)
         broken = {name: why for name in small if (why := self._fault(name)) is not None}
         catalog = CatalogReader(self._all, self._envelope).read()
-        wanted = [name for name in broken if self._belongs(catalog, name)]
-        archives = self._archives(catalog)
+        # A content-named object that is damaged is the repository's own all the same: its name says which it was.
+        own = {entry.name for entry in self._store.list("")}
+        claims = Claims(catalog.commits, {content_of_name(name) or "" for name in own})
+        wanted = sorted((name for name in broken if self._belongs(catalog, claims, own, name)), key=_order)
+        archives = self._archives(catalog, claims)
         # As in a mirror: archives before the commits that need them.
-        for name in sorted(wanted, key=_order):
+        for name in wanted:
             if not name.startswith((COMMITS, MARKS, ROOTS, LISTS)):
                 self._small(name, broken[name])
-        for archive, sizes in archives:
-            self._archive(archive, sizes)
-        for name in sorted(wanted, key=_order):
+        for group in archives:
+            self._archive(group)
+        for name in wanted:
             if name.startswith((COMMITS, MARKS, ROOTS, LISTS)):
                 self._small(name, broken[name])
         return RepairReport(
@@ -145,15 +147,17 @@ class _Repair:
             return error.message
         return f"{data} bytes" if isinstance(data, int) else fits(name, data)
 
-    def _belongs(self, catalog: Catalog, name: str) -> bool:
+    def _belongs(self, catalog: Catalog, claims: Claims, own: set[str], name: str) -> bool:
         """Return whether an object is to be there: what collections and rotations have freed does not come back."""
         if name.startswith(COMMITS):
             commit = catalog.commits.get(content_of_name(name) or "")
+            if commit is not None and name not in own and (other := claims.contradicted(commit)) is not None:
+                self._found.lost[name] = f"it names archive {other} as another than the repository's own commits do"
+                return False
             return commit is None or not catalog.is_void(commit)
         if name.startswith(MARKS):
             mark = catalog.marks.get(name)
             return mark is None or any(commit.snapshot == mark.snapshot for commit in catalog.commits.values())
-        own = [entry.name for entry in self._store.list(KEYS)]
         if name.startswith(LISTS):
             root = catalog.administration.root
             return root is not None and name in {list_name(one) for one in (*root.sweeps, root.list or "")}
@@ -163,23 +167,21 @@ class _Repair:
             return key is not None and (not rings or key[0] == max(rings))
         return True
 
-    def _archives(self, catalog: Catalog) -> list[tuple[CommittedArchive, tuple[int, ...]]]:
-        """Return what the snapshots need, as far as no collection frees it."""
-        dead = catalog.administration.dead
-        known = {archive.id: archive for commit in catalog.commits.values() for archive in commit.archives}
-        found: dict[str, tuple[CommittedArchive, tuple[int, ...]]] = {}
-        for commit in catalog.commits.values():
-            for one in () if catalog.is_void(commit) else commit.needed():
-                if one.id in dead or one.id in found:
-                    continue
-                archive = known.get(one.id) or CommittedArchive(one.id, "", (), one.root, one.bytes, None)
-                entries = sorted(self._all.list(f"{ARCHIVES}/{one.id}"), key=lambda entry: entry.name)
-                sizes = archive.volumes or tuple(entry.byte_count for entry in entries)
-                if sum(sizes) != one.bytes:
-                    self._found.lost[f"{ARCHIVES}/{one.id}"] = "its volumes are not what its commit says, anywhere"
-                    continue
-                found[one.id] = (archive, sizes)
-        return [found[key] for key in sorted(found)]
+    def _archives(self, catalog: Catalog, claims: Claims) -> list[list[Meant]]:
+        """Return what the snapshots need, as far as no collection frees it: each with all that it may have to be."""
+        alive = [commit for commit in catalog.commits.values() if not catalog.is_void(commit)]
+        wanted = {one.id for commit in alive for one in commit.needed()} - catalog.administration.dead
+        found = []
+        for archive_id in sorted(wanted):
+            said, is_own = claims.of(archive_id)
+            listed = volume_sizes(self._all, archive_id)
+            meant = [Meant(one, one.volumes or listed, is_own) for one in said]
+            fitting = [one for one in meant if sum(one.sizes) == one.archive.bytes]
+            if fitting:
+                found.append(fitting)
+            else:
+                self._found.lost[f"{ARCHIVES}/{archive_id}"] = "its volumes are not what its commit says, anywhere"
+        return found
 
     def _small(self, name: str, why: str) -> None:
         for mirror, place in self._mirrors:
@@ -195,96 +197,125 @@ class _Repair:
         if name != MARKER or why != "missing":
             self._found.lost[name] = why
 
-    def _archive(self, archive: CommittedArchive, sizes: tuple[int, ...]) -> None:
-        """Look at one archive, and put right the volumes that are other than in a whole one."""
-        names = [volume_name(archive.id, number) for number in range(len(sizes))]
-        faults = self._lengths(self._store, names, sizes)
-        report = None if faults else self._scrub(archive, Places(self._store).volumes(archive.id, sizes))
-        if report is not None and report.ok:
+    def _archive(self, group: Sequence[Meant]) -> None:
+        """Look at one archive, and put right the volumes that are not what they have to be.
+
+        group: several where commits name different archives of one id. Whole as one of them it is left alone.
+        """
+        wrong = [self._prover.wrong(self._store, meant) for meant in group]
+        if not all(wrong):
             return
-        seen = "" if report is None else str([*report.damage, *report.unread][0])
+        place = f"{ARCHIVES}/{group[0].archive.id}"
+        if not group[0].is_own and self._stands(group[0].archive.id):
+            self._found.lost[place] = "whole, but other than a commit says that only a mirror has; it is left as it is"
+            return
+        failures = list[str]()
+        for meant, faults in zip(group, wrong, strict=True):
+            failure = self._restore(meant, faults)
+            if failure is None:
+                return
+            failures.append(failure)
+        self._found.lost[place] = failures[0]
+
+    def _restore(self, meant: Meant, wrong: dict[int, str]) -> str | None:
+        """Put volumes right; return why that is not possible."""
         try:
-            with self._whole(archive, sizes) as (volumes, place):
-                for name, volume, size in zip(names, volumes, sizes, strict=True):
-                    if name in faults or not self._is_same(name, volume, size):
-                        self._put_file(name, volume, size, faults.get(name, seen or "its bytes are others"), place)
+            with self._right(meant, sorted(wrong)) as right:
+                for number, file, source in right:
+                    if self._differs(meant, number, file):
+                        why = wrong[number] or "its bytes are others"
+                        self._put_file(meant.names[number], file, meant.sizes[number], why, source)
             if self._request.confirm:
-                after = self._scrub(archive, Places(self._store).volumes(archive.id, sizes))
-                if not after.ok:
-                    raise DamagedError(
-                        f"{after.damage[0] if after.damage else after.unread[0]}, after it was put right"
-                    )
-                self._leave_if_swept(archive.id, names)
+                after = self._prover.wrong(self._store, meant)
+                if after:
+                    raise DamagedError(f"{next(iter(after.values()))}, after it was put right")
+                self._leave_if_swept(meant)
         except (DamagedError, NotFoundError) as error:
-            self._found.lost[f"{ARCHIVES}/{archive.id}"] = error.message
+            return error.message
+        return None
+
+    def _stands(self, archive_id: str) -> bool:
+        """Return whether the repository has a whole archive of this id, whatever somebody else's commit says of it."""
+        sizes = volume_sizes(self._store, archive_id)
+        if not sizes:
+            return False
+        volumes = Places(self._store).volumes(archive_id, sizes)
+        report = vark.api.verify_archive(volumes, level="stored", own=True, threads=self._request.threads)
+        return report.ok and report.archive_id == archive_id
 
     @contextmanager
-    def _whole(self, archive: CommittedArchive, sizes: tuple[int, ...]) -> Iterator[tuple[list[Path], str]]:
-        """Yield files with the volumes of an archive that is whole, and where it came from.
+    def _right(self, meant: Meant, wrong: Sequence[int]) -> Iterator[list[Right]]:
+        """Yield files with the bytes that volumes have to have.
 
-        Of a mirror that is whole; else put together out of what is whole in each, and verified as an archive.
+        Where there are digests each is of any mirror that has it; else all are of a mirror that has the archive whole.
+        What is left is put together out of what is whole in each, and proved like the others.
         Errors: DamagedError (some bytes are whole nowhere).
         """
-        names = [volume_name(archive.id, number) for number in range(len(sizes))]
-        copies: list[tuple[Store, str, tuple[tuple[int, int], ...] | None]] = []
         with ExitStack() as stack:
-            for store, place in [*self._mirrors, (self._store, self._all.places[0])]:
-                if self._lengths(store, names, sizes):
-                    continue
-                report = self._scrub(archive, Places(store).volumes(archive.id, sizes))
-                if report.ok:
-                    yield (
-                        [
-                            stack.enter_context(_file(store, name, size))
-                            for name, size in zip(names, sizes, strict=True)
-                        ],
-                        place,
-                    )
-                    return
-                copies.append((store, place, _ranges([*report.damage, *report.unread])))
-            for store, place, ranges in copies:
-                others = [(other, bad) for other, _, bad in copies if other is not store and bad is not None]
-                if ranges is None or not others:
-                    continue
-                files = [
-                    stack.enter_context(_file(store, name, size, fresh=True))
-                    for name, size in zip(names, sizes, strict=True)
-                ]
-                for first, count in ranges:
-                    for other, bad in others:
-                        if not any(start < first + count and first < start + length for start, length in bad):
-                            _overlay(files, names, sizes, other, first, count)
-                            break
-                if self._scrub(archive, list(files)).ok:
-                    yield files, f"{place} and others, put together"
-                    return
-        raise DamagedError(f"archive {archive.id}: no mirror has it whole, and not all of it is whole in some mirror")
+            found: list[Right] = []
+            for number in wrong if meant.digests else ():
+                right = self._volume(stack, meant, number)
+                found += [] if right is None else [right]
+            left = [number for number in wrong if number not in {one[0] for one in found}]
+            yield [*found, *self._from_all(stack, meant, left)] if left else found
 
-    def _scrub(self, archive: CommittedArchive, volumes: Sequence[Volume]) -> VerifyReport:
-        return scrub(volumes, archive.as_ancestor(), threads=self._request.threads)
-
-    def _lengths(self, store: Store, names: Sequence[str], sizes: Sequence[int]) -> dict[str, str]:
-        """Return which volumes are missing, or not as long as they have to be."""
-        faults = {}
-        for name, size in zip(names, sizes, strict=True):
+    def _volume(self, stack: ExitStack, meant: Meant, number: int) -> Right | None:
+        for store, place in self._mirrors:
             try:
-                found = store.byte_count(name)
+                file = stack.enter_context(_file(store, meant.names[number], meant.sizes[number]))
+                if self._prover.is_whole({number: file}, meant):
+                    return number, file, place
             except CancelledError:
                 raise
-            except (VarkError, OSError) as error:
-                faults[name] = "missing" if isinstance(error, NotFoundError) else str(error)
+            except (VarkError, OSError):
                 continue
-            if found != size:
-                faults[name] = f"{found} bytes; expected {size}"
-        return faults
+        return None
 
-    def _is_same(self, name: str, file: Path, size: int) -> bool:
-        own, other = VolumeDigest(), VolumeDigest()
-        with open(file, "rb") as opened:
-            for offset in range(0, size, READ_BYTES):
-                own.update(self._store.read(name, offset=offset, byte_count=min(READ_BYTES, size - offset)))
-                other.update(opened.read(READ_BYTES))
-        return own.hex() == other.hex()
+    def _from_all(self, stack: ExitStack, meant: Meant, numbers: Sequence[int]) -> list[Right]:
+        """Return volumes of a mirror that has the archive whole, else put together. Errors: DamagedError."""
+        pairs = list(zip(meant.names, meant.sizes, strict=True))
+        copies: list[tuple[Store, str, tuple[tuple[int, int], ...] | None]] = []
+        for store, place in [*self._mirrors, (self._store, self._all.places[0])]:
+            if lengths(store, meant):
+                continue
+            report = self._prover.scrub(Places(store).volumes(meant.archive.id, meant.sizes), meant)
+            if report.ok and not meant.digests:
+                files = [stack.enter_context(_file(store, name, size)) for name, size in pairs]
+                return [(number, files[number], place) for number in numbers]
+            copies.append((store, place, _ranges([*report.damage, *report.unread])))
+        for store, place, ranges in copies:
+            others = [(other, bad) for other, _, bad in copies if other is not store and bad is not None]
+            if ranges is None or not others:
+                continue
+            files = [stack.enter_context(_file(store, name, size, fresh=True)) for name, size in pairs]
+            for first, count in ranges:
+                for other, bad in others:
+                    if not any(start < first + count and first < start + length for start, length in bad):
+                        _overlay(files, meant, other, first, count)
+                        break
+            chosen = {number: files[number] for number in (numbers if meant.digests else range(len(files)))}
+            if self._prover.is_whole(chosen, meant):
+                return [(number, files[number], f"{place} and others, put together") for number in numbers]
+        raise DamagedError(
+            f"archive {meant.archive.id}: no mirror has it whole, and not all of it is whole in some mirror"
+        )
+
+    def _differs(self, meant: Meant, number: int, file: Path) -> bool:
+        """Return whether a volume of the repository has other bytes than a file, or is not there."""
+        name, size = meant.names[number], meant.sizes[number]
+        try:
+            if self._store.byte_count(name) != size:
+                return True
+            with open(file, "rb") as opened:
+                for offset in range(0, size, READ_BYTES):
+                    count = min(READ_BYTES, size - offset)
+                    if self._store.read(name, offset=offset, byte_count=count) != opened.read(count):
+                        return True
+        except CancelledError:
+            raise
+        except (VarkError, OSError):
+            return True
+        return False
 
     def _put_file(self, name: str, file: Path, size: int, why: str, place: str) -> None:
         with open(file, "rb") as opened:
@@ -306,21 +337,15 @@ class _Repair:
                 ) from error
         self._found.repaired.append(RepairedObject(name, why, place, len(data)))
 
-    def _leave_if_swept(self, archive_id: str, names: Sequence[str]) -> None:
+    def _leave_if_swept(self, meant: Meant) -> None:
         """Take away again what a collection has freed meanwhile: a name that was swept never comes back."""
-        if archive_id in AdministrationReader(self._store, self._envelope).read_what_is_readable({}).swept:
-            for name in names:
+        if meant.archive.id in AdministrationReader(self._store, self._envelope).read_what_is_readable({}).swept:
+            for name in meant.names:
                 self._store.delete(name)
 
 
-def _is_small(name: str) -> bool:
-    folder = name.partition("/")[0]
-    return name == MARKER or (folder in (COMMITS, MARKS, ERASURES, LOCKS, ROOTS, LISTS, KEYS) and not is_bundle(name))
-
-
 def _order(name: str) -> tuple[int, str]:
-    folders = (KEYS, MARKER, ERASURES, LOCKS, COMMITS, MARKS, LISTS, ROOTS)
-    return folders.index(name.partition("/")[0]), name
+    return small_order(name) or 0, name
 
 
 def _ranges(places: Sequence[Damage]) -> tuple[tuple[int, int], ...] | None:
@@ -347,12 +372,10 @@ def _file(store: Store, name: str, size: int, *, fresh: bool = False) -> Iterato
         yield Path(file.name)
 
 
-def _overlay(
-    files: Sequence[Path], names: Sequence[str], sizes: Sequence[int], other: Store, first: int, count: int
-) -> None:
+def _overlay(files: Sequence[Path], meant: Meant, other: Store, first: int, count: int) -> None:
     """Write a range of the archive as another store has it."""
     start = 0
-    for file, name, size in zip(files, names, sizes, strict=True):
+    for file, name, size in zip(files, meant.names, meant.sizes, strict=True):
         low, high = max(first, start), min(first + count, start + size)
         if low < high:
             with open(file, "r+b") as opened:

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 from vark.errors import NotFoundError, ObjectExistsError, StorageError
 from vark.repository.digest import VolumeDigest
-from vark.repository.engine import Written
+from vark.repository.engine import READ_BYTES, Written
 from vark.repository.layout import ARCHIVES, volume_name
 from vark.repository.uploads import PIPE_BYTES, VOLUME_BYTES, Cutter, UploadCutter, VolumeDiffersError
 from vark.stores import ObjectWriter, RemoteStore, Store
 
-__all__ = ["VolumeCutter", "VolumeDiffersError", "Volumes", "WriteArchive", "write_volumes"]
+__all__ = ["VolumeCutter", "VolumeDiffersError", "Volumes", "WriteArchive", "stored_digest", "write_volumes"]
 
 WriteArchive = Callable[[int], Written]
 
 
 @dataclass(frozen=True, slots=True)
 class Volumes:
-    """The volumes of an archive: the bytes of each, and their digests where there are several."""
+    """The volumes of an archive: the bytes of each, and their digests where the bytes went through our hands."""
 
     sizes: tuple[int, ...]
     digests: tuple[str, ...] = ()
@@ -50,8 +50,7 @@ def write_volumes(
             cutter = VolumeCutter(store, archive_id, volume_bytes)
         try:
             written = _spooled(write, cutter) if seekable else _piped(write, cutter)
-            sizes, digests = cutter.finish()
-            volumes = Volumes(sizes, digests if len(sizes) > 1 else ())
+            volumes = Volumes(*cutter.finish())
         finally:
             cutter.close()
     stored = sum(volumes.sizes)
@@ -60,6 +59,14 @@ def write_volumes(
             f"archive {archive_id}: {stored} bytes stored, {written.archive_bytes} written; check the disk"
         )
     return written, volumes
+
+
+def stored_digest(store: Store, name: str, byte_count: int) -> str:
+    """Return the digest of a volume as it lies in a store. Errors: those of reading."""
+    digest = VolumeDigest()
+    for offset in range(0, byte_count, READ_BYTES):
+        digest.update(store.read(name, offset=offset, byte_count=min(READ_BYTES, byte_count - offset)))
+    return digest.hex()
 
 
 class VolumeCutter:
