@@ -1,5 +1,6 @@
 """Volumes on their way to a bucket: memory that is used again, and what is created before what."""
 
+import base64
 import mmap
 import os
 import threading
@@ -10,10 +11,10 @@ import obstore
 import obstore.store
 import pytest
 
-from store_servers import plain_repository
+from store_servers import SERVERS, plain_repository
 from vark.errors import AccessDeniedError
 from vark.repository.uploads import IN_FLIGHT_BYTES, UploadCutter
-from vark.stores import RemoteStore
+from vark.stores import RemoteStore, open_store
 
 ARCHIVE = "01a216dc-13f4-7000-8000-000000000000"
 VOLUME = 8 << 20
@@ -89,6 +90,16 @@ def test_a_store_that_keeps_what_it_was_given_has_memory_of_its_own(made):
     upload(store, data)
     assert stored(store) == data
     assert made.made == 6
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "minio"])
+def test_s3_is_sent_a_checksum_which_it_keeps(servers, name):
+    server = servers.get(SERVERS[name])
+    address = server.bucket()
+    open_store(address, server.options()).create("a", b"123456789")
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    found = server.client().head_object(Bucket=bucket, Key=f"{prefix}/a", ChecksumMode="ENABLED")
+    assert base64.b64decode(found["ChecksumCRC64NVME"]).hex() == "ae8b14860a799888"  # the catalogue's check value
 
 
 class SlowIntents(Library):
