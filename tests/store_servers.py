@@ -153,14 +153,28 @@ class S3Server(Server):
         return f"s3://{name}/some/prefix"
 
 
+MOTO = """
+import sys, threading
+from moto.s3.responses import S3Response
+from moto.server import main
+put, one = S3Response.put_object, threading.Lock()
+def put_alone(self):
+    with one:
+        return put(self)
+S3Response.put_object = put_alone
+main(sys.argv[1:])
+"""
+
+
 class Moto(S3Server):
+    """It looks whether a name is free and then writes, and now and then two of several threads win: here one puts at a time."""
+
     name = "moto"
 
     def command(self):
         if importlib.util.find_spec("moto") is None:
             pytest.skip("moto is not installed; the group dev has it")
-        code = "import sys; from moto.server import main; main(sys.argv[1:])"
-        return [sys.executable, "-c", code, "-H", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(self.port)]
 
 
 class Seaweed(S3Server):
@@ -321,6 +335,15 @@ class Azurite(Server):
         here = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder)]
         return [azurite, *here, *quiet]
 
+    def version(self):
+        # Beside the program, which is a link into the package.
+        for folder in Path(self.command()[0]).resolve().parents:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found = json.loads((folder / "package.json").read_text())
+                if found["name"] == self.name:
+                    return f"{self.name} {found['version']}"
+        return self.name
+
     def make_bucket(self, name):
         date = email.utils.formatdate(usegmt=True)
         version = "2021-12-02"
@@ -389,7 +412,7 @@ class FakeGcs(Server):
 
 
 SERVERS = {server.name: server for server in (Moto, Seaweed, Azurite, FakeGcs, Minio)}
-# Keeps the protocol, but for one name that several create at once: now and then two of them win (1.7.0, versioning).
+# Keeps the protocol, but for one name that several create at once: in most races several of them win (1.7.0, posix).
 RACY = {Versitygw.name: Versitygw}
 STARTED = []  # what this run has started, with versions
 

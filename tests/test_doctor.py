@@ -6,7 +6,7 @@ import numpy as np
 import obstore.store
 import pytest
 
-from store_servers import SERVERS, Rclone, plain_repository
+from store_servers import RACY, SERVERS, Rclone, Versitygw, plain_repository
 from vark.cli import run
 from vark.errors import NotFoundError, RefusedError
 from vark.repository import Repository
@@ -165,6 +165,89 @@ def test_a_weak_server(servers, tmp_path):
         repository.forget(report.snapshot, confirm=True)
     with pytest.raises(RefusedError, match="given twice"):
         repository.gc(confirm=True)
+    assert repository.verify().ok
+
+
+class RacyLibrary:
+    """Obstore, but in races of these numbers everybody wins; deletes may be refused."""
+
+    def __init__(self, *races, may_delete=True):
+        self.lost = tuple(f"/race-{number}" for number in races)
+        self.may_delete = may_delete
+        self.races = set()
+
+    def __getattr__(self, name):
+        return getattr(obstore, name)
+
+    def put(self, store, name, data, *, mode, use_multipart):
+        if "/race-" in name:
+            self.races.add(name.rpartition("/")[2])
+        mode = "overwrite" if name.endswith(self.lost) else mode
+        return obstore.put(store, name, data, mode=mode, use_multipart=use_multipart)
+
+    def delete(self, store, name):
+        if not self.may_delete:
+            raise obstore.exceptions.PermissionDeniedError("403 Forbidden")
+        return obstore.delete(store, name)
+
+
+def racy_repository(library):
+    repository = plain_repository(RemoteStore(obstore.store.MemoryStore(), place="test:", library=library))
+    rows = np.random.default_rng(1).random((100, 8), dtype=np.float32)
+    for _ in range(2):
+        repository.backup(rows, name="v", full=True)
+    return repository
+
+
+def test_a_name_that_is_given_twice_now_and_then_is_found_at_the_first_try():
+    library = RacyLibrary(11)
+    repository = racy_repository(library)
+    with pytest.raises(RefusedError, match="given twice"):
+        repository.gc(confirm=True)
+    assert not repository.doctor().ok
+    library.lost = ("none",)
+    library.races.clear()
+    repository.gc(confirm=True)  # tried at length, for it was not safe before
+    assert len(library.races) == 12
+    library.races.clear()
+    repository.gc(confirm=True)
+    assert len(library.races) == 3
+
+
+def test_where_no_race_can_be_tried_again_one_that_was_lost_is_never_forgotten():
+    library = RacyLibrary(0, may_delete=False)
+    repository = racy_repository(library)
+    first = repository.doctor()
+    assert (first.probe.create_only, first.probe.deletes) == (False, False)
+    library.lost = ("none",)
+    names = [entry.name for entry in repository.store.list("")]
+    assert not repository.doctor().ok
+    for call in (lambda: repository.gc(confirm=True), lambda: repository.forget("latest", confirm=True)):
+        with pytest.raises(RefusedError, match="given twice"):
+            call()
+    assert [entry.name for entry in repository.store.list("")] == names
+
+
+def test_a_server_that_lets_two_win_is_refused_in_plain_words(servers, monkeypatch, capsys):
+    """Versitygw looks whether a name is free and then writes: of eight at once several win in most races."""
+    server = servers.get(RACY[Versitygw.name])
+    address, options = server.bucket(), server.options()
+    repository = plain_repository(address, store_options=options)
+    rows = np.random.default_rng(1).random((1000, 8), dtype=np.float32)
+    snapshots = [repository.backup(rows + add, name="v", full=True).snapshot for add in range(2)]
+    for name in ("access_key_id", "secret_access_key", "region"):
+        monkeypatch.setenv(f"AWS_{name.upper()}", options[name])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint"])
+    assert run(["doctor", address]) == 1
+    said = capsys.readouterr().out
+    assert "a name is given once (8 at once): NO" in said
+    assert "gc, forget: REFUSED: a name can be given twice, so two collections could not tell who was first" in said
+    assert "backup, tag, hold: safe" in said
+    before = repository.store.list("archives")
+    assert run(["gc", "-r", address, "--confirm"]) == 14
+    assert run(["forget", snapshots[0], "-r", address, "--confirm"]) == 14
+    assert "given twice" in capsys.readouterr().err
+    assert repository.store.list("archives") == before
     assert repository.verify().ok
 
 

@@ -1,6 +1,7 @@
 """Limits of bytes and requests a second: the arithmetic, what is measured, even flow, the relay and its refusals."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -356,6 +357,26 @@ def test_what_does_not_move_is_ended(monkeypatch):
         store.create("a/b", b"x")
     assert 0.2 < time.monotonic() - start < 10
     keeping.close()
+
+
+def test_who_does_not_say_the_password_is_ended_sooner(sink, monkeypatch):
+    """Also one that sends a byte now and then; a connection that has said it may rest."""
+    monkeypatch.setattr("vark.stores.relay.STRANGER_SECONDS", 0.3)
+    relay = Relay(up=None, down=None)
+    address = "127.0.0.1", relay.port
+    with raw(relay, f"GET http://127.0.0.1:{sink.port}/ HTTP/1.1") as known:
+        assert known.recv(100).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(address, 10) as silent, socket.create_connection(address, 10) as slow:
+            start = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < start + 5:
+                    slow.sendall(b"G")
+                    threading.Event().wait(0.05)
+            assert silent.recv(100) == b""
+            assert 0.2 < time.monotonic() - start < 4
+        known.setblocking(False)
+        with pytest.raises(BlockingIOError):  # neither ended nor said anything
+            known.recv(100)
 
 
 def test_limits_beside_faults_never_stand_still(servers, monkeypatch):

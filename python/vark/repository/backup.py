@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
@@ -33,7 +33,7 @@ from vark.repository.erase import rewrite_name
 from vark.repository.erase_filter import ErasureFilter
 from vark.repository.fields import label_fault, new_salt, tags_fault
 from vark.repository.keystore import newest_generation
-from vark.repository.layout import COMMITS, ERASURES, REPORTS, ROOTS, SESSIONS, record_name
+from vark.repository.layout import COMMITS, ERASURES, LOCKS, REPORTS, ROOTS, record_name
 from vark.repository.ledger import read_ledger
 from vark.repository.locking import lock_snapshots
 from vark.repository.objects import new_uuid7
@@ -42,6 +42,7 @@ from vark.repository.reports import ArchiveWritten, BackupReport
 from vark.repository.shadows import Head, Shadows, erasures_seen
 from vark.repository.sourcing import describe_shards, signature
 from vark.repository.volumes import VolumeDiffersError, Volumes, write_volumes
+from vark.stores import RemoteStore
 from vark.stores.base import listing_ahead
 
 _OURS = frozenset({"archive_id", "base", "fingerprint_key", "replace", "sync"})  # options that the repository decides
@@ -83,6 +84,7 @@ class _Shard:
     archive_id: str
     base: base_.Base | None
     reason: str | None
+    there: Callable[[], set[str]] | None = None  # as in `write_volumes`, of an id that nobody can have used
     written: Written | None = None
     volumes: Volumes | None = None
 
@@ -96,17 +98,15 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
     start = time.monotonic()
     erasures = erasures_seen(context.store) if context.is_write_only else ""
     # What W1 needs besides the catalog. It may be older than that: an erasure in between counts as one that came late.
-    with listing_ahead(context.store, () if context.is_write_only else (ERASURES, REPORTS, SESSIONS)):
+    with listing_ahead(context.store, () if context.is_write_only else (ERASURES, REPORTS)):
+        takes_up = request.resume and not context.is_write_only
+        intents = sessions.sessions_ahead(context.store, context.envelope) if takes_up else None
         catalog = context.reader.read(strict=True)  # W1
         erased = ErasureFilter(context, request.name)
-        shards, session = _plan(context, catalog, request, erasures)
+        shards, session = _plan(context, catalog, request, erasures, intents)
     resumed = session is not None
     if session is None:
-        bases = {name: _base_id(shard) for name, shard in shards.items()}
-        session = sessions.begin(
-            context.store, context.envelope, name=request.name, signature=_signature(request, bases), bases=bases
-        )
-        _adopt(shards, session)
+        session = _begin(context, request, shards)
     superseded: list[str] = []
     snapshot = new_uuid7().hex
     try:
@@ -132,13 +132,14 @@ def backup(context: Context, request: BackupRequest) -> BackupReport:
                     # An erasure came meanwhile, and may not have seen this one.
                     superseded.append(digest)
                     digest = rewrite_name(context, request.name).get(snapshot, superseded.pop())
-                if context.is_write_only:
-                    _keep_heads(context, request, shards, digest, erasures)
-                else:  # a write-only client adds snapshots, and nothing else
-                    name = record_name(COMMITS, record, commit.created_unix_ms)
-                    write_bundle(context.store, {**context.reader.raw, name: record})
-                done = _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
-                return replace(done, lock=lock_snapshots(context, {snapshot}))
+                with listing_ahead(context.store, (LOCKS,)):  # of policies, while the bundle is sent
+                    if context.is_write_only:
+                        _keep_heads(context, request, shards, digest, erasures)
+                    else:  # a write-only client adds snapshots, and nothing else
+                        name = record_name(COMMITS, record, commit.created_unix_ms)
+                        write_bundle(context.store, {**context.reader.raw, name: record})
+                    done = _report(commit, digest, shards, time.monotonic() - start, resumed, superseded, erased)
+                    return replace(done, lock=lock_snapshots(context, {snapshot}))
             superseded.append(digest)
             generation = administration.generation
             for name in stale:
@@ -160,9 +161,16 @@ def _check_keys(context: Context, request: BackupRequest) -> None:
 
 
 def _plan(
-    context: Context, catalog: Catalog, request: BackupRequest, erasures: str
+    context: Context,
+    catalog: Catalog,
+    request: BackupRequest,
+    erasures: str,
+    intents: Callable[[], Sequence[sessions.Session]] | None,
 ) -> tuple[dict[str, _Shard], sessions.Session | None]:
-    """Choose the base of each shard, and find an interrupted run to go on with. erasures: as a head has them."""
+    """Choose the base of each shard, and find an interrupted run to go on with.
+
+    erasures: as a head has them. intents: of all runs; None where none is gone on with.
+    """
     shards = {}
     damaged = read_ledger(context.store, context.envelope).damaged()
     limits: dict[str, Any] = {"damaged": damaged, "chain_max": request.chain_max, "waste_max": request.waste_max}
@@ -176,7 +184,7 @@ def _plan(
         if base is not None and not context.engine.deltas:
             base, reason = None, "this build of the engine writes no deltas"
         shards[name] = _Shard("", base, reason or None)
-    if not request.resume or context.is_write_only:
+    if intents is None:
         return shards, None
     bases = {name: _base_id(shard) for name, shard in shards.items()}
     session = sessions.find_interrupted(
@@ -186,10 +194,30 @@ def _plan(
         name=request.name,
         signature=_signature(request, bases),
         bases=bases,
+        intents=intents,
     )
     if session is not None:
         _adopt(shards, session)
     return shards, session
+
+
+def _begin(context: Context, request: BackupRequest, shards: Mapping[str, _Shard]) -> sessions.Session:
+    """Give each shard a fresh id and begin to write the intent: no volume is created before it is there."""
+    bases = {name: _base_id(shard) for name, shard in shards.items()}
+    session, wait = sessions.begin_ahead(
+        context.store, context.envelope, name=request.name, signature=_signature(request, bases), bases=bases
+    )
+    if not isinstance(context.store, RemoteStore):
+        wait()
+    _adopt(shards, session)
+
+    def there() -> set[str]:
+        wait()
+        return set()
+
+    for shard in shards.values():
+        shard.there = there
+    return session
 
 
 def _shadows(context: Context, request: BackupRequest) -> Shadows | None:
@@ -317,7 +345,12 @@ def _write_archive(
     for attempt in range(2):
         try:
             shard.written, shard.volumes = write_volumes(
-                context.store, shard.archive_id, write, volume_bytes=context.volume_bytes, seekable=base is not None
+                context.store,
+                shard.archive_id,
+                write,
+                volume_bytes=context.volume_bytes,
+                seekable=base is not None,
+                there=shard.there,
             )
             return
         except VolumeDiffersError as error:

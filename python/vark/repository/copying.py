@@ -275,9 +275,12 @@ class _Run:
         target = self._target
         signature = digest_hex(f"vark copy {self._source.id} {snapshot.commit}".encode())
         bases = {part.source.shard: part.base for part in parts}
-        how = {"name": snapshot.name, "signature": signature}
-        found = sessions.find_interrupted(target.store, target.envelope, self._catalog, bases=bases, **how)
-        session = found or sessions.begin(target.store, target.envelope, bases=bases, **how)
+        found = sessions.find_interrupted(
+            target.store, target.envelope, self._catalog, name=snapshot.name, signature=signature, bases=bases
+        )
+        session = found or sessions.begin(
+            target.store, target.envelope, name=snapshot.name, signature=signature, bases=bases
+        )
         for part in parts:
             part.archive_id = session.archives[part.source.shard][0]
         return session, found is not None

@@ -76,8 +76,10 @@ def doctor(context: Context, *, undelete: bool = False) -> DoctorReport:
 
     undelete: put on top again what somebody has hidden or covered in a store with versions.
     """
-    found = probe(context.store)
-    _keep(context, found)
+    last = _last(context)
+    # At length, also where it was found to be safe: who asks wants to know.
+    found = probe(context.store, was_create_only=None if last is None or last.create_only else False)
+    _keep(context, found, last)
     hidden_ = hidden.find_hidden(context)
     undeleted = hidden.undelete(context.store, hidden_) if undelete and hidden_ else None
     try:
@@ -107,10 +109,11 @@ def check_collectable(context: Context, what: str, *, fresh: bool) -> bool:
     """
     if not isinstance(context.store, RemoteStore) and locks_of(context.store) is None:
         return True
-    found = None if fresh else _last(context)
+    last = _last(context)
+    found = None if fresh else last
     if found is None:
-        found = probe(context.store)
-        _keep(context, found)
+        found = probe(context.store, was_create_only=None if last is None else last.create_only)
+        _keep(context, found, last)
     if not found.is_collectable:
         raise RefusedError(
             f"{what}: not in this store: {'; '.join(found.faults())}; backups are safe in it, and grow; move the "
@@ -119,14 +122,13 @@ def check_collectable(context: Context, what: str, *, fresh: bool) -> bool:
     return found.deletes is not False
 
 
-def _keep(context: Context, found: Probe) -> None:
-    """Write what was found as a record (spec, section 2.7)."""
+def _keep(context: Context, found: Probe, last: Probe | None) -> None:
+    """Write what was found as a record (spec, section 2.7). last: what was found before."""
     if isinstance(context.store, RemoteStore) and not found.create_only:
         context.store.exclusive = False
     if not context.id:
         return
-    last = _last(context) if found.deletes is False else None
-    if last is not None and last.is_collectable == found.is_collectable:
+    if found.deletes is False and last is not None and last.is_collectable == found.is_collectable:
         return  # where nothing is ever deleted one record is enough, as long as it holds
     now_ms = time.time_ns() // 1_000_000
     values = {"kind": "probe", "version": VERSION, "repository": context.id, "salt": new_salt()}

@@ -9,8 +9,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vark.errors import VarkError
@@ -20,7 +21,8 @@ from vark.repository.fields import RECORD_BYTES_MAX, new_salt
 from vark.repository.layout import SESSIONS, session_name, session_of
 from vark.repository.objects import new_uuid7, read_object
 from vark.repository.records import VERSION, read_repository
-from vark.stores import Store
+from vark.stores import RemoteStore, Store
+from vark.stores.base import begin as begin_call
 from vark.stores.base import read_ahead
 
 _ACTIVE: set[str] = set()  # of this process
@@ -84,6 +86,18 @@ class Session:
 
 def begin(store: Store, envelope: Envelope, *, name: str, signature: str, bases: Mapping[str, str | None]) -> Session:
     """Write the intent of a new backup: a fresh id for the archive of each shard."""
+    session, write = begin_ahead(store, envelope, name=name, signature=signature, bases=bases)
+    write()
+    return session
+
+
+def begin_ahead(
+    store: Store, envelope: Envelope, *, name: str, signature: str, bases: Mapping[str, str | None]
+) -> tuple[Session, Callable[[], None]]:
+    """As `begin`, but return what waits until the intent is written as well: before any volume is created.
+
+    It is being written to a remote store meanwhile; to another one then.
+    """
     assert envelope.repository is not None
     session = Session(
         id=new_salt(),
@@ -96,8 +110,8 @@ def begin(store: Store, envelope: Envelope, *, name: str, signature: str, bases:
         created_unix_ms=time.time_ns() // 1_000_000,
     )
     _ACTIVE.add(session.id)
-    store.create(session_name(session.id), session.encode(envelope))
-    return session
+    write = partial(store.create, session_name(session.id), session.encode(envelope))
+    return session, begin_call(write) if isinstance(store, RemoteStore) else write
 
 
 def end(session: Session) -> None:
@@ -113,9 +127,11 @@ def find_interrupted(
     name: str,
     signature: str,
     bases: Mapping[str, str | None],
+    intents: Callable[[], Sequence[Session]] | None = None,
 ) -> Session | None:
     """Return the newest session that can be taken up: of this host, same source and bases, its process gone.
 
+    intents: of `sessions_ahead`, begun before the catalog was read; else they are read now.
     Only its archive ids are used again. The snapshot is a new one: a commit of the session that cannot be seen (for it
     cannot be read just now) must not be replaced by what the source is today.
     """
@@ -123,7 +139,7 @@ def find_interrupted(
         return None
     dead = catalog.administration.dead
     found = []
-    for session in all_sessions(store, envelope):
+    for session in all_sessions(store, envelope) if intents is None else intents():
         same = (session.name, session.signature, session.host) == (name, signature, socket.gethostname())
         if not same or session.is_past or is_fulfilled(session, catalog) or is_running(session):
             continue
@@ -136,6 +152,12 @@ def find_interrupted(
     if newest is not None:
         _ACTIVE.add(newest.id)
     return newest
+
+
+def sessions_ahead(store: Store, envelope: Envelope) -> Callable[[], Sequence[Session]]:
+    """Begin to read all intents of a remote store; return what waits for them. Of another store they are read then."""
+    read = partial(all_sessions, store, envelope)
+    return begin_call(read) if isinstance(store, RemoteStore) else read
 
 
 def all_sessions(store: Store, envelope: Envelope) -> list[Session]:

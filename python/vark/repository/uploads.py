@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from threading import BoundedSemaphore
-from typing import Protocol
+from typing import Any, Protocol
 
 from vark.errors import ObjectExistsError, VarkError
 from vark.repository.digest import volume_digest
@@ -52,19 +54,23 @@ class Cutter(Protocol):
 class UploadCutter:
     """Volumes are filled in memory and sent whole, each with one request, as many at once as the memory allows.
 
+    there: waits until volumes may be created, and returns the names of those that there are; None: they are listed.
     An interrupted run's volumes are there already: their size and ETag prove that they are the same where the ETag is
     an MD5, else they are read back.
     """
 
-    def __init__(self, store: RemoteStore, archive_id: str, volume_bytes: int) -> None:
+    def __init__(
+        self, store: RemoteStore, archive_id: str, volume_bytes: int, *, there: Callable[[], set[str]] | None = None
+    ) -> None:
         self._store = store
         self._archive_id = archive_id
         self._volume_bytes = volume_bytes
-        self._there: Future[set[str]] = store.pool.submit(self._list)  # while the first volume is filled
+        self._there: Future[set[str]] = store.pool.submit(there or self._list)  # while the first volume is filled
         self._room_count = max(IN_FLIGHT_BYTES // volume_bytes, 2)
         self._room = BoundedSemaphore(self._room_count)
-        self._buffer: bytearray | None = None
+        self._buffer: mmap.mmap | None = None
         self._filled = 0
+        self._spare: list[mmap.mmap] = []  # of volumes that were sent
         self._sending: deque[Future[str]] = deque()
         self._sizes: list[int] = []
         self._digests: list[str] = []
@@ -93,10 +99,10 @@ class UploadCutter:
         return tuple(self._sizes), tuple(self._digests) if len(self._digests) <= DIGESTS_MAX else ()
 
     def close(self) -> None:
-        self._there.cancel()
-        for future in self._sending:
+        waiting: list[Future[Any]] = [self._there, *self._sending]
+        for future in waiting:
             future.cancel()
-        for future in self._sending:  # nothing of ours is on its way when this returns
+        for future in waiting:  # nothing of ours is on its way when this returns
             with contextlib.suppress(BaseException):
                 future.result()
         self._sending.clear()
@@ -104,14 +110,18 @@ class UploadCutter:
     def _list(self) -> set[str]:
         return {entry.name for entry in self._store.list(f"{ARCHIVES}/{self._archive_id}")}
 
-    def _next_buffer(self) -> bytearray:
+    def _next_buffer(self) -> mmap.mmap:
         while self._sending and self._sending[0].done():
             self._digests.append(self._sending.popleft().result())  # a failure ends the run at once
         size = volume_size(len(self._sizes), self._volume_bytes)
         for _ in range(self._places_of(size)):
             self._room.acquire()
-        # A new one each time: a library that was given memory without a copy may look at it later than it says.
-        return bytearray(size)
+        with contextlib.suppress(IndexError):
+            spare = self._spare.pop()
+            if len(spare) == size:
+                return spare
+            self._spare.clear()
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def _places_of(self, size: int) -> int:
         """Return how much of the room a volume takes; there is always room for two."""
@@ -125,19 +135,35 @@ class UploadCutter:
         self._buffer, self._filled = None, 0
         self._sending.append(self._store.pool.submit(self._create, name, buffer, filled))
 
-    def _create(self, name: str, buffer: bytearray, filled: int) -> str:
+    def _create(self, name: str, buffer: mmap.mmap, filled: int) -> str:
         """Create a volume, or compare the one that is there; return its digest."""
         try:
-            data = memoryview(buffer)[:filled]
-            if name not in self._there.result():
-                try:
-                    self._store.create(name, data)
-                except ObjectExistsError as error:
-                    raise VolumeDiffersError(f"archive {self._archive_id}: somebody else writes it, too") from error
-            elif self._store.holds(name, data):
-                self.kept_count += 1
-            else:
-                raise VolumeDiffersError(f"{name}: exists with other bytes; the source has changed")
-            return volume_digest(data)
+            digest = self._create_of(name, memoryview(buffer)[:filled])
+            if _is_free(buffer):
+                self._spare.append(buffer)
+            return digest
         finally:
             self._room.release(self._places_of(len(buffer)))
+
+    def _create_of(self, name: str, data: memoryview) -> str:
+        if name not in self._there.result():
+            try:
+                self._store.create(name, data)
+            except ObjectExistsError as error:
+                raise VolumeDiffersError(f"archive {self._archive_id}: somebody else writes it, too") from error
+        elif self._store.holds(name, data):
+            self.kept_count += 1
+        else:
+            raise VolumeDiffersError(f"{name}: exists with other bytes; the source has changed")
+        return volume_digest(data)
+
+
+def _is_free(buffer: mmap.mmap) -> bool:
+    """Return whether nobody looks at a buffer: a library that was given memory may do so later than it says."""
+    try:
+        buffer.resize(
+            len(buffer)
+        )  # refused while there is a view of it; where it is never possible, a new one is taken
+    except (BufferError, SystemError, ValueError, OSError):
+        return False
+    return True

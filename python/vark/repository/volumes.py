@@ -31,12 +31,19 @@ class Volumes:
 
 
 def write_volumes(
-    store: Store, archive_id: str, write: WriteArchive, *, volume_bytes: int | None, seekable: bool
+    store: Store,
+    archive_id: str,
+    write: WriteArchive,
+    *,
+    volume_bytes: int | None,
+    seekable: bool,
+    there: Callable[[], set[str]] | None = None,
 ) -> tuple[Written, Volumes]:
     """Run `write(descriptor)` and create the volumes; return what was written and the volumes.
 
-    seekable: `write` wants a regular file (it may start again), else a pipe will do. Volumes that exist are compared,
-    not written again. Errors: VolumeDiffersError and all of `write` and of the store.
+    seekable: `write` wants a regular file (it may start again), else a pipe will do. there: as in `UploadCutter`, for a
+    remote store. Volumes that exist are compared, not written again. Errors: VolumeDiffersError and all of `write` and
+    of the store.
     """
     if not isinstance(store, RemoteStore) and volume_bytes is None and not store.list(f"{ARCHIVES}/{archive_id}"):
         with store.writer(volume_name(archive_id, 0)) as writer:
@@ -45,7 +52,7 @@ def write_volumes(
     else:
         cutter: Cutter
         if isinstance(store, RemoteStore):
-            cutter = UploadCutter(store, archive_id, volume_bytes or VOLUME_BYTES)
+            cutter = UploadCutter(store, archive_id, volume_bytes or VOLUME_BYTES, there=there)
         else:
             cutter = VolumeCutter(store, archive_id, volume_bytes)
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from vark.errors import InvalidArgumentError
 from vark.names import name_fault
@@ -100,6 +102,7 @@ class Store(Protocol):
 
 
 Buffer = bytes | bytearray | memoryview
+Value = TypeVar("Value")
 
 
 @runtime_checkable
@@ -145,6 +148,23 @@ def listing_ahead(store: Store, folders: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         end()
+
+
+def begin(call: Callable[[], Value]) -> Callable[[], Value]:
+    """Begin a call that waits for a store; return what waits for its end: it returns what the call did, or raises.
+
+    In a thread of its own, for it may wait for those that make requests.
+    """
+    future: Future[Value] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="vark-begun", daemon=True).start()
+    return future.result
 
 
 @functools.lru_cache(maxsize=4096)  # a repository asks for the same names again and again

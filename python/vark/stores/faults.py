@@ -19,7 +19,10 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _AGAIN = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})  # 409 and 412: of requests without a condition
 _SLOWER = frozenset({429, 503})
 # Words of replies that are no refusal of the request itself: bytes were lost on the way, or the server was busy.
-_AGAIN_WORDS = ("RequestTimeout", "SlowDown", "BadDigest", "ContentSHA256Mismatch", "IncompleteBody", "Md5Mismatch")
+_AGAIN_WORDS = (
+    *("RequestTimeout", "SlowDown", "BadDigest", "ContentSHA256Mismatch", "ContentChecksumMismatch"),
+    *("IncompleteBody", "Md5Mismatch"),
+)
 # Of replies to deletes, which obstore sends for several at once; Azure says 409 where immutability keeps a blob.
 _DENIED_WORDS = ("(code: AccessDenied)", "(code: ObjectLocked)", "BlobImmutable")
 _DETAIL_CHARACTERS = 300

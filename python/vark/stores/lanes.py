@@ -41,7 +41,12 @@ class _Look:
 
 
 class Lanes:
-    """A semaphore whose width adapts. most: the widest; now: a clock in seconds."""
+    """A semaphore whose width adapts. most: the widest; now: a clock in seconds.
+
+    Latency narrows it only while all lanes are in use. Where fewer requests run, the memory for volumes and for ranges
+    fetched ahead says how many (five of 32 MiB, six of 8 MiB): about the fewest that latency would leave, so there is
+    nothing to gain, and a width found while little was to do would be wrong when there is more.
+    """
 
     def __init__(self, most: int, *, now: Callable[[], float] = time.monotonic) -> None:
         self.most = most

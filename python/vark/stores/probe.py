@@ -15,7 +15,8 @@ from vark.stores.remote import RemoteStore
 
 FOLDER = "doctor"
 RACERS = 8
-ROUNDS = 3
+ROUNDS = 12  # of such races. A gateway that looks first and then writes gives names twice in most of them, not in all
+ROUNDS_AGAIN = 3  # where a probe before has found none that was given twice
 ATTEMPTS = 30
 CLOCK_OFFSET_MS_MAX = 5 * 60 * 1000  # providers refuse signatures that are further off
 _PAUSE_SECONDS = 0.1
@@ -94,12 +95,13 @@ class Probe:
         ]
 
 
-def probe(store: Store) -> Probe:
+def probe(store: Store, *, was_create_only: bool | None = None) -> Probe:
     """Try a store out. Objects of it are made below `doctor/` and deleted again.
 
-    Where deleting is refused, a dozen small ones are left the first time, and later probes take those: what only a new
-    name can tell (who wins a race for it, the clock) is not tried again. Errors: those of a store that cannot be
-    written to.
+    was_create_only: what a probe before has found, None where there was none. Where deleting is refused, some twenty
+    small ones are left the first time, and later probes take those: what only a new name can tell (who wins a race for
+    it, the clock) is not tried again, so there a name that was given twice once is held against the store for ever.
+    Errors: those of a store that cannot be written to.
     """
     kept = f"{FOLDER}/probe-kept"
     canary = f"{kept}/canary"
@@ -118,8 +120,12 @@ def probe(store: Store) -> Probe:
         first = name("data")
         start_ms = time.time_ns() // 1_000_000
         is_new = _created(store, first, _DATA)
-        create_only = _is_given_once(store, name("twice")) and all(
-            _has_one_winner(store, name(f"race-{number}")) for number in range(ROUNDS)
+        is_known = deletes is False and was_create_only is False
+        round_count = ROUNDS_AGAIN if was_create_only else ROUNDS
+        create_only = (
+            not is_known
+            and _is_given_once(store, name("twice"))
+            and all(_has_one_winner(store, name(f"race-{number}")) for number in range(round_count))
         )
         return Probe(
             create_only=create_only,

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from vark.stores.pace import PART_BYTES_MAX, Pace
 
 IDLE_SECONDS = 60.0  # nothing in either direction: the other side has gone; the library repeats the request
+STRANGER_SECONDS = 5.0  # for a first request with the password: the library sends it as soon as it is connected
 CONNECT_SECONDS = 20.0
 BUFFER_SECONDS = 0.25  # of a socket
 BUFFER_BYTES_MAX = 4 << 20
@@ -100,6 +101,7 @@ class Relay:
         }
         if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
             raise _RefusedError("407 Proxy Authentication Required", "this relay serves another process")
+        connection.is_known = True
         method, target, version = line.split(b" ")
         if method == b"CONNECT":
             host, _, port = target.decode("ascii").rpartition(":")
@@ -168,6 +170,7 @@ class _Connection:
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, up: Pace | None, down: Pace | None
     ) -> None:
         self.client = client
+        self.is_known = False  # until it has said the password
         self._reader = reader
         self._up = up
         self._down = down
@@ -177,12 +180,12 @@ class _Connection:
         self._moved = asyncio.get_running_loop().time()
 
     async def watch(self) -> None:
-        """End the connection when nothing moves, in either direction."""
+        """End the connection when nothing moves, in either direction, or when it does not say who it is."""
         now = asyncio.get_running_loop().time
-        left = IDLE_SECONDS
+        left = min(STRANGER_SECONDS, IDLE_SECONDS)
         while left > 0:
             await asyncio.sleep(left)
-            left = self._moved + IDLE_SECONDS - now()
+            left = self._moved + IDLE_SECONDS - now() if self.is_known else 0.0
         self.close()
 
     async def head(self) -> bytes | None:

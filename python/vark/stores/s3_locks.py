@@ -14,6 +14,7 @@ from vark.stores.base import check_object_name, check_prefix, object_name_fault
 from vark.stores.counts import Counts
 from vark.stores.locks import MODES, LockRules, ObjectVersion, Retention
 from vark.stores.pace import NO_LIMITS, Paces
+from vark.stores.s3_client import s3_client
 
 NO_PACES = Paces(NO_LIMITS)
 ATTEMPTS = 4  # some stores refuse retention of an object that has just been put
@@ -41,7 +42,7 @@ class S3Locks:
 
     config: as an obstore S3 store has it; without credentials there those that boto3 finds. provider: of obstore.
     attempts: waits between attempts at a request, and yields whether each is the last: those of the store, for boto3
-    repeats nothing here. proxy: that of the store's connections, where it has one: limits of bytes are kept there.
+    repeats nothing here. client_options: of the store's connections; limits of bytes are kept by the proxy there.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class S3Locks:
         counts: Counts,
         paces: Paces = NO_PACES,
         attempts: Callable[[], Iterator[bool]] = once,
-        proxy: str | None = None,
+        client_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._config = {str(key): value for key, value in config.items()}
         self._bucket = self._config["bucket"]
@@ -64,7 +65,7 @@ class S3Locks:
         self._counts = counts
         self._paces = paces
         self._attempts = attempts
-        self._proxy = proxy
+        self._client_options = client_options or {}
 
     def rules(self) -> LockRules:
         versioned = self._answer("get_bucket_versioning")
@@ -231,33 +232,7 @@ class S3Locks:
 
     @cached_property
     def _client(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        config = self._config
-        endpoint = config.get("endpoint") or config.get("endpoint_url")
-        virtual = str(config.get("virtual_hosted_style_request", "")).lower() == "true"
-        style = "virtual" if virtual else "path" if endpoint else "auto"
-        given = {
-            "aws_access_key_id": config.get("access_key_id"),
-            "aws_secret_access_key": config.get("secret_access_key"),
-            "aws_session_token": config.get("token") or config.get("session_token"),
-        }
-        if self._provider is not None:
-            given = _provided(self._provider)
-        session = boto3.Session()
-        return session.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=config.get("region") or session.region_name or "us-east-1",
-            config=Config(
-                s3={"addressing_style": style},
-                retries={"mode": "standard", "total_max_attempts": 1},
-                max_pool_connections=16,
-                proxies=None if self._proxy is None else {"http": self._proxy, "https": self._proxy},
-            ),
-            **{key: value for key, value in given.items() if value},
-        )
+        return s3_client(self._config, self._client_options, self._provider)
 
 
 class _RefusedError(Exception):
@@ -285,17 +260,8 @@ def s3_locks(
         counts=counts,
         paces=paces,
         attempts=attempts,
-        proxy=(store.client_options or {}).get("proxy_url"),
+        client_options=store.client_options,
     )
-
-
-def _provided(provider: Any) -> dict[str, Any]:
-    found = provider()
-    return {
-        "aws_access_key_id": found.get("access_key_id"),
-        "aws_secret_access_key": found.get("secret_access_key"),
-        "aws_session_token": found.get("token"),
-    }
 
 
 def _version(name: str, item: Mapping[str, Any], *, is_marker: bool) -> ObjectVersion:
