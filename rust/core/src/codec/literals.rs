@@ -6,14 +6,13 @@ use crate::kernels::{Machine, PrefixCode};
 
 /// Most bytes of a zstd block.
 const BLOCK_BYTES: usize = 128 << 10;
-/// Shorter ones are left to zstd, which has shorter forms for them.
-pub(super) const RAW_BYTES_MIN: usize = 1 << 10;
-/// Of a block; less is not worth a code.
-const CODED_BYTES_MIN: usize = 256;
-/// Magic; a content size of four bytes; a window of one block.
-const FRAME_START: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x80, 0x38];
+/// Fewer bytes of a block are not worth a code.
+const CODED_BYTES_MIN: usize = 24;
+/// So many make one stream; more make four, which a decoder reads at once.
+const ONE_STREAM_BYTES_MAX: usize = 1023;
+const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const BLOCK_HEADER_BYTES: usize = 3;
-/// Where three of the four streams end.
+/// Where three of four streams end.
 const JUMP_BYTES: usize = 6;
 
 /// Types of blocks.
@@ -21,8 +20,12 @@ const RAW: u32 = 0;
 const REPEATED: u32 = 1;
 const COMPRESSED: u32 = 2;
 
-/// Writes one frame of `raw` (less than 4 GiB) to the start of `target`, and returns its bytes; `None` when it is too short.
+/// Writes one frame of `raw` (less than 4 GiB) to the start of `target`, and returns its bytes; `None` when it is too short,
+/// which it may be by some bytes that are only needed on the way, or there is nothing to code.
 pub(super) fn encode(raw: &[u8], target: &mut [u8]) -> Option<usize> {
+    if raw.is_empty() {
+        return None;
+    }
     let mut frame = Frame { target, at: 0 };
     frame.start(raw)?;
     let blocks = raw.chunks(BLOCK_BYTES);
@@ -31,12 +34,11 @@ pub(super) fn encode(raw: &[u8], target: &mut [u8]) -> Option<usize> {
         let mut counts = [0; 256];
         Machine::detect().count_bytes(block, &mut counts);
         let is_last = number == block_count;
+        let as_it_is = |frame: &mut Frame<'_>| frame.block(RAW, is_last, block.len(), block);
         match prefix::code_for(&counts) {
-            None => frame.block(REPEATED, is_last, block.len(), &block[..1])?,
-            Some(code) => {
-                let coded = frame.coded(&code, is_last, block);
-                coded.or_else(|| frame.block(RAW, is_last, block.len(), block))?;
-            }
+            None if block.len() > 1 => frame.block(REPEATED, is_last, block.len(), &block[..1])?,
+            None => as_it_is(&mut frame)?,
+            Some(code) => frame.coded(&code, is_last, block).or_else(|| as_it_is(&mut frame))?,
         }
     }
     Some(frame.at)
@@ -54,8 +56,17 @@ impl Frame<'_> {
         Some(())
     }
 
+    /// RFC 8878, 3.1.1.1: without a window, where the content is no longer than one, or with one of a block.
     fn start(&mut self, raw: &[u8]) -> Option<()> {
-        self.put(&FRAME_START)?;
+        self.put(&MAGIC)?;
+        if let Ok(bytes) = u8::try_from(raw.len()) {
+            return self.put(&[0x20, bytes]);
+        }
+        if let Ok(beyond) = u16::try_from(raw.len() - 256) {
+            self.put(&[0x60])?;
+            return self.put(&beyond.to_le_bytes());
+        }
+        self.put(&[0x80, 0x38])?;
         self.put(&u32::try_from(raw.len()).ok()?.to_le_bytes())
     }
 
@@ -69,17 +80,17 @@ impl Frame<'_> {
         if raw.len() < CODED_BYTES_MIN {
             return None;
         }
+        let stream_count = if raw.len() <= ONE_STREAM_BYTES_MAX { 1 } else { 4 };
+        let header_bytes = literals_header(raw.len(), 0).1;
         let content_start = self.at + BLOCK_HEADER_BYTES;
-        let header_bytes = 5;
         let tree_start = content_start + header_bytes;
-        let tree = self.target.get_mut(tree_start..)?;
-        let tree_bytes = prefix::describe(code, tree)?;
+        let tree_bytes = prefix::describe(code, self.target.get_mut(tree_start..)?)?;
         let jumps_start = tree_start + tree_bytes;
-        let mut at = jumps_start + JUMP_BYTES;
+        let jump_bytes = if stream_count == 1 { 0 } else { JUMP_BYTES };
+        let mut at = jumps_start + jump_bytes;
         let mut jumps = [0; JUMP_BYTES];
         let machine = Machine::detect();
-        // Four streams, which a decoder reads at once.
-        for (number, part) in raw.chunks(raw.len().div_ceil(4)).enumerate() {
+        for (number, part) in raw.chunks(raw.len().div_ceil(stream_count)).enumerate() {
             let bytes = machine.encode_bytes(code, part, self.target.get_mut(at..)?)?;
             if let Some(jump) = jumps.as_chunks_mut::<2>().0.get_mut(number) {
                 *jump = u16::try_from(bytes).ok()?.to_le_bytes();
@@ -92,10 +103,10 @@ impl Frame<'_> {
         if content_bytes >= raw.len() {
             return None;
         }
-        self.target.get_mut(jumps_start..)?.get_mut(..JUMP_BYTES)?.copy_from_slice(&jumps);
+        self.target.get_mut(jumps_start..)?.get_mut(..jump_bytes)?.copy_from_slice(&jumps[..jump_bytes]);
         *self.target.get_mut(at)? = 0;
         self.put(&block_header(COMPRESSED, is_last, content_bytes)?)?;
-        self.put(&literals_header(raw.len(), literals_bytes))?;
+        self.put(&literals_header(raw.len(), literals_bytes).0[..header_bytes])?;
         self.at = content_start + content_bytes;
         Some(())
     }
@@ -108,11 +119,15 @@ fn block_header(block_type: u32, is_last: bool, size: usize) -> Option<[u8; BLOC
     Some([a, b, c])
 }
 
-/// RFC 8878, 3.1.1.3.1.1: compressed, four streams, both sizes in 18 bits.
-fn literals_header(raw_bytes: usize, literals_bytes: usize) -> [u8; 5] {
-    let field = 2 | 3 << 2 | (raw_bytes as u64) << 4 | (literals_bytes as u64) << 22;
-    let [a, b, c, d, e, ..] = field.to_le_bytes();
-    [a, b, c, d, e]
+/// RFC 8878, 3.1.1.3.1.1, and how many bytes of it count: compressed, one stream and both sizes in 10 bits, or four and
+/// 18 bits.
+fn literals_header(raw_bytes: usize, literals_bytes: usize) -> ([u8; 8], usize) {
+    let (raw_bytes, literals_bytes) = (raw_bytes as u64, literals_bytes as u64);
+    if raw_bytes <= ONE_STREAM_BYTES_MAX as u64 {
+        ((2 | raw_bytes << 4 | literals_bytes << 14).to_le_bytes(), 3)
+    } else {
+        ((2 | 3 << 2 | raw_bytes << 4 | literals_bytes << 22).to_le_bytes(), 5)
+    }
 }
 
 #[cfg(test)]
@@ -184,10 +199,13 @@ mod tests {
     #[test]
     fn a_frame_is_near_the_entropy_of_its_bytes() {
         let skewed = |mask: u8| noise(262_144, 5).iter().map(|byte| byte & mask).collect::<Vec<u8>>();
-        for (raw, over) in [(exponents(131_072, 3), 0.03), (skewed(0x77), 0.01), (skewed(0xF6), 0.01)] {
-            let bits = 8.0 * frame(&raw).len() as f64 / raw.len() as f64;
-            let least = entropy(&raw);
-            assert!(bits < least * (1.0 + over), "{bits} bits a byte, entropy {least}");
+        let long = [(exponents(131_072, 3), 0.03), (skewed(0x77), 0.01), (skewed(0xF6), 0.01)];
+        let short = [64, 90, 256, 512, 1000, 2000].map(|bytes| (exponents(bytes, 3), 0.03));
+        for (raw, over) in long.into_iter().chain(short) {
+            let found = frame(&raw).len() as f64;
+            let least = entropy(&raw) * raw.len() as f64 / 8.0;
+            // The frame's and the block's headers, the code, and what fills last bytes up.
+            assert!(found < least * (1.0 + over) + 30.0, "{found} bytes of {}, entropy {least}", raw.len());
         }
     }
 

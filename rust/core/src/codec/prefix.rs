@@ -7,7 +7,7 @@ const LONGEST: usize = CODE_BITS_MAX as usize;
 /// The first byte of a description that takes half a byte for each weight is this and the number of its weights.
 const PLAIN_BASE: usize = 127;
 
-/// The code for bytes that occur as often as `counts` says; `None` unless two do.
+/// The shortest code for bytes that occur as often as `counts` says; `None` unless two do.
 pub(super) fn code_for(counts: &[u32; 256]) -> Option<PrefixCode> {
     let mut leaves = [(0u32, 0u8); 256];
     let mut leaf_count = 0;
@@ -18,65 +18,42 @@ pub(super) fn code_for(counts: &[u32; 256]) -> Option<PrefixCode> {
     let leaves = leaves.get_mut(..leaf_count).filter(|leaves| leaves.len() > 1)?;
     leaves.sort_unstable();
     let mut lengths = [0; 256];
-    let mut lengths_left = limited(depths(leaves));
-    let mut length = LONGEST;
-    // The rarest come first and get the longest.
-    for (_, byte) in leaves {
-        while lengths_left[length] == 0 {
-            length -= 1;
+    for taken in taken_leaves(leaves) {
+        for (_, byte) in &leaves[..taken] {
+            lengths[usize::from(*byte)] += 1;
         }
-        lengths_left[length] -= 1;
-        lengths[usize::from(*byte)] = u8::try_from(length).unwrap_or(0);
     }
     Some(PrefixCode { codes: codes_of(&lengths), lengths })
 }
 
-/// How many leaves lie how deep in Huffman's tree, all below the longest code as one. `leaves` ascend.
-fn depths(leaves: &[(u32, u8)]) -> [u32; LONGEST + 1] {
-    // Inner nodes come into being in ascending order, so the two smallest are always at the front of one of two queues.
-    let (mut weights, mut parents, mut leaf_parents) = ([0u32; 256], [0usize; 256], [0usize; 256]);
-    let inner_count = leaves.len() - 1;
-    let (mut next_leaf, mut next_inner) = (0, 0);
-    for inner in 0..inner_count {
-        for _ in 0..2 {
-            let leaf =
-                leaves.get(next_leaf).filter(|(weight, _)| next_inner == inner || *weight <= weights[next_inner]);
-            if let Some((weight, _)) = leaf {
-                weights[inner] += weight;
-                leaf_parents[next_leaf] = inner;
-                next_leaf += 1;
-            } else {
-                weights[inner] += weights[next_inner];
-                parents[next_inner] = inner;
-                next_inner += 1;
-            }
+/// Package-merge (Larmore and Hirschberg 1990): for each bit of the longest code, how many of the `leaves`, the rarest
+/// first, have that bit. They ascend, and are two or more.
+fn taken_leaves(leaves: &[(u32, u8)]) -> [usize; LONGEST] {
+    // In each row the leaves and the pairs of the row before, in order of weight: which are leaves.
+    let (mut rows, mut row_lengths) = ([[false; 512]; LONGEST], [0; LONGEST]);
+    let (mut weights, mut before) = ([0u64; 512], [0u64; 512]);
+    let mut pair_count = 0;
+    for (is_leaf, row_length) in rows.iter_mut().zip(&mut row_lengths) {
+        *row_length = leaves.len() + pair_count;
+        let (mut next_leaf, mut next_pair) = (0, 0);
+        for (weight, is_leaf) in weights.iter_mut().zip(is_leaf).take(*row_length) {
+            let pair = before[2 * next_pair % 512] + before[(2 * next_pair + 1) % 512];
+            let leaf = leaves.get(next_leaf).map(|(count, _)| u64::from(*count));
+            *is_leaf = leaf.is_some_and(|leaf| next_pair == pair_count || leaf <= pair);
+            *weight = if *is_leaf { leaf.unwrap_or(0) } else { pair };
+            next_leaf += usize::from(*is_leaf);
+            next_pair += usize::from(!*is_leaf);
         }
+        std::mem::swap(&mut weights, &mut before);
+        pair_count = *row_length / 2;
     }
-    let mut inner_depths = [0usize; 256];
-    for inner in (0..inner_count - 1).rev() {
-        inner_depths[inner] = inner_depths[parents[inner]] + 1;
+    let mut taken = [0; LONGEST];
+    let mut wanted = 2 * leaves.len() - 2;
+    for (taken, is_leaf) in taken.iter_mut().zip(&rows).rev() {
+        *taken = is_leaf.iter().take(wanted).filter(|is_leaf| **is_leaf).count();
+        wanted = 2 * (wanted - *taken);
     }
-    let mut counts = [0; LONGEST + 1];
-    for parent in &leaf_parents[..leaves.len()] {
-        counts[(inner_depths[*parent] + 1).min(LONGEST)] += 1;
-    }
-    counts
-}
-
-/// Where leaves were lifted to the deepest level there are more codes than there is room for: of the deepest leaf above
-/// it and one there two are made below the former's place, until they fit.
-fn limited(mut counts: [u32; LONGEST + 1]) -> [u32; LONGEST + 1] {
-    let taken =
-        |counts: &[u32; LONGEST + 1]| -> u32 { (1..=LONGEST).map(|length| counts[length] << (LONGEST - length)).sum() };
-    let mut excess = taken(&counts).saturating_sub(1 << LONGEST);
-    while excess > 0 {
-        let Some(split) = (1..LONGEST).rev().find(|length| counts[*length] > 0) else { break };
-        counts[split] -= 1;
-        counts[split + 1] += 2;
-        counts[LONGEST] -= 1;
-        excess -= 1;
-    }
-    counts
+    taken
 }
 
 /// Codes in order of length, the longest first, then of bytes.
@@ -93,8 +70,8 @@ fn codes_of(lengths: &[u8; 256]) -> [u16; 256] {
     codes
 }
 
-/// Writes the description of `code` to the start of `out`, in its shorter form; `None` where `out` is too short, or codes
-/// above 128 are all of one length: such bytes do not compress. The number of its bytes.
+/// Writes the description of `code` to the start of `out`, in its shorter form; `None` where `out` is too short, or bytes above
+/// 128 have a code and all but the last are of one length: they hardly compress. The number of its bytes.
 pub(super) fn describe(code: &PrefixCode, out: &mut [u8]) -> Option<usize> {
     let last = code.lengths.iter().rposition(|length| *length > 0)?;
     let longest = code.lengths.iter().copied().max()?;

@@ -37,8 +37,7 @@ pub(super) fn encode_frame(
     target: &mut [u8],
     scratch: &mut Scratch,
 ) -> Result<Option<usize>> {
-    // Of few bytes zstd's own frames are shorter.
-    if search == Search::None && raw.len() >= literals::RAW_BYTES_MIN {
+    if search == Search::None {
         return Ok(literals::encode(raw, target));
     }
     let outcome = sys::frame_bytes(scratch.compressor()?.compress2(target, raw).unwrap_or_else(|code| code));

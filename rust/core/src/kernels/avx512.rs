@@ -105,20 +105,21 @@ fn lanes<const LANE: usize>(width: u32) -> ([u8; 64], [u8; 64]) {
 }
 
 /// So many neighbouring values are counted in registers: exponents of measurements are few.
-const COUNTED_VALUES: u8 = 16;
+const COUNTED_VALUES: usize = 16;
+/// So many groups say which.
+const SAMPLE_GROUPS: usize = 16;
 
-/// As `prefix::count_bytes`. A byte's counter takes one compare and one add for each of the values up to the largest
-/// byte; those below are counted one by one.
+/// As `prefix::count_bytes`. A byte's counter takes one compare and one add for each of the commonest values; the others
+/// are counted one by one.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
 pub fn count_bytes(bytes: &[u8], counts: &mut [u32; 256]) {
-    let highest = bytes.iter().copied().max().unwrap_or(0);
-    let lowest = highest.saturating_sub(COUNTED_VALUES - 1);
     let (groups, rest) = bytes.as_chunks::<64>();
+    let Some(lowest) = commonest(groups) else { return prefix::count_bytes(bytes, counts) };
     let (first, one) = (_mm512_set1_epi8(lowest.cast_signed()), _mm512_set1_epi8(1));
-    let last = _mm512_set1_epi8((COUNTED_VALUES - 1).cast_signed());
+    let last = _mm512_set1_epi8(15);
     // A counter of eight bits takes so many.
     for groups in groups.chunks(255) {
-        let mut counters = [_mm512_setzero_si512(); COUNTED_VALUES as usize];
+        let mut counters = [_mm512_setzero_si512(); COUNTED_VALUES];
         for group in groups {
             // Those below the lowest wrap to large numbers.
             let values = _mm512_sub_epi8(load_64(group), first);
@@ -138,6 +139,22 @@ pub fn count_bytes(bytes: &[u8], counts: &mut [u32; 256]) {
         }
     }
     prefix::count_bytes(rest, counts);
+}
+
+/// The lowest of `COUNTED_VALUES` neighbours that are nearly all of a sample, if there are such.
+fn commonest(groups: &[[u8; 64]]) -> Option<u8> {
+    let mut counts = [0; 256];
+    let step = (groups.len() / SAMPLE_GROUPS).max(1);
+    let sample = groups.iter().step_by(step).take(SAMPLE_GROUPS);
+    let sampled = u32::try_from(64 * sample.len()).unwrap_or(0);
+    sample.for_each(|group| group.iter().for_each(|byte| counts[usize::from(*byte)] += 1));
+    let mut inside: u32 = counts[..COUNTED_VALUES].iter().sum();
+    let mut best = (inside, 0u8);
+    for (lowest, (leaving, coming)) in (1u8..).zip(counts.iter().zip(&counts[COUNTED_VALUES..])) {
+        inside = inside + coming - leaving;
+        best = best.max((inside, lowest));
+    }
+    (sampled > 0 && best.0 >= sampled - sampled / 16).then_some(best.1)
 }
 
 /// Values that one permute of two tables finds.

@@ -235,7 +235,7 @@ impl Machine {
     }
 
     /// Writes the codes of `bytes` to the start of `out`, the last first, then a 1. Each must have one, of at most
-    /// `CODE_BITS_MAX` bits. Returns how many bytes of `out` they fill; `None` when it has not eight more than that.
+    /// `CODE_BITS_MAX` bits. Returns how many bytes of `out` they fill; `None` when it has not seven more than that.
     pub fn encode_bytes(self, code: &PrefixCode, bytes: &[u8], out: &mut [u8]) -> Option<usize> {
         match self.0 {
             // SAFETY: as in `unpack_as`.
