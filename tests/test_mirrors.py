@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -416,6 +417,24 @@ def test_the_commands(tmp_path):
     assert run("repair", tmp_path / "a", "--from", tmp_path / "b", "--confirm").returncode == 0
     assert source.store.read(name) == before
     assert run("repair", tmp_path / "a", "--from", tmp_path / "b", "--json").returncode == 0
+
+
+def test_a_sync_that_is_stopped_leaves_nothing_on_its_way():
+    source = with_days("plain", 12)
+    kept = []
+
+    class _StoppedError(BaseException):
+        pass
+
+    def stop(*_):
+        raise _StoppedError
+
+    try:
+        sync_repository(source.store, MemoryStore(), progress=stop)
+    except _StoppedError as error:
+        kept.append(error)  # with all that its frames hold, as whoever shows it does
+        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("vark-sync")] == []
+    assert kept
 
 
 def test_a_file_is_copied_whole_or_refused(tmp_path, monkeypatch):
