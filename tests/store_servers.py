@@ -132,6 +132,14 @@ class Server:
 
 
 class S3Server(Server):
+    def is_ready(self):
+        super().is_ready()
+        try:
+            self.client().list_buckets()
+        except Exception:
+            return False
+        return True
+
     def make_bucket(self, name, **options):
         self.client().create_bucket(Bucket=name, **options)
 
@@ -198,25 +206,9 @@ class Seaweed(S3Server):
     def environment(self):
         return {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "secret123"}
 
-    def is_ready(self):
-        super().is_ready()
-        try:
-            self.client().list_buckets()
-        except Exception:
-            return False
-        return True
-
 
 class GoServer(S3Server):
     """Built by `make servers` from a Go module."""
-
-    def is_ready(self):
-        super().is_ready()
-        try:
-            self.client().list_buckets()
-        except Exception:
-            return False
-        return True
 
     def version(self):
         # What Go puts into each program: tags are not told by the programs themselves when they are built so.

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -18,10 +20,11 @@ from vark.errors import (
     HistoryAlteredError,
     InvalidArgumentError,
     KeyNeededError,
+    NotFoundError,
     RepositoryNotFoundError,
     StoreUnavailableError,
 )
-from vark.repository import Repository
+from vark.repository import Repository, moving
 from vark.repository.digest import digest_hex
 from vark.repository.fields import encode_record
 from vark.repository.layout import ARCHIVES, COMMITS, KEYS, LISTS, ROOTS, list_name, root_name
@@ -414,6 +417,45 @@ def test_the_commands(tmp_path):
     assert run("repair", tmp_path / "a", "--from", tmp_path / "b", "--confirm").returncode == 0
     assert source.store.read(name) == before
     assert run("repair", tmp_path / "a", "--from", tmp_path / "b", "--json").returncode == 0
+
+
+def test_a_sync_that_is_stopped_leaves_nothing_on_its_way():
+    source = with_days("plain", 12)
+    kept = []
+
+    class _StoppedError(BaseException):
+        pass
+
+    def stop(*_):
+        raise _StoppedError
+
+    try:
+        sync_repository(source.store, MemoryStore(), progress=stop)
+    except _StoppedError as error:
+        kept.append(error)  # with all that its frames hold, as whoever shows it does
+        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("vark-sync")] == []
+    assert kept
+
+
+def test_a_file_is_copied_whole_or_refused(tmp_path, monkeypatch):
+    """Inside the system where it can do that, and piece by piece; one that has become shorter is no whole one."""
+    data = os.urandom(300_000)
+    (tmp_path / "a").write_bytes(data)
+    for platform, limit in (("linux", "SEND_BYTES"), ("other", "READ_BYTES")):
+        if platform == "linux" and sys.platform != "linux":
+            continue
+        monkeypatch.setattr(moving.sys, "platform", platform)
+        monkeypatch.setattr(moving, limit, 70_000)
+        with open(tmp_path / platform, "wb") as target:
+            moving._copy_file(tmp_path / "a", target.fileno(), len(data))
+        assert (tmp_path / platform).read_bytes() == data
+        with (
+            open(tmp_path / platform, "wb") as target,
+            pytest.raises(DamagedError, match="300000 bytes, expected 300001"),
+        ):
+            moving._copy_file(tmp_path / "a", target.fileno(), len(data) + 1)
+        with open(tmp_path / platform, "wb") as target, pytest.raises(NotFoundError):
+            moving._copy_file(tmp_path / "none", target.fileno(), 1)
 
 
 def test_mirrors_and_copies_in_a_bucket(servers, tmp_path):

@@ -8,8 +8,9 @@ is overwritten.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from vark.errors import (
@@ -235,24 +236,26 @@ class _Sync:
             except FINDINGS as error:
                 return error
 
-        for key, moved in self._each(move, keys, sizes):
-            if isinstance(moved, VarkError):
-                self._found.problems[f"{ARCHIVES}/{key}"] = moved.message
-                broken.add(key)
-                continue
-            self._found.verified += 1
-            self._found.object_bytes += moved
-            self._count(ARCHIVES, 1 if moved else 0)
-            done += sum(sizes[key])
-            if self._request.progress is not None:
-                self._request.progress(min(done, total), total)
+        # Closed at once: a run that ends here leaves nothing of its own on the way.
+        with closing(self._each(move, keys, sizes)) as outcomes:
+            for key, moved in outcomes:
+                if isinstance(moved, VarkError):
+                    self._found.problems[f"{ARCHIVES}/{key}"] = moved.message
+                    broken.add(key)
+                    continue
+                self._found.verified += 1
+                self._found.object_bytes += moved
+                self._count(ARCHIVES, 1 if moved else 0)
+                done += sum(sizes[key])
+                if self._request.progress is not None:
+                    self._request.progress(min(done, total), total)
         for name in [name for name, commit in commits.items() if broken & {one.id for one in commit.needed()}]:
             del commits[name]
             self._found.withheld.append(name)
 
     def _each(
         self, move: Callable[[str], int | VarkError], keys: Sequence[str], sizes: Mapping[str, Sequence[int]]
-    ) -> Iterator[tuple[str, int | VarkError]]:
+    ) -> Generator[tuple[str, int | VarkError]]:
         """Move archives: small ones several at once, as each waits for disk or network, and large ones one by one."""
         small = [key for key in keys if sum(sizes[key]) <= SMALL_ARCHIVE_BYTES]
         with ThreadPoolExecutor(1 if self._request.threads == 1 else AT_ONCE, "vark-sync") as pool:

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use vark_core::archive::{Archive, ArchiveId, KeySource, Root, Sealing};
+use vark_core::archive::{Archive, ArchiveId, Root, Sealing};
 use vark_core::error::{ErrorKind, Result};
 use vark_core::pipeline::cache::CacheKey;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
@@ -11,34 +11,18 @@ use vark_core::pipeline::pack::{Input, Output, PackOptions, StreamInput, pack};
 use vark_core::pipeline::rows::{ReadState, RowReader};
 use vark_core::pipeline::shadow::{ShadowPlace, open_shadow};
 use vark_core::pipeline::verify::{Level, verify};
-use vark_core::seal::{EpochRecipient, Secret, Slot, Suite, epoch_identity};
+use vark_core::seal::{EpochRecipient, Secret, Suite, epoch_identity};
 use vark_core::store::ReadAt;
 use vark_core::stream::{ElementType, StreamRole, StreamSpec};
 use vark_core::testing::files::Folder;
-use vark_core::testing::{Random, Shared, pack_options};
+use vark_core::testing::{OneKey, Random, Shared, pack_options};
 
 const REPOSITORY: [u8; 16] = [9; 16];
 const OWN_KEY: [u8; 32] = [4; 32];
 
 /// The keys of a member.
-struct Member(Secret);
-
-impl KeySource for Member {
-    fn access_key(&self, _slots: &[Slot]) -> Result<Secret> {
-        Ok(self.0.clone())
-    }
-
-    fn epoch_root(&self, _repository: &[u8; 16], _epoch: u32) -> Result<Secret> {
-        Ok(self.0.clone())
-    }
-
-    fn is_given(&self) -> bool {
-        true
-    }
-}
-
-fn member() -> Member {
-    Member(Secret::take(&mut [5; 32]))
+fn member() -> OneKey {
+    OneKey(Secret::take(&mut [5; 32]))
 }
 
 /// As a write-only writer seals: a root that it forgets, wrapped to the members.

@@ -13,25 +13,9 @@ use vark_core::pipeline::restore::write_member;
 use vark_core::pipeline::rows::RowReader;
 use vark_core::pipeline::transcribe::{Pair, TranscribeReport, transcribe};
 use vark_core::pipeline::verify::{Level, verify};
-use vark_core::seal::{Secret, Slot, Suite};
+use vark_core::seal::{Secret, Suite};
 use vark_core::stream::StreamRole;
-use vark_core::testing::{Random, Shared, restore_options};
-
-struct Keys(Secret);
-
-impl KeySource for Keys {
-    fn access_key(&self, _slots: &[Slot]) -> Result<Secret> {
-        Ok(self.0.clone())
-    }
-
-    fn epoch_root(&self, _repository: &[u8; 16], _epoch: u32) -> Result<Secret> {
-        Ok(self.0.clone())
-    }
-
-    fn is_given(&self) -> bool {
-        true
-    }
-}
+use vark_core::testing::{OneKey, Random, Shared, restore_options};
 
 /// A repository in memory: its archives, and what they are sealed with.
 struct Place {
@@ -47,7 +31,7 @@ impl Place {
         };
         let root = Secret::random().unwrap();
         let seal = Sealing::of_repository(Suite::Aes256Gcm, Root::Epoch(1), root.clone(), [number; 16]);
-        Self { shelf: Shelf::default(), seal: Some(seal), keys: Box::new(Keys(root)) }
+        Self { shelf: Shelf::default(), seal: Some(seal), keys: Box::new(OneKey(root)) }
     }
 
     fn open(&self, id: u8) -> Arc<RowReader> {

@@ -15,7 +15,7 @@ pub use against::{edits_block, map_block, residual_block};
 pub use deltas::delta_open;
 pub use seal::seal;
 
-use crate::archive::{Archive, ArchiveId, ArchiveWriter};
+use crate::archive::{Archive, ArchiveId, ArchiveWriter, KeySource};
 use crate::codec::{self, Codec, Compression, LinkOrder, Scratch};
 use crate::digest;
 use crate::error::{ErrorKind, Result};
@@ -25,11 +25,29 @@ use crate::pipeline::restore::{RestoreOptions, plan_of, stream_member, write_mem
 use crate::pipeline::rows::{ReadState, RowReader};
 use crate::pipeline::verify::{Level, verify_source};
 use crate::pipeline::view::{MemberView, read_plan};
+use crate::seal::{Secret, Slot};
 use crate::split::{Layout, check_faiss, check_hnswlib};
 use crate::store::pipe::PipeSource;
 use crate::stream::{ChunkShape, ElementType, StreamRole, StreamSpec};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
+
+/// Somebody with one secret, which opens whatever is asked for.
+pub struct OneKey(pub Secret);
+
+impl KeySource for OneKey {
+    fn access_key(&self, _slots: &[Slot]) -> Result<Secret> {
+        Ok(self.0.clone())
+    }
+
+    fn epoch_root(&self, _repository: &[u8; 16], _epoch: u32) -> Result<Secret> {
+        Ok(self.0.clone())
+    }
+
+    fn is_given(&self) -> bool {
+        true
+    }
+}
 
 /// Rows of a stream, and members, are only read up to this many bytes: a tiny archive may rightly hold 1 TiB.
 const BYTES_MAX: u64 = 1 << 20;
