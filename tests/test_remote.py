@@ -11,13 +11,14 @@ import pytest
 
 import vark
 from faulty_library import ALL, FaultyLibrary
-from store_servers import SERVERS, WebDav, plain_repository
+from store_servers import RACY, SERVERS, WebDav, plain_repository
 from vark.cli import run
 from vark.errors import (
     AccessDeniedError,
     DamagedError,
     InvalidArgumentError,
     NotFoundError,
+    RefusedError,
     RepositoryNotFoundError,
     StoreUnavailableError,
 )
@@ -52,14 +53,14 @@ def in_memory(**options):
     return RemoteStore(obstore.store.MemoryStore(), place="test:", **options)
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=[*SERVERS, *RACY])
 def place(request, servers):
-    server = servers.get(SERVERS[request.param])
-    return server.bucket(), server.options()
+    server = servers.get({**SERVERS, **RACY}[request.param])
+    return server.bucket(), server.options(), request.param not in RACY
 
 
 def test_a_repository_in_a_bucket(place, rows, tmp_path):
-    address, options = place
+    address, options, is_collectable = place
     after = changed(rows)
     with pytest.raises(RepositoryNotFoundError):
         Repository.open(address, store_options=options)
@@ -76,8 +77,14 @@ def test_a_repository_in_a_bucket(place, rows, tmp_path):
         assert np.array_equal(np.load(target), expected)
     assert repository.verify().ok
     repository.compact("latest")
-    repository.forget(first.snapshot, confirm=True)
-    assert repository.gc(confirm=True, trash=0, grace=0).archives
+    if is_collectable:
+        repository.forget(first.snapshot, confirm=True)
+        assert repository.gc(confirm=True, trash=0, grace=0).archives
+    else:
+        with pytest.raises(RefusedError, match="given twice"):
+            repository.forget(first.snapshot, confirm=True)
+        with pytest.raises(RefusedError, match="given twice"):
+            repository.gc(confirm=True, trash=0, grace=0)
     assert Repository.open(address, store_options=options).verify().ok
     with repository.open_archive() as archive:
         assert np.array_equal(archive["vectors"][:], after)

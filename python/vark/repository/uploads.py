@@ -106,6 +106,8 @@ class UploadCutter:
             with contextlib.suppress(BaseException):
                 future.result()
         self._sending.clear()
+        self._spare.clear()
+        self._buffer = None
 
     def _list(self) -> set[str]:
         return {entry.name for entry in self._store.list(f"{ARCHIVES}/{self._archive_id}")}
