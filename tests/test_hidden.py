@@ -56,7 +56,7 @@ def is_well(repository):
 @pytest.mark.parametrize("kind", ["hidden", "covered"])
 def test_what_was_hidden_or_covered_is_told_and_comes_back(seal, folder, kind, monkeypatch, tmp_path):
     if folder == "keys" and "encryption" in seal:
-        pytest.skip("no keys")
+        pytest.skip("a repository that is not encrypted has no keys to hide")
     store = LockedMemoryStore()
     repository = filled(store, **seal)
     name = first_of(store, folder)

@@ -172,6 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn zstd_reads_short_frames_of_any_shape() {
+        let lengths = [1, 23, 24, 25, 63, 64, 255, 256, 257, 511, 1000, 1023, 1024, 1025, 65_791, 65_792];
+        for raw_bytes in lengths {
+            for value_count in [1, 2, 3, 17, 128, 129, 130, 256] {
+                let least = |pair: &[u8; 2]| (u64::from(pair[0].min(pair[1])) * value_count / 256) as u8;
+                let raw: Vec<u8> = noise(2 * raw_bytes, value_count).as_chunks().0.iter().map(least).collect();
+                assert!(decoded(&frame(&raw), raw_bytes) == raw, "{raw_bytes} bytes of {value_count} values");
+            }
+        }
+        assert_eq!(encode(&[], &mut [0; 64]), None);
+    }
+
+    #[test]
     fn zstd_reads_codes_of_any_shape() {
         let count = 70_000u64;
         for value_count in [1, 2, 3, 16, 17, 64, 65, 127, 128, 129, 130, 200, 256] {
