@@ -1,5 +1,7 @@
 //! Numbers of a few bits in a row, the first in the lowest bits, and the three number codes of `codecs/links.md`.
 
+use crate::sys;
+
 /// Zero bytes behind the bits, so that a reader may always look at eight bytes.
 pub(in crate::codec) const GUARD_BYTES: usize = 8;
 
@@ -70,6 +72,18 @@ pub(in crate::codec) struct BitWriter {
 const GROWTH_BYTES: usize = 4096;
 
 impl BitWriter {
+    /// With room for so many bytes; what is not written takes no memory.
+    pub(in crate::codec) fn with_room(byte_count: usize) -> Self {
+        let bytes = vec![0; byte_count];
+        sys::prefer_huge_pages(&bytes);
+        Self { bytes, ..Self::default() }
+    }
+
+    /// Bytes that what was written takes, the last of them perhaps in part.
+    pub(in crate::codec) fn byte_count(&self) -> usize {
+        self.whole + usize::from(self.filled > 0)
+    }
+
     /// `width` up to 56; `value` has no bits above.
     #[inline(always)]
     fn push_wide(&mut self, value: u64, width: u32) {
@@ -123,8 +137,17 @@ impl BitWriter {
 
     /// Goes on with what another wrote.
     pub(in crate::codec) fn append(&mut self, other: &Self) {
-        let (words, rest) = other.bytes[..other.whole].as_chunks::<4>();
-        words.iter().for_each(|word| self.push(u32::from_le_bytes(*word), 32));
+        let needed = self.whole + other.byte_count() + 2 * size_of::<u64>();
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+        }
+        let (words, rest) = other.bytes[..other.whole].as_chunks::<8>();
+        for (word, target) in words.iter().zip(self.bytes[self.whole..].as_chunks_mut::<8>().0) {
+            let word = u64::from_le_bytes(*word);
+            *target = (self.pending | word << self.filled).to_le_bytes();
+            self.pending = word.unbounded_shr(u64::BITS - self.filled);
+        }
+        self.whole += size_of_val(words);
         rest.iter().for_each(|byte| self.push(u32::from(*byte), 8));
         self.push_wide(other.pending, other.filled);
     }

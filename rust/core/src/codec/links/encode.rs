@@ -1,13 +1,14 @@
 //! Rows → a block of codec 9.
 
 use super::super::Scratch;
-use super::super::zstd::{self, Search};
+use super::super::literals;
 use super::bits::{BitWriter, gap_class, gap_code};
 use super::buckets::bucket_rows;
 use super::lists::Lists;
-use super::parallel::in_parallel;
+use super::parallel::{by_threads, in_parallel};
 use super::*;
 use crate::error::Result;
+use crate::sys;
 
 /// Makes `block` at most `limit` bytes long; false when that cannot be, or the rows are not lists of links.
 pub(in crate::codec) fn encode(
@@ -23,11 +24,11 @@ pub(in crate::codec) fn encode(
     let part_rows = lists.part_rows(scratch.threads_for(raw.len()));
     let parts = (0..rows.count).step_by(part_rows).map(|first| first..(first + part_rows).min(rows.count));
     let coded = in_parallel(parts.collect(), |part| {
-        let mut coder = Coder::new(&lists);
+        let mut coder = Coder::new(&lists, part.len());
         coder.rows(part, words);
         (coder.planes, coder.bits)
     });
-    write_block(&lists, words, coded, limit, block, scratch)
+    write_block(&lists, words, coded, limit, block, scratch.threads_for(raw.len()))
 }
 
 /// Planes and bits of a part of the rows; those of the parts one after another are those of the chunk.
@@ -39,9 +40,11 @@ struct Coder<'a> {
 }
 
 impl<'a> Coder<'a> {
-    fn new(lists: &'a Lists) -> Self {
+    fn new(lists: &'a Lists, row_count: usize) -> Self {
         let id_bits = u32::BITS - lists.limit.saturating_sub(1).leading_zeros();
-        Self { lists, id_bits, planes: vec![Vec::new(); PLANES], bits: BitWriter::default() }
+        // Half of what the rows take: the ranks and rests of full lists need less.
+        let bits = BitWriter::with_room(row_count * lists.rows.words * 2);
+        Self { lists, id_bits, planes: vec![Vec::new(); PLANES], bits }
     }
 
     fn rows(&mut self, part: std::ops::Range<usize>, words: &[[u8; 4]]) {
@@ -182,51 +185,46 @@ impl Gaps {
     }
 }
 
+/// A part's planes and bits.
+type Coded = (Vec<Vec<u8>>, BitWriter);
+
 fn write_block(
     lists: &Lists,
     words: &[[u8; 4]],
-    coded: Vec<(Vec<Vec<u8>>, BitWriter)>,
+    coded: Vec<Coded>,
     limit: usize,
     block: &mut Vec<u8>,
-    scratch: &mut Scratch,
+    threads: usize,
 ) -> Result<bool> {
-    let (mut table, mut frames) = (Vec::new(), Vec::new());
-    let (mut frame, mut plane) = (Vec::new(), Vec::new());
-    for kind in 0..PLANES {
-        plane.clear();
-        match kind {
-            TAILS => plane.extend_from_slice(&lists.tails),
-            _ => coded.iter().for_each(|(planes, _)| plane.extend_from_slice(&planes[kind])),
-        }
-        let spoken = match kind {
-            DEGREES => true,
-            BACKWARD | OUTSIDE | HEADS | STALE_SLOTS => plane.iter().any(|symbol| *symbol != 0),
-            _ => !plane.is_empty(),
-        };
-        if !spoken {
+    let frames = by_threads((0..PLANES).collect(), threads, |kind| plane_frame(lists, &coded, kind));
+    let (mut table, mut frame_bytes) = (Vec::new(), 0);
+    for (kind, (plane_bytes, frame)) in (0..).zip(&frames) {
+        let Some(frame) = frame else { return Ok(false) };
+        if *plane_bytes == 0 {
             continue;
         }
-        if !zstd::encode(Search::None, &plane, plane.len() + plane.len() / 64 + 64, &mut frame, scratch)? {
-            return Ok(false);
-        }
-        for number in [kind, plane.len(), frame.len()] {
+        for number in [kind, *plane_bytes, frame.len()] {
             let Ok(number) = u32::try_from(number) else { return Ok(false) };
             table.extend_from_slice(&number.to_le_bytes());
         }
-        frames.extend_from_slice(&frame);
+        frame_bytes += frame.len();
     }
-    let mut bits = BitWriter::default();
-    coded.iter().for_each(|(_, part)| bits.append(part));
+    let mut parts = coded.into_iter().map(|(_, bits)| bits);
+    let mut bits = parts.next().unwrap_or_default();
+    parts.for_each(|part| bits.append(&part));
     let bits = bits.finish();
     let exceptions = lists.degrees.iter().enumerate().filter(|(_, degree)| **degree == EXCEPTION);
     let exceptions: Vec<usize> = exceptions.map(|(row, _)| row).collect();
     let exception_bytes = exceptions.len() * 4 * lists.rows.words;
-    if HEADER_BYTES + table.len() + frames.len() + exception_bytes + bits.len() > limit {
+    let block_bytes = HEADER_BYTES + table.len() + frame_bytes + exception_bytes + bits.len();
+    if block_bytes > limit {
         return Ok(false);
     }
     let nodes = if lists.nodes > 0 { FLAG_NODES } else { 0 };
     let flags = nodes | if lists.order { FLAG_ORDER } else { 0 };
     block.clear();
+    block.reserve_exact(block_bytes);
+    sys::prefer_huge_pages(block.spare_capacity_mut());
     // Both fit: there are at most PLANES records, and fewer rows than 2^31.
     let [plane_count, exception_count] =
         [table.len() / PLANE_RECORD_BYTES, exceptions.len()].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -237,11 +235,39 @@ fn write_block(
     block.extend_from_slice(&exception_count.to_le_bytes());
     block.extend_from_slice(&[0; 8]);
     block.extend_from_slice(&table);
-    block.extend_from_slice(&frames);
+    frames.iter().filter_map(|(_, frame)| frame.as_ref()).for_each(|frame| block.extend_from_slice(frame));
     for row in exceptions {
         let row = &words[row * lists.rows.words..(row + 1) * lists.rows.words];
         block.extend_from_slice(row.as_flattened());
     }
     block.extend_from_slice(&bits);
     Ok(true)
+}
+
+/// Bytes of a plane and the frame that they make: none where the plane says nothing, `None` where it cannot be.
+fn plane_frame(lists: &Lists, coded: &[Coded], kind: usize) -> (usize, Option<Vec<u8>>) {
+    let parts: Vec<&[u8]> = match kind {
+        TAILS => vec![&lists.tails],
+        _ => coded.iter().map(|(planes, _)| planes[kind].as_slice()).collect(),
+    };
+    let joined;
+    let plane = match parts.as_slice() {
+        [only] => only,
+        parts => {
+            joined = parts.concat();
+            joined.as_slice()
+        }
+    };
+    let is_spoken = match kind {
+        DEGREES => true,
+        BACKWARD | OUTSIDE | HEADS | STALE_SLOTS => plane.iter().any(|symbol| *symbol != 0),
+        _ => !plane.is_empty(),
+    };
+    if !is_spoken {
+        return (0, Some(Vec::new()));
+    }
+    let mut frame = vec![0; plane.len() + plane.len() / 64 + 64];
+    let frame_bytes = literals::encode(plane, &mut frame);
+    frame.truncate(frame_bytes.unwrap_or(0));
+    (plane.len(), frame_bytes.map(|_| frame))
 }

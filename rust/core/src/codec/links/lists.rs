@@ -3,7 +3,7 @@
 
 use super::super::Scratch;
 use super::super::zstd::{self, Search};
-use super::buckets::{bucket_rows, id_bits};
+use super::buckets::{Claims, bucket_rows, id_bits};
 use super::parallel::in_parallel;
 use super::*;
 use crate::error::Result;
@@ -34,8 +34,8 @@ pub(super) struct Lists {
     pub nodes: u32,
     /// Above every id.
     pub limit: u32,
-    /// Of each part of the rows: of each bucket, which node links to which of its rows.
-    claims: Vec<Vec<Vec<u32>>>,
+    /// Of each part of the rows, which node links to which.
+    claims: Vec<Claims>,
 }
 
 impl Lists {
@@ -122,8 +122,8 @@ impl Lists {
         }
         if !loops.is_empty() {
             let id_mask = (1 << id_bits(&self.rows)) - 1;
-            let stays = |claim: &u32| loops.binary_search(&((claim & id_mask) as usize)).is_err();
-            self.claims.iter_mut().flatten().for_each(|claims| claims.retain(stays));
+            let stays = |claim: u32| loops.binary_search(&((claim & id_mask) as usize)).is_err();
+            self.claims.iter_mut().for_each(|claims| claims.retain(stays));
         }
     }
 
@@ -143,8 +143,11 @@ impl Lists {
             return;
         }
         let lists = &self.sorted[first * slots..(first + rows) * slots];
-        for claims in self.claims.iter().filter_map(|part| part.get(bucket)) {
-            Machine::detect().mark(claims, id_bits(&self.rows), self.base, lists, slots, marks);
+        for claims in &self.claims {
+            let (placed, others) = claims.of(bucket);
+            for claims in [placed, &others] {
+                Machine::detect().mark(claims, id_bits(&self.rows), self.base, lists, slots, marks);
+            }
         }
     }
 }
@@ -168,7 +171,7 @@ struct Found {
     tail_bits: usize,
     limit: u32,
     loops: Vec<usize>,
-    claims: Vec<Vec<u32>>,
+    claims: Claims,
 }
 
 impl Part<'_> {
@@ -181,8 +184,8 @@ impl Part<'_> {
             tail_bits: 0,
             limit: 0,
             loops: Vec::new(),
-            // As if all slots were full and spread evenly: what is not written takes no memory, growing would copy.
-            claims: (0..bucket_count).map(|_| Vec::with_capacity(self.sorted.len() / bucket_count)).collect(),
+            // As if all slots were full.
+            claims: Claims::with_room(bucket_count, self.sorted.len()),
         };
         let slots = rows.slots;
         let targets = self.sorted.chunks_exact_mut(slots).zip(self.ranks.chunks_exact_mut(slots));
@@ -229,8 +232,8 @@ impl Found {
         for other in inside {
             if other == place {
                 self.loops.push(row);
-            } else if let Some(claims) = self.claims.get_mut((other >> row_bits) as usize) {
-                claims.push((other & !(u32::MAX << row_bits)) << id_bits | place);
+            } else {
+                self.claims.push((other >> row_bits) as usize, (other & !(u32::MAX << row_bits)) << id_bits | place);
             }
         }
     }

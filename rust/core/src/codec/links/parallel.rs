@@ -23,7 +23,8 @@ pub(crate) fn by_shares<R: Send>(
 
 const SHARES_A_THREAD: usize = 4;
 
-fn by_threads<T: Send, R: Send>(items: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+/// Runs `work` on each of `items`, which so many threads take one after another; the results come in order.
+pub(super) fn by_threads<T: Send, R: Send>(items: Vec<T>, threads: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let helpers = items.len().min(threads).saturating_sub(1);
     let queue = Mutex::new(items.into_iter().enumerate());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
