@@ -76,7 +76,9 @@ def test_an_index_that_owns_its_memory_is_the_one_that_was_packed(tmp_path, rows
 
 @pytest.mark.parametrize("factory", PIPED)
 def test_an_index_of_other_parts_comes_through_the_pipe(tmp_path, rows, monkeypatch, factory):
+    """It is not decoded first, to find out."""
     index = built(factory, rows)
+    monkeypatch.delattr(base.LoadRequest, "read_without_rows")
     with packed(index, tmp_path) as archive:
         found, is_piped = loaded(archive, monkeypatch)
     assert is_piped
@@ -158,6 +160,24 @@ def test_a_plan_that_calls_other_bytes_rows_changes_nothing(tmp_path, rows, monk
         found = archive.load()
         reading = archive.load(writable=False)
     assert content(reading) == content(index)
+    check_as_built(found, index, rows)
+
+
+def test_rows_that_are_a_part_of_the_vectors_are_joined_with_the_rest(tmp_path, rows, monkeypatch):
+    index = built("HNSW16", rows)
+    true_rows = base.LoadRequest.large_rows
+
+    def inner(request):
+        large = true_rows(request)
+        row = large.bytes // large.row_count
+        return base.LargeRows(
+            large.stream, large.first_row + 1, large.row_count - 3, large.start + row, large.bytes - 3 * row
+        )
+
+    monkeypatch.setattr(base.LoadRequest, "large_rows", inner)
+    with packed(index, tmp_path) as archive:
+        found, is_piped = loaded(archive, monkeypatch)
+    assert not is_piped
     check_as_built(found, index, rows)
 
 
