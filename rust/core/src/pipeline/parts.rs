@@ -59,3 +59,38 @@ impl ReadAt for Parts<'_> {
         self.at(offset)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::split::{check_faiss, check_hnswlib};
+    use crate::testing::Random;
+    use crate::testing::files::indexes;
+
+    #[test]
+    fn a_check_goes_across_seams_and_tells_what_is_missing() {
+        let mut random = Random(6);
+        let file = |name: &str| std::fs::read(indexes().join(name)).unwrap();
+        let files = ["hnsw_flat_12.faiss", "idmap2_hnsw.faiss", "ivf_flat_12.faiss", "hnswlib_12_of_20.hnsw"].map(file);
+        for (number, file) in files.into_iter().enumerate() {
+            let check = if number == 3 { check_hnswlib } else { check_faiss };
+            let expected = check(&file).unwrap();
+            for widest in [1, 3, 40, 700] {
+                let mut parts = Vec::new();
+                let (mut offset, mut rest) = (0, file.as_slice());
+                while !rest.is_empty() {
+                    let length = usize::try_from(1 + random.below(widest)).unwrap().min(rest.len());
+                    let (head, tail) = rest.split_at(length);
+                    parts.push((offset, head));
+                    (offset, rest) = (offset + length as u64, tail);
+                }
+                parts.reverse();
+                let whole = Parts::new(file.len() as u64, parts.clone());
+                assert_eq!(whole.look(check).unwrap().unwrap(), expected);
+                parts.pop();
+                assert!(Parts::new(file.len() as u64, parts).look(check).is_none());
+            }
+        }
+    }
+}
