@@ -389,8 +389,15 @@ class Reader:
         """
     def write_member(self, member: int, fd: int, *, threads: int, memory_bytes: int, progress: Progress) -> int:
         """Write a member in order to an open file descriptor (a pipe will do); return the bytes."""
-    def read_member(self, member: int, out: Buffer, layout: str, *, threads: int) -> str:
-        """Fill `out` (writable, contiguous, as long as the member) and check what came as `check_member` does."""
+    def read_member(
+        self, member: int, out: Buffer, layout: str, *, later: tuple[int, int], leaves_out: bool, threads: int
+    ) -> tuple[str, bool]:
+        """Fill `out` (writable, contiguous, as long as the member) and check what came as `check_member` does.
+
+        later: start and end of bytes that the check is expected not to need: it begins before they are there.
+        leaves_out: they are not read at all, unless the check or the member's digest asks for them.
+        Returns the facts and whether all bytes are there.
+        """
     def check_member(self, member: int, layout: str) -> str:
         """Parse the member as it will be restored and check links, degrees, levels, list sizes and ids.
 

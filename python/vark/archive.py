@@ -328,12 +328,12 @@ class Archive:
 
         The engine checks an index whole (links, degrees, list sizes) before its library sees a byte. space: "l2" |
         "ip" | "cosine", for an hnswlib file (a live index stored it). member: needed when there are several.
-        writable: False lets faiss search the decoded bytes where they lie, which loads two to three times as fast; such
-        an index cannot be changed (its own `add`, `remove_ids` … raise InvalidArgumentError), its parts and clones
-        share its memory, and it must outlive them: do not wrap it into another index and add to that, which ends the
-        process in faiss. hnswlib indexes and arrays can be written in any case.
+        writable: False lets faiss search the decoded bytes where they lie, which loads faster; such an index cannot be
+        changed (its own `add`, `remove_ids` … raise InvalidArgumentError), its parts and clones share its memory, and
+        it must outlive them: do not wrap it into another index and add to that, which ends the process in faiss.
+        hnswlib indexes and arrays can be written in any case.
         max_bytes: refuse a member that is larger. memory: budget for buffers where the index is streamed; hnswlib and
-        writable=False hold the decoded member whole.
+        writable=False hold the decoded member whole, and a faiss index its links (up to this, or half of its vectors).
         Errors: DamagedError, InvalidArgumentError, LimitError, SourceError (the library refuses).
         """
         if member is None and len(self.members) != 1:

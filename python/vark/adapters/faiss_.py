@@ -1,6 +1,7 @@
-"""faiss: a live index is saved into, and read from, a pipe (faiss reads and writes strictly forward).
+"""faiss: a live index is saved into a pipe, for faiss writes strictly forward.
 
-One that is only read can lie in the decoded bytes, as faiss's own mapped files do.
+It is loaded out of memory where all that it consists of is known, else from a pipe. One that is only
+read can lie in the decoded bytes, as faiss's own mapped files do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vark.adapters.base import LiveMember, LoadRequest, comes_from
+from vark.adapters.faiss_memory import load_owned, read_views
 from vark.errors import InvalidArgumentError, SourceError
 from vark.feeds import FeedGroup, ThreadFeed, descriptor_path
 
@@ -45,9 +47,11 @@ class FaissAdapter:
 
         if not request.writable:
             return _view(request)
+        index = load_owned(faiss, request)
+        if index is not None:
+            return index
         _refuse_other_files(request.check(self.name))
 
-        # Decoding into memory first and filling the pipe from there was tried: more memory, and no faster.
         def send(descriptor: int) -> None:
             request.reader.write_member(
                 request.member, descriptor, threads=request.threads, memory_bytes=request.memory_bytes, progress=None
@@ -108,13 +112,7 @@ def _view(request: LoadRequest) -> Any:
         raise InvalidArgumentError("writable=False: needs faiss 1.11 or newer; load it writable")
     memory, facts = request.read("faiss")
     _refuse_other_files(facts)
-    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(memory), len(memory))
-    try:
-        index = faiss.read_index(reader)
-    except RuntimeError as error:
-        raise SourceError(f"faiss refuses the index: {error}", code="malformed") from error
-    if reader.rp_ != len(memory):
-        raise SourceError("faiss stopped before the end of the index; restore the file instead", code="malformed")
+    index = read_views(faiss, memory)
     # The index points into the memory and does not own it: they live as long as each other. (Into the dictionary: faiss
     # lets nobody set what its class does not have.)
     vars(index)["vark_memory"] = memory

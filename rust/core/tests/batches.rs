@@ -200,9 +200,17 @@ proptest! {
             };
             let rows: Vec<Vec<u8>> =
                 slices.iter().map(|slice| model.bytes_of(slice.stream, slice.first_row, slice.rows)).collect();
-            let borrowed: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+            let borrowed: Vec<Option<&[u8]>> = rows.iter().map(|row| Some(row.as_slice())).collect();
             let mut joined = vec![0; batch.bytes];
             join(&pieces, repeat, &borrowed, &mut joined);
+            // One slice after another comes to the same.
+            let mut filled = vec![0; batch.bytes];
+            for number in (0..borrowed.len()).rev() {
+                let one: Vec<Option<&[u8]>> =
+                    borrowed.iter().enumerate().map(|(other, row)| row.filter(|_| other == number)).collect();
+                join(&pieces, repeat, &one, &mut filled);
+            }
+            assert!(filled == joined);
             for part_bytes in [joined.len(), 1 + usize::try_from(seed % 1999).unwrap()] {
                 let mut apart = vec![Vec::new(); rows.len()];
                 let mut splitter = Splitter::new(&pieces, repeat);

@@ -17,7 +17,7 @@ use vark_core::pipeline::compact;
 use vark_core::pipeline::delta::{Base, FingerprintKey};
 use vark_core::pipeline::equal::equal_rows;
 use vark_core::pipeline::id_index;
-use vark_core::pipeline::memory;
+use vark_core::pipeline::memory::{self, Later};
 use vark_core::pipeline::open::{Places, Volume, open_sealed, open_volumes};
 use vark_core::pipeline::packer::Progress;
 use vark_core::pipeline::report::codec_name;
@@ -334,15 +334,18 @@ impl Reader {
         json(&reporter.finish(checked)?)
     }
 
-    #[pyo3(signature = (member, out, layout, *, threads))]
+    #[pyo3(signature = (member, out, layout, *, later, leaves_out, threads))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
     fn read_member(
         &self,
         py: Python<'_>,
         member: usize,
         out: &Bound<'_, PyAny>,
         layout: &str,
+        later: (u64, u64),
+        leaves_out: bool,
         threads: usize,
-    ) -> PyResult<String> {
+    ) -> PyResult<(String, bool)> {
         let reader = self.get()?;
         let check = checker(layout)?;
         let mut target = BufferTarget::new(out)?;
@@ -350,10 +353,11 @@ impl Reader {
         let mut reporter = Reporter::new(None);
         let checked = py.detach(|| {
             let report = &mut |done, total| reporter.report(done, total);
-            memory::read_member(&reader, member, bytes, threads, report)?;
-            check(&&*bytes)
+            let later = Later { bytes: later.0..later.1, is_left_out: leaves_out };
+            memory::read_checked(&reader, member, bytes, &later, threads, &check, report)
         });
-        json(&reporter.finish(checked)?)
+        let (facts, is_whole) = reporter.finish(checked)?;
+        Ok((json(&facts)?, is_whole))
     }
 
     #[pyo3(signature = (*, level, own, threads, progress))]

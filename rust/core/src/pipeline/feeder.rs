@@ -17,45 +17,51 @@ const IN_FLIGHT_MAX: usize = 4_096;
 /// Large chunks that need not be waited for any more.
 const READY_MAX: usize = 8;
 
-/// Jobs give the bytes that they made.
-pub struct Feeder<J> {
-    flight: VecDeque<u64>,
+/// Jobs on their way. `F` takes what a job gave; where that job could not finish, it gives the chunk that is missing and
+/// the job that goes on with it.
+pub struct Feeder<J, F> {
+    flight: VecDeque<Ticket>,
     leaders: Vec<Leader<J>>,
     ready: VecDeque<LargeChunk>,
     memory_bytes: u64,
+    taken: F,
+    /// Bytes of the jobs that have finished.
     pub done: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Ticket {
+    number: u64,
+    bytes: usize,
 }
 
 struct Leader<J> {
     chunk: LargeChunk,
-    ticket: u64,
-    held: Vec<J>,
+    ticket: Ticket,
+    held: Vec<(usize, J)>,
 }
 
-impl<J> Feeder<J> {
-    pub fn new(memory_bytes: u64) -> Self {
-        Self { flight: VecDeque::new(), leaders: Vec::new(), ready: VecDeque::new(), memory_bytes, done: 0 }
+impl<J, F> Feeder<J, F> {
+    pub fn new(memory_bytes: u64, taken: F) -> Self {
+        Self { flight: VecDeque::new(), leaders: Vec::new(), ready: VecDeque::new(), memory_bytes, taken, done: 0 }
     }
 
-    /// Hands a job over, or keeps it until the large chunk that it takes rows of is decoded.
+    /// Hands a job of so many bytes over, or keeps it until the large chunk that it takes rows of is decoded. A job with a
+    /// large chunk finishes; one without may come back with one.
     ///
     /// # Errors
     /// Of any earlier job.
-    pub fn push(&mut self, pool: &mut Pool<J, u64>, large: Option<LargeChunk>, job: J) -> Result<()> {
-        while let Some(number) = self.leaders.iter().position(|leader| pool.is_done(leader.ticket)) {
-            self.release(pool, number)?;
-        }
-        match large.filter(|chunk| !self.ready.contains(chunk)) {
-            None => self.flight.push_back(pool.submit(job)),
-            Some(chunk) => match self.leaders.iter_mut().find(|leader| leader.chunk == chunk) {
-                Some(leader) => leader.held.push(job),
-                None => {
-                    while self.leaders.len() >= LEADERS_MIN && !self.has_room(chunk) {
-                        self.release(pool, 0)?;
-                    }
-                    self.leaders.push(Leader { chunk, ticket: pool.submit(job), held: Vec::new() });
-                }
-            },
+    pub fn push<R>(&mut self, pool: &mut Pool<J, R>, large: Option<LargeChunk>, (bytes, job): (usize, J)) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
+        self.release_done(pool)?;
+        match large {
+            None => self.flight.push_back(Ticket { number: pool.submit(job), bytes }),
+            Some(chunk) if self.ready.contains(&chunk) => {
+                self.flight.push_back(Ticket { number: pool.submit(job), bytes });
+            }
+            Some(chunk) => self.wait_for(pool, chunk, bytes, job)?,
         }
         while self.flight.len() > IN_FLIGHT_MAX {
             self.take_one(pool)?;
@@ -67,15 +73,37 @@ impl<J> Feeder<J> {
     ///
     /// # Errors
     /// Of any job.
-    pub fn finish(&mut self, pool: &mut Pool<J, u64>, mut beat: impl FnMut(u64) -> Result<()>) -> Result<()> {
-        while !self.leaders.is_empty() {
+    pub fn finish<R>(&mut self, pool: &mut Pool<J, R>, mut beat: impl FnMut(u64) -> Result<()>) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
+        loop {
+            self.release_done(pool)?;
+            if !self.flight.is_empty() {
+                self.take_one(pool)?;
+            } else if !self.leaders.is_empty() {
+                self.release(pool, 0)?;
+            } else {
+                return Ok(());
+            }
+            beat(self.done)?;
+        }
+    }
+
+    /// The job leads, or is held by the leader of its chunk.
+    fn wait_for<R>(&mut self, pool: &mut Pool<J, R>, chunk: LargeChunk, bytes: usize, job: J) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
+        if let Some(leader) = self.leaders.iter_mut().find(|leader| leader.chunk == chunk) {
+            leader.held.push((bytes, job));
+            return Ok(());
+        }
+        while self.leaders.len() >= LEADERS_MIN && !self.has_room(chunk) {
             self.release(pool, 0)?;
-            beat(self.done)?;
         }
-        while !self.flight.is_empty() {
-            self.take_one(pool)?;
-            beat(self.done)?;
-        }
+        let ticket = Ticket { number: pool.submit(job), bytes };
+        self.leaders.push(Leader { chunk, ticket, held: Vec::new() });
         Ok(())
     }
 
@@ -84,23 +112,46 @@ impl<J> Feeder<J> {
         leading.saturating_mul(MEMORY_FACTOR) <= self.memory_bytes
     }
 
-    fn take_one(&mut self, pool: &mut Pool<J, u64>) -> Result<()> {
-        if let Some(ticket) = self.flight.pop_front() {
-            self.done += pool.take(ticket)?;
+    fn take_one<R>(&mut self, pool: &mut Pool<J, R>) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
+        let Some(ticket) = self.flight.pop_front() else { return Ok(()) };
+        match (self.taken)(pool.take(ticket.number)?) {
+            None => self.done += ticket.bytes as u64,
+            Some((chunk, job)) if self.ready.contains(&chunk) => {
+                self.flight.push_back(Ticket { number: pool.submit_urgent(job), bytes: ticket.bytes });
+            }
+            Some((chunk, job)) => self.wait_for(pool, chunk, ticket.bytes, job)?,
+        }
+        Ok(())
+    }
+
+    fn release_done<R>(&mut self, pool: &mut Pool<J, R>) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
+        while let Some(number) = self.leaders.iter().position(|leader| pool.is_done(leader.ticket.number)) {
+            self.release(pool, number)?;
         }
         Ok(())
     }
 
     /// Waits for a leader and lets those go that wait for it.
-    fn release(&mut self, pool: &mut Pool<J, u64>, number: usize) -> Result<()> {
+    fn release<R>(&mut self, pool: &mut Pool<J, R>, number: usize) -> Result<()>
+    where
+        F: FnMut(R) -> Option<(LargeChunk, J)>,
+    {
         let Leader { chunk, ticket, held } = self.leaders.remove(number);
-        self.done += pool.take(ticket)?;
+        (self.taken)(pool.take(ticket.number)?);
+        self.done += ticket.bytes as u64;
         self.ready.push_back(chunk);
         if self.ready.len() > READY_MAX {
             self.ready.pop_front();
         }
         // Before what was pushed later: the decoded chunk is kept for a few others only.
-        self.flight.extend(held.into_iter().map(|job| pool.submit_urgent(job)));
+        let urgent = held.into_iter().map(|(bytes, job)| Ticket { number: pool.submit_urgent(job), bytes });
+        self.flight.extend(urgent);
         Ok(())
     }
 }

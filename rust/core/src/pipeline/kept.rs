@@ -56,6 +56,13 @@ impl KeptChunks {
         }
         slot
     }
+
+    /// Whether the chunk is there, decoded; nobody is waited for.
+    pub(super) fn has(&self, key: Key) -> bool {
+        let kept = lock(&self.kept);
+        let found = kept.iter().find(|(other, ..)| *other == key);
+        found.is_some_and(|(.., slot)| slot.try_lock().is_ok_and(|content| content.is_some()))
+    }
 }
 
 /// What several readers of one chain know together: decoded chunks, and which of them have passed their digest.

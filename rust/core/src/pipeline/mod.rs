@@ -18,6 +18,7 @@ pub mod open;
 pub mod output;
 pub mod pack;
 pub mod packer;
+mod parts;
 pub mod report;
 pub mod restore;
 pub mod rows;

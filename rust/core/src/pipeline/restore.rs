@@ -379,7 +379,7 @@ impl Writing<'_, '_> {
         };
         target.reserve(view.bytes)?;
         let (view, target) = (Arc::new(view), Arc::new(target));
-        let mut feeder = Feeder::new(self.options.memory_bytes);
+        let mut feeder = Feeder::new(self.options.memory_bytes, |_| None);
         let mut batches = view.batches();
         while let Some(batch) = batches.next_batch()? {
             if verified.has(batch.offset, batch.bytes as u64) {
@@ -388,7 +388,9 @@ impl Writing<'_, '_> {
             }
             let large = view.large_chunk(&batch);
             let journal = self.resumed.map(|resumed| (resumed.clone(), number));
-            feeder.push(self.pool, large, WriteJob { view: view.clone(), target: target.clone(), journal, batch })?;
+            let bytes = batch.bytes;
+            let job = WriteJob { view: view.clone(), target: target.clone(), journal, batch };
+            feeder.push(self.pool, large, (bytes, job))?;
             (self.progress)(before + feeder.done, Some(self.total))?;
         }
         feeder.finish(self.pool, |done| (self.progress)(before + done, Some(self.total)))?;

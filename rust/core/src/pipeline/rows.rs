@@ -218,6 +218,11 @@ impl RowReader {
         Ok(())
     }
 
+    /// Whether rows of the chunk are to be had without decoding it.
+    pub(super) fn has_kept(&self, stream: usize, chunk: u64) -> bool {
+        self.kept.has(Key::Place(stream, chunk))
+    }
+
     pub(super) fn kept_chunk(&self, state: &mut ReadState, stream: usize, chunk: u64) -> Result<Arc<Vec<u8>>> {
         self.kept_chunk_as(state, (stream, chunk), How::default())
     }

@@ -162,24 +162,44 @@ impl MemberView {
     /// # Errors
     /// Those of reading rows.
     pub fn assemble_into(&self, state: &mut AssemblyState, batch: Batch, out: &mut [u8]) -> Result<()> {
-        let (slices, pieces, repeat) = match batch.content {
+        self.assemble_some(state, &batch, |_| true, out)
+    }
+
+    /// As `assemble_into`, but of rows of the streams that `takes` accepts; other bytes stay as they are.
+    ///
+    /// # Errors
+    /// Those of reading rows.
+    pub fn assemble_some(
+        &self,
+        state: &mut AssemblyState,
+        batch: &Batch,
+        takes: impl Fn(usize) -> bool,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let (slices, pieces, repeat) = match &batch.content {
             Content::Derived(bytes) => {
-                out.copy_from_slice(&bytes);
+                out.copy_from_slice(bytes);
                 return Ok(());
             }
-            Content::Rows { slices, pieces, repeat } => (slices, pieces, repeat),
+            Content::Rows { slices, pieces, repeat } => (slices, pieces, *repeat),
         };
         if let [slice] = slices.as_slice() {
             return self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, out);
         }
         state.fields.resize_with(slices.len().max(state.fields.len()), Vec::new);
-        for (slice, field) in slices.iter().zip(&mut state.fields) {
+        for (slice, field) in slices.iter().zip(&mut state.fields).filter(|(slice, _)| takes(slice.stream)) {
             field.resize(to_usize(slice.bytes(), "batch")?, 0);
             self.reader.read_rows(&mut state.rows, slice.stream, slice.first_row, field)?;
         }
-        let fields: Vec<&[u8]> = state.fields.iter().take(slices.len()).map(Vec::as_slice).collect();
-        join(&pieces, repeat, &fields, out);
+        let fields =
+            slices.iter().zip(&state.fields).map(|(slice, field)| takes(slice.stream).then_some(field.as_slice()));
+        join(pieces, repeat, &fields.collect::<Vec<_>>(), out);
         Ok(())
+    }
+
+    /// Whether rows of the large chunk are to be had at once.
+    pub fn has_decoded(&self, (stream, chunk, _): LargeChunk) -> bool {
+        self.reader.has_kept(stream, chunk)
     }
 
     /// Puts the batch that holds byte `at` into `held`.

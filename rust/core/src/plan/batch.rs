@@ -312,8 +312,8 @@ impl<'a> Splitter<'a> {
     }
 }
 
-/// Puts `target` together out of the slices' bytes.
-pub fn join(pieces: &[Piece], repeat: u64, sources: &[&[u8]], target: &mut [u8]) {
+/// Puts `target` together out of the slices' bytes. The bytes of a slice that is `None` stay as they are.
+pub fn join(pieces: &[Piece], repeat: u64, sources: &[Option<&[u8]>], target: &mut [u8]) {
     let mut at = vec![0usize; sources.len()];
     let mut rest = target;
     for _ in 0..repeat {
@@ -321,7 +321,9 @@ pub fn join(pieces: &[Piece], repeat: u64, sources: &[&[u8]], target: &mut [u8])
             let (head, tail) = rest.split_at_mut(piece.bytes.min(rest.len()));
             let start = at[piece.slice];
             at[piece.slice] = start + head.len();
-            head.copy_from_slice(&sources[piece.slice][start..start + head.len()]);
+            if let Some(source) = sources[piece.slice] {
+                head.copy_from_slice(&source[start..start + head.len()]);
+            }
             rest = tail;
         }
     }

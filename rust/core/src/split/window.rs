@@ -1,4 +1,5 @@
-//! A buffered view that slides over a `ReadAt`: small reads at rising offsets cost one large read each 256 KiB.
+//! A buffered view that slides over a `ReadAt`: small reads at rising offsets cost one large read each 256 KiB, and nothing
+//! where the source is memory.
 
 use crate::error::{Error, Result};
 use crate::store::ReadAt;
@@ -11,11 +12,13 @@ pub(super) struct Window<'a> {
     length: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// From `start` on, instead of `bytes`.
+    lent: Option<&'a [u8]>,
 }
 
 impl<'a> Window<'a> {
     pub(super) fn new(source: &'a dyn ReadAt) -> Self {
-        Self { source, length: source.byte_count(), start: 0, bytes: Vec::new() }
+        Self { source, length: source.byte_count(), start: 0, bytes: Vec::new(), lent: None }
     }
 
     pub(super) fn source(&self) -> &'a dyn ReadAt {
@@ -33,9 +36,10 @@ impl<'a> Window<'a> {
 
     /// The buffered bytes from `offset` on, at least `byte_count` of them.
     pub(super) fn at_least(&mut self, offset: u64, byte_count: usize) -> Result<&[u8]> {
-        let held = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        if let Some(skip) = held.filter(|skip| skip.saturating_add(byte_count) <= self.bytes.len()) {
-            return Ok(&self.bytes[skip..]);
+        let skip = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        let held = self.lent.map_or(self.bytes.len(), <[u8]>::len);
+        if let Some(skip) = skip.filter(|skip| skip.saturating_add(byte_count) <= held) {
+            return Ok(&self.lent.unwrap_or(&self.bytes)[skip..]);
         }
         let left = self.length.saturating_sub(offset);
         if byte_count > WINDOW_BYTES || byte_count as u64 > left {
@@ -44,8 +48,14 @@ impl<'a> Window<'a> {
                 format!("expected {byte_count} more bytes; found {left}"),
             ));
         }
+        self.lent = self.source.lend(offset);
+        if let Some(lent) = self.lent.filter(|lent| lent.len() >= byte_count) {
+            self.start = offset;
+            return Ok(lent);
+        }
+        // Across a seam between two pieces of memory only what was asked for is copied.
         let fill = usize::try_from(left).map_or(WINDOW_BYTES, |left| left.min(WINDOW_BYTES));
-        self.bytes.resize(fill, 0);
+        self.bytes.resize(if self.lent.take().is_some() { byte_count } else { fill }, 0);
         if let Err(error) = self.source.read_at(offset, &mut self.bytes) {
             self.bytes.clear();
             return Err(error);

@@ -20,6 +20,12 @@ pub trait ReadAt: Send + Sync {
     /// `Io` and friends; `SourceChanged` when the thing has become shorter.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
+    /// The bytes from `offset` on, as far as they lie in memory in one piece: for who looks at them without a copy. `None` for
+    /// what is not in memory, and past the end.
+    fn lend(&self, _offset: u64) -> Option<&[u8]> {
+        None
+    }
+
     /// Fills `buffer` with the same range of another copy of the thing, by its number from 0; `None` when there are no more.
     /// For whoever found that what `read_at` gave is not what it has to be.
     fn read_elsewhere(&self, _copy: usize, _offset: u64, _buffer: &mut [u8]) -> Option<Result<()>> {
@@ -67,6 +73,10 @@ impl ReadAt for [u8] {
             )),
         }
     }
+
+    fn lend(&self, offset: u64) -> Option<&[u8]> {
+        self.get(usize::try_from(offset).ok()?..)
+    }
 }
 
 impl ReadAt for &[u8] {
@@ -76,6 +86,10 @@ impl ReadAt for &[u8] {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         (**self).read_at(offset, buffer)
+    }
+
+    fn lend(&self, offset: u64) -> Option<&[u8]> {
+        (**self).lend(offset)
     }
 }
 
