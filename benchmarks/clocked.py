@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +42,8 @@ def graph_file(bench: Bench) -> Iterator[Figure]:
         writing("write", source_bytes, sync=False),
         writing("write, sync", source_bytes, sync=True),
         writing("write archive, sync", archive_bytes, sync=True),
+        Step("pack uncoded", lambda: limits.uncoded(source.path, fresh, archive_bytes), fresh),
+        Step("unpack uncoded", lambda: limits.uncoded(archive, back, source_bytes), back),
     ]
     times = race(steps, bench.rounds)
     case = "1 pack HNSWFlat"
@@ -64,6 +67,9 @@ def graph_file(bench: Bench) -> Iterator[Figure]:
     yield speed(case, "bare write, bytes of the source", times, "write", source_bytes)
     yield speed(case, "bare write and fsync, bytes of the source", times, "write, sync", source_bytes)
     yield speed(case, "bare write and fsync, bytes of the archive", times, "write archive, sync", archive_bytes)
+    uncoded = "read, hashed and written by 2 threads, nothing coded, to cp"
+    yield relative(case, f"packing: {uncoded}", times, "pack uncoded", "cp")
+    yield relative(case, f"unpacking: {uncoded}", times, "unpack uncoded", "cp")
 
 
 def bare_vectors(bench: Bench) -> Iterator[Figure]:
@@ -139,10 +145,39 @@ def _loading(bench: Bench, source: Source, own: str, goal: Goal, *, read_only: b
     steps = [
         Step(way, lambda writable=writable: engine.load(archive, writable=writable)) for way, writable in ways.items()
     ]
-    times = race([*copies(source, bench.folder), Step(own, lambda: source.read(source.path)), *steps], bench.rounds)
+    times = race(
+        [
+            *copies(source, bench.folder),
+            Step(own, lambda: source.read(source.path)),
+            *steps,
+            *_loading_limits(bench, source, archive),
+        ],
+        bench.rounds,
+    )
     for way in ways:
         yield relative(case, f"{way}, to {own}", times, way, own, goal)
         yield speed(case, way, times, way, source.byte_count)
     if read_only and not engine.has_read_only_load():
         yield absent(case, f"load, writable=False, to {own}", goal, NOT_YET)
     yield speed(case, own, times, own, source.byte_count)
+    case = "limits of the machine"
+    yield relative(case, f"vectors decoded into warm memory, to {own}", times, "decode", own)
+    if source.kind == "hnswlib":
+        yield relative(case, f"hnswlib's own copy of a state in memory, to {own}", times, "copy", own)
+    else:
+        yield relative(case, f"memory for the vectors, cleared by faiss, to {own}", times, "clear", own)
+
+
+def _loading_limits(bench: Bench, source: Source, archive: Path) -> Iterator[Step]:
+    """What no way of loading is without: decoding, and what the library does with its memory."""
+    out = np.ones_like(bench.npy.live)
+
+    def decode() -> None:
+        with vark.open_archive(archive) as opened:
+            engine.read_vectors(opened, out, threads=limits.THREADS)
+
+    yield Step("decode", decode)
+    if source.kind == "hnswlib":
+        yield Step("copy", limits.unpickling(source.live))
+    else:
+        yield Step("clear", lambda: limits.cleared_by_faiss(out.nbytes))
