@@ -3,17 +3,17 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_storeu_si128, _mm256_storeu_si256, _mm512_add_epi16, _mm512_add_epi32,
-    _mm512_add_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_cmpeq_epi8_mask, _mm512_cmpgt_epu8_mask,
-    _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16, _mm512_cvtepi64_epi32, _mm512_loadu_si512, _mm512_mask_add_epi8,
-    _mm512_mask_cmpgt_epu64_mask, _mm512_or_si512, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8,
-    _mm512_reduce_add_epi64, _mm512_sad_epu8, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_epi32, _mm512_slli_epi16, _mm512_sllv_epi32,
-    _mm512_sllv_epi64, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_srli_epi64, _mm512_srlv_epi32, _mm512_srlv_epi64,
-    _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_add_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_cmpeq_epi8_mask, _mm512_cmpeq_epi32_mask,
+    _mm512_cmpgt_epu8_mask, _mm512_cmplt_epi32_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16,
+    _mm512_cvtepi64_epi32, _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mask_cmpgt_epu64_mask, _mm512_or_si512,
+    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_reduce_add_epi64, _mm512_sad_epu8, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_epi32,
+    _mm512_slli_epi16, _mm512_sllv_epi32, _mm512_sllv_epi64, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_srli_epi64,
+    _mm512_srlv_epi32, _mm512_srlv_epi64, _mm512_storeu_si512, _mm512_sub_epi8,
 };
 
-use super::bits;
 use super::prefix::{self, BitSink, PrefixCode};
+use super::{avx2, bits, links};
 
 /// As `bits::unpack`. Numbers of up to 25 bits lie within four bytes, sixteen at once; up to 57 within eight.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
@@ -102,6 +102,43 @@ fn lanes<const LANE: usize>(width: u32) -> ([u8; 64], [u8; 64]) {
         shift.iter_mut().zip((lane * width % 8).to_le_bytes()).for_each(|(to, from)| *to = from);
     }
     (gather, shift)
+}
+
+/// As `links::rank`. Compares give bits, sixteen at once: lists of up to 32, two compares a number.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx2,popcnt")]
+pub fn rank(list: &[[u32; 8]], below: &mut [u8], left: &mut [u8]) {
+    if list.len() > 4 {
+        return avx2::rank(list, below, left);
+    }
+    let mut numbers = [links::PAD; 32];
+    numbers.iter_mut().zip(list.as_flattened()).for_each(|(to, from)| *to = *from);
+    let [first, second] = halves_of(&numbers);
+    let mut behind = u32::MAX;
+    for ((number, below), left) in numbers.iter().zip(below).zip(left) {
+        let number = _mm512_set1_epi32(number.cast_signed());
+        let smaller = |half| u32::from(_mm512_cmplt_epi32_mask(half, number));
+        // A list of up to sixteen has nothing in its second half that is smaller.
+        let smaller = smaller(first) | smaller(second) << 16;
+        [*below, ..] = smaller.count_ones().to_le_bytes();
+        [*left, ..] = (smaller & behind).count_ones().to_le_bytes();
+        behind <<= 1;
+    }
+}
+
+/// As `links::mark`: rows of the usual size are two compares.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx2")]
+pub fn mark(claims: &[u32], id_bits: u32, base: u32, lists: &[u32], slots: usize, marks: &mut [u64]) {
+    if slots != 32 {
+        return avx2::mark(claims, id_bits, base, lists, slots, marks);
+    }
+    let (lists, _) = lists.as_chunks::<32>();
+    for claim in claims {
+        let (row, id) = links::claimed(*claim, id_bits, base);
+        let (Some(list), Some(mark)) = (lists.get(row), marks.get_mut(row)) else { continue };
+        let wanted = _mm512_set1_epi32(id.cast_signed());
+        let [first, second] = halves_of(list).map(|half| _mm512_cmpeq_epi32_mask(half, wanted));
+        *mark |= u64::from(first) | u64::from(second) << 16;
+    }
 }
 
 /// So many neighbouring values are counted in registers: exponents of measurements are few.
@@ -304,6 +341,14 @@ fn words_of(lanes: __m512i) -> [u64; 8] {
 fn low_word(value: u64) -> i32 {
     let [a, b, c, d, ..] = value.to_le_bytes();
     i32::from_le_bytes([a, b, c, d])
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves_of(numbers: &[u32; 32]) -> [__m512i; 2] {
+    let [first, second] = [0, 16].map(|start| numbers[start..].as_ptr());
+    // SAFETY: from both places on, sixteen of the 32 numbers are readable; the loads ask for no alignment.
+    unsafe { [_mm512_loadu_si512(first.cast()), _mm512_loadu_si512(second.cast())] }
 }
 
 #[inline]

@@ -156,13 +156,29 @@ impl Machine {
     /// `list` holds them in order; what is left of its last group is `PAD`.
     #[inline]
     pub fn rank(self, list: &[[u32; 8]], below: &mut [u8], left: &mut [u8]) {
-        dispatch!(self, rank(list, below, left));
+        match self.0 {
+            // SAFETY: as in `unpack_as`, and `available` found AVX2 and POPCNT before.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::rank(list, below, left) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as in `dispatch`.
+            Set::Avx2 => unsafe { avx2::rank(list, below, left) },
+            Set::Portable => portable::rank(list, below, left),
+        }
     }
 
     /// A claim is `row << id_bits | place`: the node `base + place` links to that row of `lists` (`slots` ids each).
     /// Where the row links back, the bit of that slot is set in its `slots.div_ceil(64)` words of `marks`.
     pub fn mark(self, claims: &[u32], id_bits: u32, base: u32, lists: &[u32], slots: usize, marks: &mut [u64]) {
-        dispatch!(self, mark(claims, id_bits, base, lists, slots, marks));
+        match self.0 {
+            // SAFETY: as in `unpack_as`, and `available` found AVX2 before.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { avx512::mark(claims, id_bits, base, lists, slots, marks) },
+            // SAFETY: as in `dispatch`.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { avx2::mark(claims, id_bits, base, lists, slots, marks) },
+            Set::Portable => portable::mark(claims, id_bits, base, lists, slots, marks),
+        }
     }
 
     /// Symbols of the values of `raw` against those of `base` (spec, `codecs/residual.md`); their low bits go to `lows`.
