@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -163,6 +164,21 @@ def test_a_plan_that_calls_other_bytes_rows_changes_nothing(tmp_path, rows, monk
     check_as_built(found, index, rows)
 
 
+def test_a_plan_that_calls_links_rows_sends_the_index_through_the_pipe(tmp_path, rows, monkeypatch):
+    index = built("HNSW16", rows)
+    true_rows = base.LoadRequest.large_rows
+
+    def links(request):
+        large = true_rows(request)
+        return base.LargeRows(large.stream, 0, 300, large.start - ROWS * 32 * 4, 300 * DIM * 4)
+
+    monkeypatch.setattr(base.LoadRequest, "large_rows", links)
+    with packed(index, tmp_path) as archive:
+        found, is_piped = loaded(archive, monkeypatch)
+    assert is_piped
+    check_as_built(found, index, rows)
+
+
 def test_rows_that_are_a_part_of_the_vectors_are_joined_with_the_rest(tmp_path, rows, monkeypatch):
     index = built("HNSW16", rows)
     true_rows = base.LoadRequest.large_rows
@@ -239,3 +255,24 @@ def test_memory_is_taken_before_the_check_only_for_what_the_archive_is_large_eno
     request_for(built("Flat", rows))
     request_for(built("Flat", np.zeros((200_000, DIM), np.float32)))
     assert asked == [True, False]
+
+
+def test_an_ancestor_that_is_not_there_earns_no_memory(tmp_path, rows, monkeypatch):
+    """A directory may say anything of blocks in it."""
+    index = built("Flat", rows)
+    with packed(index, tmp_path) as first:
+        index.add(rows[:10])
+        vark.write_archive(index, tmp_path / "second.vark", base=first)
+        name = f"{first.archive_id}.vark"
+    monkeypatch.setattr(base.LoadRequest, "stream", lambda *_: SimpleNamespace(stored_bytes=1 << 40))
+
+    def earned():
+        with vark.open_archive(tmp_path / "second.vark") as archive:
+            record = json.loads(archive._reader.plan())["members"][0]
+            request = base.LoadRequest(archive._reader, 0, record, None, True, 1, 1 << 28)
+            rows_of_both = base.LargeRows("vectors", 0, index.ntotal, 0, index.ntotal * DIM * 4)
+            return faiss_memory._has_earned(request, rows_of_both)
+
+    assert not earned()
+    (tmp_path / "x.vark").rename(tmp_path / name)
+    assert earned()

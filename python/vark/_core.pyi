@@ -300,6 +300,7 @@ class Reader:
     streams: list[Stream]
 
     ancestors: list[tuple[str, int, bytes]]
+    bytes_at_hand: int
 
     @staticmethod
     def open(

@@ -54,7 +54,8 @@ def load_owned(faiss: Any, request: LoadRequest) -> Any | None:
         views = _views(faiss, index)
         places = [_place(faiss, view, memory) for view in views or ()]
         main = next((number for number, place in enumerate(places) if _holds(place, rows)), None)
-        if views is None or main is None:
+        # A plan may call anything rows, links for example; only vectors of bytes can be swapped with the cleared one.
+        if views is None or main is None or not isinstance(views[main].owned_data, faiss.UInt8Vector):
             return None
         others = [number for number in range(len(views)) if number != main]
         copied = [beside.submit(_own_copy, faiss, views[number], memory[places[number]]) for number in others]
@@ -86,8 +87,8 @@ def _is_known(record: dict[str, Any]) -> bool:
 
 
 def _has_earned(request: LoadRequest, rows: LargeRows) -> bool:
-    archive_bytes = request.reader.archive_bytes + sum(size for _, size, _ in request.reader.ancestors)
-    return rows.bytes <= EARNED_FACTOR * min(request.stream(rows.stream).stored_bytes, archive_bytes)
+    # What an archive says of ancestors that are not there earns nothing.
+    return rows.bytes <= EARNED_FACTOR * min(request.stream(rows.stream).stored_bytes, request.reader.bytes_at_hand)
 
 
 def _cleared(faiss: Any, byte_count: int) -> Any:

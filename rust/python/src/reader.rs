@@ -145,6 +145,12 @@ impl Reader {
         Ok(ancestors.map(|other| (other.id.to_string(), other.archive_bytes, other.root)).collect())
     }
 
+    /// Of the archive and of the ancestors that are there.
+    #[getter]
+    fn bytes_at_hand(&self) -> PyResult<u64> {
+        Ok(self.get()?.archive().bytes_at_hand())
+    }
+
     #[pyo3(signature = (target, *, archive_id, seal, for_other, replace, sync, threads, progress))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a private method")]
     fn compact(

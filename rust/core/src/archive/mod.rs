@@ -79,6 +79,14 @@ pub const MAPPED: u16 = 32;
 /// Codecs whose blocks refer to a base part.
 pub const BASED: [u16; 2] = [34, 35];
 
+impl Archive {
+    /// Bytes of the archive and of the ancestors that it was given: of others it only says how large they are.
+    pub fn bytes_at_hand(&self) -> u64 {
+        let ancestors = self.ancestors.iter().flatten().map(|source| source.byte_count());
+        ancestors.fold(self.archive_bytes(), u64::saturating_add)
+    }
+}
+
 impl Entry {
     /// Of a chunk that is put together from parts.
     pub fn mapped(digest: [u8; 32]) -> Self {

@@ -144,8 +144,7 @@ impl Lists {
         }
         let lists = &self.sorted[first * slots..(first + rows) * slots];
         for claims in &self.claims {
-            let (placed, others) = claims.of(bucket);
-            for claims in [placed, &others] {
+            for claims in claims.of(bucket) {
                 Machine::detect().mark(claims, id_bits(&self.rows), self.base, lists, slots, marks);
             }
         }
@@ -217,6 +216,7 @@ impl Part<'_> {
                 found.claim(&rows, base, self.first + place, &sorted[..count]);
             }
         }
+        found.claims.sort();
         found
     }
 }
@@ -233,7 +233,7 @@ impl Found {
             if other == place {
                 self.loops.push(row);
             } else {
-                self.claims.push((other >> row_bits) as usize, (other & !(u32::MAX << row_bits)) << id_bits | place);
+                self.claims.push(other >> row_bits, (other & !(u32::MAX << row_bits)) << id_bits | place);
             }
         }
     }

@@ -281,3 +281,35 @@ fn the_example_of_the_page_is_what_the_codec_does() {
     let block = coded(&shape, &raw);
     assert_eq!(block, expected, "{block:02X?}");
 }
+
+/// All rows link to rows of one bucket, but for a sample that makes it a graph whose links go both ways.
+fn hubs(count: usize, slots: usize) -> Vec<u8> {
+    let step = (count / 256).max(1);
+    let is_sampled = |row: usize| row.is_multiple_of(step) && count > 1_024;
+    let mut raw = vec![0xFF; count * slots * 4];
+    for (row, list) in raw.as_chunks_mut::<4>().0.chunks_exact_mut(slots).enumerate() {
+        if is_sampled(row) {
+            let other = if (row / step).is_multiple_of(2) { row + step } else { row - step };
+            list[0] = if other < count { (other as u32).to_le_bytes() } else { [0xFF; 4] };
+            continue;
+        }
+        let hubs = (0..count.min(1_024)).filter(|hub| *hub != row && !is_sampled(*hub)).skip(row % 500);
+        list.iter_mut().zip(hubs).for_each(|(slot, hub)| *slot = (hub as u32).to_le_bytes());
+    }
+    raw
+}
+
+#[test]
+fn a_graph_of_hubs_comes_back_and_makes_the_same_block_with_any_number_of_threads() {
+    for (count, slots) in [(1, 32), (1_025, 31), (5_000, 32), (3_100, 254)] {
+        let raw = hubs(count, slots);
+        let shape = shape(ElementType::I32, slots, 0);
+        let block = coded(&shape, &raw);
+        for threads in [2, 3, 4, 7] {
+            let mut other = Vec::new();
+            let mut scratch = Scratch::with_threads(threads, 0);
+            assert!(encode(&shape, &raw, raw.len() + 2000, &mut other, &mut scratch).unwrap());
+            assert!(other == block, "{threads} threads");
+        }
+    }
+}
