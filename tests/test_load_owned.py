@@ -238,8 +238,18 @@ def test_links_that_lead_out_of_the_graph_are_refused(tmp_path, rows, writable):
         archive.load(writable=writable)
 
 
-def test_memory_that_is_not_to_be_had_is_a_limit(monkeypatch):
-    with pytest.raises(vark.LimitError, match="memory"):
+@pytest.mark.parametrize("name", ["_cleared", "_own_copy"])
+def test_memory_that_is_not_to_be_had_is_a_limit(tmp_path, rows, monkeypatch, name):
+    def refused(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(faiss_memory, name, refused)
+    with packed(built("HNSW8", rows), tmp_path) as archive, pytest.raises(vark.LimitError, match="so much memory"):
+        archive.load()
+
+
+def test_faiss_says_when_it_has_no_memory():
+    with pytest.raises(MemoryError):
         faiss_memory._cleared(faiss, 1 << 60)
 
 

@@ -37,6 +37,14 @@ def load_owned(faiss: Any, request: LoadRequest) -> Any | None:
 
     Errors: DamagedError, LimitError, SourceError.
     """
+    try:
+        return _load_owned(faiss, request)
+    except MemoryError as error:
+        detail = f"{request.record['bytes']} bytes; this machine does not give so much memory"
+        raise LimitError(f"member {request.record['name']!r}: {detail}", code="limit-exceeded") from error
+
+
+def _load_owned(faiss: Any, request: LoadRequest) -> Any | None:
     rows = request.large_rows()
     if rows is None or not hasattr(faiss, "ZeroCopyIOReader") or not _is_known(request.record):
         return None
@@ -93,11 +101,7 @@ def _has_earned(request: LoadRequest, rows: LargeRows) -> bool:
 
 def _cleared(faiss: Any, byte_count: int) -> Any:
     vector = faiss.UInt8Vector()
-    try:
-        vector.resize(byte_count)
-    except MemoryError as error:
-        detail = f"{byte_count} bytes of vectors; this machine does not give so much memory"
-        raise LimitError(f"the index has {detail}", code="limit-exceeded") from error
+    vector.resize(byte_count)
     return vector
 
 
