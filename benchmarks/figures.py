@@ -75,6 +75,11 @@ def speed(
     return _timed(case, name, times, step, times.rate(step, byte_count), "GB/s", goal, note)
 
 
+def counted(case: str, name: str, times: Times, step: str, count: int, what: str, goal: Goal, note: str = "") -> Figure:
+    """Return millions of things a second of a step."""
+    return _timed(case, name, times, step, times.rate(step, 1000 * count), f"M {what}/s", goal, note)
+
+
 def relative(
     case: str, name: str, times: Times, step: str, base: str, goal: Goal | None = None, note: str = ""
 ) -> Figure:

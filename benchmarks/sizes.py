@@ -1,4 +1,4 @@
-"""Cases without a clock: what stays of vectors, links and ids; and one beside it, what looking for halves costs."""
+"""What stays of vectors, links and ids; beside it, what looking for halves costs, and how fast links are decoded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import engine
 import vark
 from context import Bench, checked_archive, copies, stream_of
-from figures import Figure, Goal, absent, at_least, plain, relative
-from link_bits import bits_a_link, links
+from figures import Figure, Goal, absent, at_least, counted, plain, relative
+from link_bits import STREAM, bits_a_link, links
 from rows import GLOVE_PACKAGE, Rows, embeddings, glove, once_half
 from sources import Source, source_of
 from timing import Step, race
@@ -67,12 +67,27 @@ def graph_links(bench: Bench) -> Iterator[Figure]:
         exact, sets = bench.folder / "exact.vark", bench.folder / "sets.vark"
         checked_archive(source, exact)
         yield bits_a_link(case, f"{name}, byte-exact", exact, None, note)
+        yield _link_speed(bench, source, exact)
         if not engine.has_canonical_order():
             yield absent(case, f"{name}, canonical", goal, "this version of vark cannot do it")
             continue
         vark.write_archive(source.path, sets, sync=False, replace=True, order="canonical")
         _check_sets(source, exact, sets)
         yield bits_a_link(case, f"{name}, canonical", sets, goal)
+
+
+def _link_speed(bench: Bench, source: Source, archive: Path) -> Figure:
+    """Read, check, decode and hash all rows of links by one thread, into warm memory."""
+    with vark.open_archive(archive) as opened:
+        count = int(links(opened).mask.sum(dtype=np.int64))
+        view = opened[STREAM]
+        out = np.ones(view.shape, view.dtype)
+        read = Step("decode", lambda: view.read_into(0, len(view), out, threads=1))
+        times = race([*copies(source, bench.folder), read], bench.rounds)
+    note = "1 thread, CRC and BLAKE3 inside"
+    return counted(
+        "7 links, decoded", f"{source.name}, byte-exact", times, "decode", count, "links", at_least(40), note
+    )
 
 
 def _check_sets(source: Source, exact: Path, sets: Path) -> None:

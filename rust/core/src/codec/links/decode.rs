@@ -134,12 +134,17 @@ struct Graph<'a> {
     limit: u32,
     id_bits: u32,
     header: &'a Header,
-    gaps: [&'a [u8]; PLANES - FORWARD_GAPS],
+    coded: Coded<'a>,
     sources: &'a [u8],
     exceptions: &'a [[u8; 4]],
-    bits: BitReader<'a>,
     claims: Claims<'a>,
     machine: Machine,
+}
+
+/// What is left of the planes of gaps and of the bits.
+struct Coded<'a> {
+    gaps: [&'a [u8]; PLANES - FORWARD_GAPS],
+    bits: BitReader<'a>,
 }
 
 impl<'a> Graph<'a> {
@@ -156,10 +161,9 @@ impl<'a> Graph<'a> {
             limit: header.limit,
             id_bits: u32::BITS - header.limit.saturating_sub(1).leading_zeros(),
             header,
-            gaps,
+            coded: Coded { gaps, bits: BitReader::new(bits) },
             sources: header.planes.plane(STALE_SOURCES),
             exceptions,
-            bits: BitReader::new(bits),
             claims: Claims::new(rows, has_nodes, header.base, out),
             rows,
             machine: Machine::detect(),
@@ -192,8 +196,8 @@ impl<'a> Graph<'a> {
         if self.claims.overflow {
             return Err(TOO_MANY);
         }
-        let empty = self.gaps.iter().all(|gaps| gaps.is_empty()) && self.sources.is_empty();
-        if empty && self.exceptions.is_empty() && self.bits.is_at_end() { Ok(()) } else { Err(LEFT_OVER) }
+        let empty = self.coded.gaps.iter().all(|gaps| gaps.is_empty()) && self.sources.is_empty();
+        if empty && self.exceptions.is_empty() && self.coded.bits.is_at_end() { Ok(()) } else { Err(LEFT_OVER) }
     }
 
     fn exception(&mut self, row: usize) -> Step<()> {
@@ -231,7 +235,7 @@ impl<'a> Graph<'a> {
                 return Err(TOO_MANY);
             }
             spare.clear();
-            self.gaps::<false>(backward, node - self.base, |gap, _| spare.push(gap))?;
+            self.coded.gaps::<false>(backward, node - self.base, |gap, _| spare.push(gap))?;
             spare.iter().for_each(|gap| insert(list, self.base + gap));
         }
         if forward > 0 {
@@ -239,21 +243,18 @@ impl<'a> Graph<'a> {
                 return Err(TOO_MANY);
             }
             let room = self.base + self.nodes - node - 1;
-            let mut claims = std::mem::take(&mut self.claims);
-            let base = self.base;
-            let outcome = self.gaps::<true>(forward, room, |gap, both| {
+            let (base, claims) = (self.base, &mut self.claims);
+            self.coded.gaps::<true>(forward, room, |gap, both| {
                 let id = node + 1 + gap;
                 list.push(id);
                 if both {
                     claims.add(node - base, id - base);
                 }
-            });
-            self.claims = claims;
-            outcome?;
+            })?;
         }
         if outside > 0 {
             spare.clear();
-            self.gaps::<false>(outside, self.limit - self.nodes, |gap, _| spare.push(gap))?;
+            self.coded.gaps::<false>(outside, self.limit - self.nodes, |gap, _| spare.push(gap))?;
             let (base, nodes) = (self.base, self.nodes);
             spare.iter_mut().for_each(|id| *id += if *id < base { 0 } else { nodes });
             let inside = list.len();
@@ -261,31 +262,6 @@ impl<'a> Graph<'a> {
             list.extend_from_slice(spare);
             let low = spare.partition_point(|id| *id < base);
             list[..inside + low].rotate_right(low);
-        }
-        Ok(())
-    }
-
-    /// `count` numbers below `room`, ascending and distinct, in gaps.
-    #[inline(always)]
-    fn gaps<const FORWARD: bool>(&mut self, count: usize, room: u32, mut emit: impl FnMut(u32, bool)) -> Step<()> {
-        let mut left = u32::try_from(count).map_err(|_| TOO_MANY)?;
-        let (mut rest, mut next) = (room, 0);
-        if left > rest {
-            return Err(TOO_MANY);
-        }
-        let kind = if FORWARD { 0 } else { OTHER_GAPS - FORWARD_GAPS };
-        while left > 0 {
-            let gaps = &mut self.gaps[kind + gap_class(rest, left)];
-            let (symbol, after) = gaps.split_first().ok_or(PLANE_ENDS)?;
-            *gaps = after;
-            let (smallest, extra) = GAP_CODES[usize::from(symbol >> 1)];
-            let gap = smallest.saturating_add(self.bits.take(extra).ok_or(PLANE_ENDS)?);
-            let both = symbol & 1 != 0;
-            if gap > rest - left || (!FORWARD && both) {
-                return Err(TOO_MANY);
-            }
-            emit(next + gap, both);
-            (next, rest, left) = (next + gap + 1, rest - gap - 1, left - 1);
         }
         Ok(())
     }
@@ -298,7 +274,7 @@ impl<'a> Graph<'a> {
         // At most SLOTS_MAX entries: the sum of three counts was compared with the slots.
         let choices = u32::try_from(sorted.len()).map_err(|_| TOO_MANY)?;
         let ranks = ranks.get_mut(..chosen).ok_or(TOO_MANY)?;
-        self.bits.take_ranks(choices, ranks).ok_or(PLANE_ENDS)?;
+        self.coded.bits.take_ranks(choices, ranks).ok_or(PLANE_ENDS)?;
         list.resize(sorted.len(), 0);
         self.machine.reorder(sorted, ranks, list);
         Ok(())
@@ -323,7 +299,7 @@ impl<'a> Graph<'a> {
             self.sources = after;
             let id = match *source {
                 SOURCE_ZERO => 0,
-                SOURCE_ID => self.bits.take(self.id_bits).ok_or(PLANE_ENDS)?,
+                SOURCE_ID => self.coded.bits.take(self.id_bits).ok_or(PLANE_ENDS)?,
                 source => *list.get(usize::from(source)).ok_or("repeats a link past the end of its list")?,
             };
             *slot = id.to_le_bytes();
@@ -332,9 +308,35 @@ impl<'a> Graph<'a> {
     }
 }
 
+impl Coded<'_> {
+    /// `count` numbers below `room`, ascending and distinct, in gaps.
+    #[inline(always)]
+    fn gaps<const FORWARD: bool>(&mut self, count: usize, room: u32, mut emit: impl FnMut(u32, bool)) -> Step<()> {
+        let mut left = u32::try_from(count).map_err(|_| TOO_MANY)?;
+        let (mut rest, mut next) = (room, 0);
+        if left > rest {
+            return Err(TOO_MANY);
+        }
+        let kind = if FORWARD { 0 } else { OTHER_GAPS - FORWARD_GAPS };
+        while left > 0 {
+            let gaps = &mut self.gaps[kind + gap_class(rest, left)];
+            let (symbol, after) = gaps.split_first().ok_or(PLANE_ENDS)?;
+            *gaps = after;
+            let (smallest, extra) = GAP_CODES[usize::from(symbol >> 1)];
+            let gap = smallest.saturating_add(self.bits.take(extra).ok_or(PLANE_ENDS)?);
+            let both = symbol & 1 != 0;
+            if gap > rest - left || (!FORWARD && both) {
+                return Err(TOO_MANY);
+            }
+            emit(next + gap, both);
+            (next, rest, left) = (next + gap + 1, rest - gap - 1, left - 1);
+        }
+        Ok(())
+    }
+}
+
 /// What earlier nodes said of later ones. Links to a node of the same bucket wait in its row; those to a later bucket
 /// wait together until its turn comes, so that no write goes far.
-#[derive(Default)]
 struct Claims<'a> {
     out: &'a mut [[u8; 4]],
     words: usize,
